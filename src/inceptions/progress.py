@@ -1,0 +1,144 @@
+"""What every room says while it works: the log, progress bars, errors with an exit code, files written whole."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sized
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, Task
+    from rich.text import Text
+
+T = TypeVar("T")
+
+log = logging.getLogger("inceptions")
+
+
+class DataError(ValueError):
+    """The data is invalid: the message names every problem found. Exit code 3."""
+
+
+class GateError(ValueError):
+    """A result is below what the user demanded (`--min-top1`, a parity bound). Exit code 4."""
+
+
+def track(
+    iterable: Iterable[T],
+    *,
+    description: str,
+    total: int | None = None,
+    unit: str = "pictures",
+    amount: Callable[[T], int] | None = None,
+) -> Iterator[T]:
+    """Yields the items of `iterable` unchanged, with a bar on stderr: done, rate and time left.
+
+    Plain iteration where stderr is no terminal or `CI` is set. Bars may be nested; `note` changes the innermost one.
+
+    Args:
+        iterable: what to go through.
+        description: the bar's text; `note` adds to it.
+        total: all units to come; None takes `len(iterable)` where it has one and each item counts as one unit.
+        unit: what is counted.
+        amount: how many units an item holds (a batch: its pictures); None counts each item as one.
+    """
+    if not _wants_bars():
+        yield from iterable
+        return
+    if total is None and amount is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    display = _stack[-1].display if _stack else _open_display()
+    bar = _Bar(display, description, total, unit)
+    _stack.append(bar)
+    try:
+        for item in iterable:
+            yield item
+            bar.advance(1 if amount is None else amount(item))
+    finally:
+        _stack.remove(bar)
+        bar.close()
+        if not _stack:
+            display.stop()
+
+
+def note(text: str) -> None:
+    """Shows `text` behind the innermost running bar's description ("loss 0.31"); nothing happens where no bar runs."""
+    if _stack:
+        _stack[-1].note(text)
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Writes `data` so that `path` holds either its old content or all of the new one, even after a power cut.
+
+    A str is written as UTF-8; file names that are no UTF-8 (surrogate escapes) keep their bytes.
+
+    Raises:
+        OSError: the folder is missing, full or not writable; `path` is then as it was.
+    """
+    content = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
+    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself must reach the disk
+    finally:
+        os.close(folder)
+
+
+class _Bar:
+    """One line of the shared display."""
+
+    def __init__(self, display: Progress, description: str, total: int | None, unit: str) -> None:
+        self.display = display
+        self._description = description
+        self._task = display.add_task(description, total=total, unit=unit)
+
+    def advance(self, units: int) -> None:
+        self.display.advance(self._task, units)
+
+    def note(self, text: str) -> None:
+        self.display.update(self._task, description=f"{self._description}  {text}")
+
+    def close(self) -> None:
+        self.display.remove_task(self._task)
+
+
+_stack: list[_Bar] = []  # the running bars, outermost first; they share one display because a terminal has one bottom
+
+
+def _wants_bars() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("CI")
+
+
+def _open_display() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.1f} {task.fields['unit']}/s" if task.speed else "")
+
+    display = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),  # honours NO_COLOR by itself
+        transient=True,
+    )
+    display.start()
+    return display
