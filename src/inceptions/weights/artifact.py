@@ -1,0 +1,366 @@
+"""The artifact: a trained network as a folder of plain tensors and JSON, loadable without any of the code that made it.
+
+    model.safetensors     the tensors of the plain module
+    config.json           timm's and the Hugging Face hub's keys, and the block `inceptions`
+    README.md             a model card written from the same facts
+
+The block `inceptions` holds `format_version`, `network` (every option of the network), `preprocess`, `class_to_index`,
+`training`, `metrics`, `provenance` and `temperature`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from inceptions.image import Preprocess
+from inceptions.progress import DataError
+from inceptions.weights.card import model_card
+from inceptions.zoo import MEMBERS, Network, build
+
+FORMAT_VERSION = 1
+TENSORS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+
+_LARGEST_CONFIG = 64 << 20  # bytes; 20,000 long class names and a long training history stay far below
+_LARGEST_COUNT = 1 << 20  # classes or channels; beyond it a number is a mistake, and building would exhaust the memory
+_LARGEST_MULTIPLIER = 64.0  # of width and depth
+
+
+def save(
+    net: Network,
+    folder: str | Path,
+    *,
+    training: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    temperature: float | None = None,
+) -> None:
+    """Writes `net` with its preprocessing and its classes to `folder`.
+
+    The new folder is completed under another name, flushed, and only then renamed into place: whatever happens, `load`
+    finds either the old artifact or the new one, whole.
+
+    Args:
+        net: a network whose `preprocess` and `classes` are set.
+        folder: where to write; an artifact that is already there is replaced, any other content is refused.
+        training: how it was trained (JSON).
+        metrics: what it reached, and on what (JSON).
+        provenance: where the weights came from (JSON).
+        temperature: divides the logits before softmax (fitted calibration); None for 1.
+
+    Raises:
+        ValueError: `net` lacks preprocessing or classes, a fact is no JSON, or `folder` holds something else.
+        OSError: disk full, no permission; what was there before is still there.
+    """
+    folder = Path(os.path.abspath(folder))
+    config = _config(net, training, metrics, provenance, temperature)
+    text = _to_json(config)
+    _restore(folder)
+    _refuse_foreign(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".new", dir=folder.parent))
+    try:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+        save_file(tensors, new / TENSORS, metadata={"format": "pt"})  # the metadata other readers ask for
+        (new / CONFIG).write_text(text, encoding="utf-8")
+        (new / CARD).write_text(model_card(config), encoding="utf-8")
+        new.chmod(0o755)  # mkdtemp's 0700 would hide the model from the account that serves it
+        for path in (*new.iterdir(), new):
+            _flush(path)
+        _swap(new, folder)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def load(folder: str | Path) -> Network:
+    """Reads the artifact in `folder` (or in its `model/`, if it is a run's folder).
+
+    Returns:
+        The network in evaluation mode with `preprocess`, `classes` and `artifact` (the config's block `inceptions`) set.
+
+    Raises:
+        FileNotFoundError: there is no artifact.
+        DataError: it is damaged, from a newer version, or not what it claims to be.
+    """
+    folder = _find(Path(folder))
+    config = _read_config(folder / CONFIG)
+    where = str(folder / CONFIG)
+    block = _get(config, "inceptions", dict, where)
+    version = _get(block, "format_version", int, where)
+    if version != FORMAT_VERSION:
+        raise DataError(
+            f"{where}: format_version {version}, but this version of inceptions reads {FORMAT_VERSION}; "
+            "update inceptions, or convert the model with the version that wrote it"
+        )
+    name, options = _network_options(config, block, where)
+    classes = _classes(config, block, options["num_classes"], where)
+    preprocess = _preprocess(block, where)
+    temperature = block.get("temperature")
+    if temperature is not None and not (_is_number(temperature) and temperature > 0):
+        raise DataError(f"{where}: temperature is {temperature!r}, it must be a positive number or null")
+    for key in ("training", "metrics", "provenance"):
+        if not isinstance(block.get(key), dict | None):
+            raise DataError(f"{where}: {key} is {_kind(block[key])}, it must be an object or null")
+    try:
+        with torch.device("meta"):  # shapes first: nothing is allocated until the file is known to hold them
+            wanted = build(name, **options).state_dict()
+        tensors = _read_tensors(folder / TENSORS, name, wanted)
+        net = build(name, **options)
+    except (TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{where}: {name} cannot be built with these options: {error}") from error
+    if len(preprocess.mean) != net.in_channels or min(preprocess.size) < net.min_size:
+        raise DataError(
+            f"{where}: preprocess makes {len(preprocess.mean)} channels of {preprocess.size[0]}x{preprocess.size[1]} px, "
+            f"but the network takes {net.in_channels} channels of at least {net.min_size} px"
+        )
+    net.load_state_dict(tensors)
+    net.preprocess, net.classes, net.artifact = preprocess, classes, block
+    return net.eval()
+
+
+def is_artifact(folder: str | Path) -> bool:
+    """Whether `folder`, or the `model/` in it, holds an artifact (not whether it is sound: `load` finds out)."""
+    try:
+        _find(Path(folder))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _config(
+    net: Network,
+    training: Mapping[str, Any] | None,
+    metrics: Mapping[str, Any] | None,
+    provenance: Mapping[str, Any] | None,
+    temperature: float | None,
+) -> dict[str, Any]:
+    if net.preprocess is None or net.classes is None:
+        missing = "preprocess" if net.preprocess is None else "classes"
+        raise ValueError(f"{net.name} has no {missing}: set net.{missing} first, an artifact holds what a prediction needs")
+    classes = list(net.classes)
+    if len(classes) != net.num_classes or len(set(classes)) != len(classes) or not all(_is_label(c) for c in classes):
+        raise ValueError(
+            f"net.classes must be {net.num_classes} different names that are not empty, one for each output; "
+            f"it holds {len(classes)}, {len(set(classes))} different"
+        )
+    if temperature is not None and not (_is_number(temperature) and temperature > 0):
+        raise ValueError(f"temperature is {temperature!r}, it must be a positive number")
+    return {
+        "architecture": net.name,
+        "num_classes": net.num_classes,
+        "num_features": net.num_features,
+        "label_names": classes,
+        "pretrained_cfg": net.preprocess.timm(),
+        "inceptions": {
+            "format_version": FORMAT_VERSION,
+            "network": dict(net.options),
+            "preprocess": net.preprocess.to_dict(),
+            "class_to_index": {name: index for index, name in enumerate(classes)},
+            "training": training,
+            "metrics": metrics,
+            "provenance": provenance,
+            "temperature": temperature,
+        },
+    }
+
+
+def _to_json(config: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"an artifact's facts must be JSON (text, finite numbers, lists, objects): {error}") from error
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _aside(folder: Path) -> Path:
+    """Where the old artifact waits between the two renames (no system renames over a folder that holds files)."""
+    return folder.with_name(f".{folder.name}.previous")
+
+
+def _swap(new: Path, folder: Path) -> None:
+    previous = _aside(folder)
+    shutil.rmtree(previous, ignore_errors=True)  # left over where `folder` itself is whole
+    if folder.exists():
+        folder.rename(previous)
+    try:
+        new.rename(folder)
+    except BaseException:
+        if previous.exists():
+            previous.rename(folder)
+        raise
+    _flush(folder.parent)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _restore(folder: Path) -> None:
+    """Undoes a swap that was killed between its two renames."""
+    if not folder.exists() and _aside(folder).exists():
+        _aside(folder).rename(folder)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Replacing a folder deletes what is in it, so only an artifact or an empty folder may be replaced."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file; an artifact is a folder")
+    foreign = sorted(path.name for path in folder.iterdir() if path.name not in (TENSORS, CONFIG, CARD))
+    if foreign or (any(folder.iterdir()) and not (folder / CONFIG).exists()):
+        raise ValueError(
+            f"{folder} holds files that are no part of an artifact ({', '.join(foreign[:5]) or CARD}) and would be lost; "
+            "choose a new folder or empty this one"
+        )
+
+
+def _find(folder: Path) -> Path:
+    for candidate in (folder, folder / "model"):
+        for place in (candidate, _aside(candidate)):  # the second: a swap was killed between its two renames
+            if (place / CONFIG).is_file():
+                return place
+    raise FileNotFoundError(f"{folder} holds no model: neither {CONFIG} nor model/{CONFIG} is there")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    size = path.stat().st_size
+    if size > _LARGEST_CONFIG:
+        raise DataError(f"{path}: {size:,} bytes; a config has at most {_LARGEST_CONFIG:,}")
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not readable as JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise DataError(f"{path}: {_kind(config)}, it must be an object")
+    return config
+
+
+def _network_options(config: dict[str, Any], block: dict[str, Any], where: str) -> tuple[str, dict[str, Any]]:
+    name = _get(config, "architecture", str, where)
+    if name not in MEMBERS:
+        raise DataError(f"{where}: architecture {name!r} is unknown; one of {', '.join(MEMBERS)}")
+    given = _get(block, "network", dict, where)
+    allowed = MEMBERS[name].options
+    problems = []
+    for key, value in given.items():
+        if key not in allowed:
+            problems.append(f"{key} is no option of {name}")
+        elif not _resembles(value, allowed[key]):
+            problems.append(f"{key} is {value!r:.80}, its default is {allowed[key]!r}")
+    for key in ("num_classes", "in_channels"):
+        if not (isinstance(given.get(key), int) and 0 < given[key] <= _LARGEST_COUNT):
+            problems.append(f"{key} is {given.get(key)!r:.80}, it must be a whole number from 1 to {_LARGEST_COUNT:,}")
+    for key in ("width", "depth"):
+        if not (_is_number(given.get(key, 1.0)) and 0 < given.get(key, 1.0) <= _LARGEST_MULTIPLIER):
+            problems.append(f"{key} is {given[key]!r:.80}, it must be above 0 and at most {_LARGEST_MULTIPLIER:g}")
+    if given.get("num_classes") != config.get("num_classes"):
+        problems.append(f"num_classes is {config.get('num_classes')!r:.80} above and {given.get('num_classes')!r:.80} here")
+    if problems:
+        raise DataError(f"{where}: network: " + "; ".join(problems))
+    return name, given
+
+
+def _resembles(value: object, default: object) -> bool:
+    """Whether `value` may stand where `default` does: the same type of JSON (a null default says nothing)."""
+    if default is None or value is None:
+        return value is None or isinstance(value, bool | int | float | str | list)
+    if isinstance(default, bool) or isinstance(value, bool):
+        # an option such as `norm` may be a name or a switch
+        return isinstance(value, bool | str) and isinstance(default, bool | str)
+    if isinstance(default, int | float):
+        return _is_number(value) and (isinstance(default, float) or isinstance(value, int))
+    if isinstance(default, list | tuple):
+        return isinstance(value, list)
+    return isinstance(value, type(default))
+
+
+def _classes(config: dict[str, Any], block: dict[str, Any], count: int, where: str) -> tuple[str, ...]:
+    names = _get(config, "label_names", list, where)
+    if not all(_is_label(name) for name in names):
+        raise DataError(f"{where}: label_names must hold names (text that is not empty), nothing else")
+    if len(names) != count or len(set(names)) != count:
+        raise DataError(
+            f"{where}: {len(names)} label_names ({len(set(names))} different) for {count} outputs; one name each is needed"
+        )
+    if _get(block, "class_to_index", dict, where) != {name: index for index, name in enumerate(names)}:
+        raise DataError(f"{where}: class_to_index and the order of label_names contradict each other")
+    return tuple(names)
+
+
+def _preprocess(block: dict[str, Any], where: str) -> Preprocess:
+    facts = _get(block, "preprocess", dict, where)
+    try:
+        return Preprocess.from_dict(facts)
+    except (TypeError, ValueError, KeyError) as error:
+        raise DataError(f"{where}: preprocess: {error}") from error
+
+
+def _read_tensors(path: Path, name: str, wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of `path`, allocated only after their names and shapes were found to be exactly the network's."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            problems = [f"{key} is missing" for key in wanted if key not in file.keys()]  # noqa: SIM118 (no mapping)
+            for key in file.keys():  # noqa: SIM118
+                shape, dtype = tuple(file.get_slice(key).get_shape()), file.get_slice(key).get_dtype()
+                if key not in wanted:
+                    problems.append(f"{key} {shape} is no part of this network")
+                elif shape != tuple(wanted[key].shape):
+                    problems.append(f"{key} has shape {shape}, the network's is {tuple(wanted[key].shape)}")
+                elif dtype not in _DTYPES:
+                    problems.append(f"{key} holds {dtype}, one of {', '.join(_DTYPES)} is allowed")
+            if problems:
+                more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
+                raise DataError(f"{path} does not fit {name}: {'; '.join(problems[:8])}{more}")
+            return {key: file.get_tensor(key) for key in wanted}
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing") from None
+    except SafetensorError as error:
+        raise DataError(f"{path}: not readable as safetensors ({error})") from error
+
+
+_DTYPES = ("F64", "F32", "F16", "BF16", "I64")
+
+
+def _get(mapping: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
+    value = mapping.get(key)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        came = "is missing" if key not in mapping else f"is {_kind(value)}"
+        raise DataError(f"{where}: {key} {came}, it must be {_KINDS[kind]}")
+    return value
+
+
+_KINDS: dict[type, str] = {dict: "an object", list: "a list", str: "text", int: "a whole number"}
+
+
+def _kind(value: object) -> str:
+    return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_label(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
