@@ -1,0 +1,179 @@
+"""The command line: one table, verb -> function, and the frame every verb runs in.
+
+A verb's module is imported when the verb is chosen; its function's signature becomes the flags, its docstring the help.
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 data invalid, 4 a gate
+not met, 130 stopped by Ctrl-C, 143 stopped by SIGTERM, 141 nobody reads the output any more.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from types import FrameType
+from typing import NoReturn
+
+from inceptions.progress import DataError, GateError
+
+VERBS = {
+    "models": (
+        "inceptions.cli.models:models",
+        "List the family: generation, paper, year, size and cost of each network.",
+    ),
+    "doctor": ("inceptions.cli.doctor:doctor", "Show what this machine offers and what is missing or broken."),
+}
+"""verb (one word or two) -> ("module:function", the first line of the function's docstring)."""
+
+_ABOUT = "The GoogLeNet family of image classifiers, from Inception v1 to Xception."
+_EVERYWHERE = """Everywhere:
+  -h, --help     show the options of a command
+  -v, --verbose  say more on stderr
+  --debug        show the traceback of an error (also: INCEPTIONS_DEBUG=1)
+  --version      print the version"""
+
+
+class UsageError(ValueError):
+    """The command line cannot be understood. Exit code 2."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line (`sys.argv` by default) and returns its exit code; nothing but a signal raises."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = _take(words, "--debug") or os.environ.get("INCEPTIONS_DEBUG", "") not in ("", "0")
+    verbose = _take(words, "-v", "--verbose") or debug
+    for stream in (sys.stdout, sys.stderr):  # a file name need not be valid text
+        getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
+    try:
+        with _terminated_by_exit():
+            code = _dispatch(words, verbose=verbose)
+            sys.stdout.flush()  # here, where a closed pipe is still ours to take
+            return code
+    except BrokenPipeError:
+        # The reader (`| head`) has left. Python flushes stdout once more at exit: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except Exception as error:
+        if debug:
+            import traceback
+
+            traceback.print_exception(error)
+        else:
+            print(f"error: {_message(error)}", file=sys.stderr)
+        return _exit_code(error)
+
+
+def _dispatch(words: list[str], *, verbose: bool) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview(VERBS), file=sys.stdout if words else sys.stderr)
+        return 0 if words else 2
+    if words[0] == "--version":
+        from inceptions import __version__
+
+        print(f"inceptions {__version__}")
+        return 0
+    for length in (2, 1):
+        verb = " ".join(words[:length])
+        if verb in VERBS:
+            return _run(verb, words[length:], verbose=verbose)
+    family = {verb: entry for verb, entry in VERBS.items() if verb.split()[0] == words[0]}
+    if family and words[1:2] in ([], ["-h"], ["--help"]):
+        print(_overview(family), file=sys.stdout if words[1:] else sys.stderr)
+        return 0 if words[1:] else 2
+    raise _unknown(words, family)
+
+
+def _run(verb: str, words: list[str], *, verbose: bool) -> int:
+    from cyclopts import App, CycloptsError
+
+    from inceptions.cli.terminal import configure_log
+
+    configure_log(verbose=verbose)
+    app = App(
+        name=f"inceptions {verb}",
+        version_flags=[],
+        help_format="markdown",
+        exit_on_error=False,
+        print_error=False,
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
+    app["--help"].show = False
+    app.default(_function(verb))
+    try:
+        command, arguments, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    except (CycloptsError, ValueError) as error:  # ValueError: a config that refuses its values
+        raise UsageError(f"{error}\n`inceptions {verb} --help` shows the options") from error
+    result = command(*arguments.args, **arguments.kwargs)
+    return result if isinstance(result, int) else 0
+
+
+def _function(verb: str) -> Callable[..., object]:
+    module, _, name = VERBS[verb][0].partition(":")
+    function: Callable[..., object] = getattr(import_module(module), name)
+    return function
+
+
+def _overview(verbs: dict[str, tuple[str, str]]) -> str:
+    width = max(map(len, verbs))
+    lines = [f"  {verb:{width}}  {line}" for verb, (_, line) in verbs.items()]
+    return "\n".join(["Usage: inceptions COMMAND [OPTIONS]", "", _ABOUT, "", "Commands:", *lines, "", _EVERYWHERE])
+
+
+def _unknown(words: list[str], family: dict[str, tuple[str, str]]) -> UsageError:
+    from difflib import get_close_matches
+
+    asked = " ".join(words[: 2 if family else 1])
+    near = get_close_matches(asked, VERBS, n=1)
+    hint = f"did you mean `inceptions {near[0]}`?" if near else f"there are: {', '.join(family or VERBS)}"
+    return UsageError(f"no command {asked!r}; {hint}")
+
+
+def _take(words: list[str], *flags: str) -> bool:
+    """Removes `flags` from `words` (up to a `--`) and says whether one was there."""
+    end = words.index("--") if "--" in words else len(words)
+    found = [i for i in range(end) if words[i] in flags]
+    for i in reversed(found):
+        del words[i]
+    return bool(found)
+
+
+@contextmanager
+def _terminated_by_exit() -> Iterator[None]:
+    """Turns SIGTERM into `SystemExit(143)`, so that files are closed and workers ended on the way out."""
+
+    def leave(number: int, _: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None: C code had set it
+
+
+def _message(error: Exception) -> str:
+    match error:
+        case OSError(strerror=str(reason), filename=str(file)):
+            return f"{file}: {reason}"
+        case ModuleNotFoundError(name=str(module)):
+            return f"the package {module!r} is not installed; pip install 'inceptions[all]' brings the optional ones"
+        case ValueError() | OSError():
+            return str(error) or type(error).__name__
+    return f"{type(error).__name__}: {error}\nthis should not happen; --debug shows where it did"
+
+
+def _exit_code(error: Exception) -> int:
+    match error:
+        case UsageError():
+            return 2
+        case DataError():
+            return 3
+        case GateError():
+            return 4
+    return 1
