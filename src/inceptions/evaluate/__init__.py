@@ -1,0 +1,60 @@
+"""Exact counts of right and wrong answers, for any callable over any batches.
+
+    answers  a model's logits beside what is known about each batch     (answers, mean)
+    count    integers that add up over batches and processes            (Counts)
+    Metrics  accuracy with intervals, per class, calibration            (Metrics.of)
+
+`evaluate` is these three in one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from inceptions.evaluate.answers import Answer, Model, answers, mean
+from inceptions.evaluate.calibration import Coverage, coverage_at, fit_temperature
+from inceptions.evaluate.counts import Counts, log_softmax
+from inceptions.evaluate.metrics import ClassMetrics, Metrics, wilson
+
+if TYPE_CHECKING:
+    from inceptions.data import Batch
+
+__all__ = [
+    "Answer",
+    "ClassMetrics",
+    "Counts",
+    "Coverage",
+    "Metrics",
+    "Model",
+    "answers",
+    "count",
+    "coverage_at",
+    "evaluate",
+    "fit_temperature",
+    "log_softmax",
+    "mean",
+    "wilson",
+]
+
+
+def count(stream: Iterable[Answer], num_classes: int) -> Counts:
+    """Count a stream of answers; counts of several processes add up with `Counts.all_reduce`."""
+    counts = Counts(num_classes)
+    for answer in stream:
+        counts.add(answer.logits, answer.targets, skipped=answer.skipped)
+    return counts
+
+
+def evaluate(model: Model, batches: Iterable[Batch], classes: Sequence[str]) -> Metrics:
+    """Judge `model` on `batches`.
+
+    Args:
+        model: pictures (N, C, H, W) uint8, not normalised -> logits (N, classes); an engine is one.
+        batches: what `inceptions.data.batches` yields, its targets numbered as in `classes`.
+        classes: the model's class names, in its order.
+
+    Raises:
+        ValueError: no picture could be judged; logits that do not fit `classes` or are not finite.
+    """
+    return Metrics.of(count(answers(model, batches), len(classes)), classes)

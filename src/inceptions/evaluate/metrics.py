@@ -1,0 +1,129 @@
+"""Metrics as people quote them, computed from counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inceptions.evaluate.counts import UNIT, Counts, Integers
+
+Interval = tuple[float, float]
+NORMAL_95 = 1.959963984540054  # the two-sided 95 % quantile of the normal distribution
+
+
+def wilson(right: int, n: int) -> Interval:
+    """The 95 % confidence interval of a share `right / n` (Wilson 1927): sound near 0 and 1 and for small n."""
+    if not n:
+        return 0.0, 1.0
+    share, z2 = right / n, NORMAL_95**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = NORMAL_95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    # rounding must not push a bound past the share itself, nor outside 0 ... 1
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMetrics:
+    """How one class fared. A share whose denominator is zero is 0, as in scikit-learn with `zero_division=0`."""
+
+    label: str
+    support: int
+    """Pictures of this class."""
+    predicted: int
+    """Pictures that were called this class."""
+    right: int
+    precision: float
+    """right / predicted"""
+    recall: float
+    """right / support: the accuracy on this class."""
+    f1: float
+    """Harmonic mean of the two."""
+    recall_interval: Interval
+    """95 %, Wilson."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """The result of an evaluation; accuracies are shares from 0 to 1."""
+
+    n: int
+    """Pictures judged: neither padding, nor unreadable ones, nor those of classes unknown to the model."""
+    skipped: int
+    """Pictures that could not be read."""
+    unknown: int
+    """Pictures of classes that the model does not have."""
+    top1: float
+    top1_interval: Interval
+    """95 %, Wilson."""
+    top5: float
+    """Share whose label is among the five most probable; with five classes or fewer always 1."""
+    top5_interval: Interval
+    loss: float
+    """Mean negative log-likelihood, nats."""
+    ece: float
+    """Expected calibration error, 15 equal bins (1706.04599, equation 3)."""
+    macro_f1: float
+    """Mean F1 of the classes that occur, in the data or in the answers."""
+    per_class: tuple[ClassMetrics, ...]
+    counts: Counts
+    """What all of this was computed from, with the confusion matrix."""
+
+    @classmethod
+    def of(cls, counts: Counts, classes: Sequence[str]) -> Metrics:
+        """Compute every metric from `counts`.
+
+        Raises:
+            ValueError: nothing was counted; a wrong number of class names.
+        """
+        n = counts.n
+        if len(classes) != len(counts.top5):
+            raise ValueError(f"{len(classes)} class names for counts of {len(counts.top5)} classes")
+        if not n:
+            reasons = f"{counts.skipped} unreadable, {counts.unknown} of classes that the model does not have"
+            raise ValueError(f"no picture could be judged ({reasons})")
+        right, best_five = int(np.trace(counts.confusion)), int(counts.top5.sum())
+        per_class = tuple(_class_metrics(counts.confusion, index, label) for index, label in enumerate(classes))
+        occurring = [one.f1 for one in per_class if one.support or one.predicted]
+        return cls(
+            n=n,
+            skipped=counts.skipped,
+            unknown=counts.unknown,
+            top1=right / n,
+            top1_interval=wilson(right, n),
+            top5=best_five / n,
+            top5_interval=wilson(best_five, n),
+            loss=counts.nll * UNIT / n,
+            ece=float(np.abs(counts.bins[1] - counts.bins[2] * UNIT).sum() / n),
+            macro_f1=sum(occurring) / len(occurring),
+            per_class=per_class,
+            counts=counts,
+        )
+
+    @property
+    def confusion(self) -> Integers:
+        """(classes, classes): pictures of class `row` that were called `column`."""
+        return self.counts.confusion
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the counts, JSON-able."""
+        plain = {name: value for name, value in vars(self).items() if name not in ("counts", "per_class")}
+        return {**plain, "per_class": [vars(one) for one in self.per_class]}
+
+
+def _class_metrics(confusion: Integers, index: int, label: str) -> ClassMetrics:
+    right, support = int(confusion[index, index]), int(confusion[index].sum())
+    predicted = int(confusion[:, index].sum())
+    return ClassMetrics(
+        label=label,
+        support=support,
+        predicted=predicted,
+        right=right,
+        precision=right / predicted if predicted else 0.0,
+        recall=right / support if support else 0.0,
+        f1=2 * right / (support + predicted) if right else 0.0,
+        recall_interval=wilson(right, support),
+    )

@@ -1,0 +1,111 @@
+"""The files an evaluation leaves: `predictions.csv`, `confusion.csv` and a picture of the confusion matrix."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from inceptions.evaluate.counts import Integers, log_softmax
+from inceptions.progress import write_atomically
+
+PREDICTION_COLUMNS = ("file", "label", "prediction", "probability", "top_5")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet compute a cell instead of showing it
+
+
+def safe_cell(text: str) -> str:
+    """`text` as a CSV cell: no formula to a spreadsheet (a leading apostrophe), bytes that are no UTF-8 as `\\xff`."""
+    readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return f"'{readable}" if readable.startswith(FORMULA) else readable
+
+
+def safe_path(path: str | os.PathLike[str]) -> str:
+    """A file name for a CSV cell: like `safe_cell`, but `./` does the work of the apostrophe and the path stays one."""
+    text = os.fspath(path)
+    return safe_cell(f"./{text}" if text.startswith(FORMULA) else text)
+
+
+def rank(logits: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `k` most probable classes of each picture: indices (N, k) and probabilities (N, k), float64.
+
+    Equal logits rank by class index, as they are counted.
+    """
+    probabilities = np.exp(log_softmax(logits))
+    order = np.argsort(-logits.detach().cpu().double().numpy(), axis=1, kind="stable")[:, :k]
+    return order, np.take_along_axis(probabilities, order, axis=1)
+
+
+def prediction_rows(
+    files: Sequence[str], labels: Sequence[str], logits: Tensor, classes: Sequence[str]
+) -> Iterator[tuple[str, str, str, float, list[tuple[str, float]]]]:
+    """Rows of `predictions.csv`, one a picture: file, label, prediction, probability, the five most probable."""
+    order, probabilities = rank(logits, 5)
+    for file, label, places, values in zip(files, labels, order, probabilities, strict=True):
+        best = [(classes[place], float(value)) for place, value in zip(places, values, strict=True)]
+        yield file, label, *best[0], best
+
+
+def write_predictions(path: Path, rows: Iterable[tuple[str, str, str, float, list[tuple[str, float]]]]) -> None:
+    """Write `predictions.csv` whole or not at all; `top_5` holds JSON: `[["rose", 0.93], ...]`."""
+    cells = (
+        (safe_path(file), safe_cell(label), safe_cell(prediction), f"{probability:.9g}", top_json(best))
+        for file, label, prediction, probability, best in rows
+    )
+    _write_csv(path, PREDICTION_COLUMNS, cells)
+
+
+def top_json(best: Iterable[tuple[str, float]]) -> str:
+    """Labels with their probabilities as one JSON cell."""
+    return json.dumps([[label, float(f"{value:.9g}")] for label, value in best], ensure_ascii=False)
+
+
+def write_confusion(path: Path, confusion: Integers, classes: Sequence[str]) -> None:
+    """Write the confusion matrix: a row a true class, a column a prediction."""
+    names = [safe_cell(label) for label in classes]
+    _write_csv(path, ("label", *names), ((name, *row) for name, row in zip(names, confusion.tolist(), strict=True)))
+
+
+def draw_confusion(path: Path, confusion: Integers, classes: Sequence[str]) -> None:
+    """Draw the confusion matrix as PNG: colours are shares of the true class; up to 20 classes with their counts."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    n = len(classes)
+    side = min(4.0 + 0.35 * n, 16.0)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    FigureCanvasAgg(figure)  # by hand: pyplot keeps every figure, and may want a display
+    axes = figure.add_subplot()
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, fraction=0.046, label="share of the true class")
+    axes.set(xlabel="prediction", ylabel="true class")
+    if n <= 60:
+        names = [_short(label) for label in classes]
+        axes.set_xticks(range(n), names, rotation=90, parse_math=False)
+        axes.set_yticks(range(n), names, parse_math=False)
+    if n <= 20:
+        for row, column in np.argwhere(confusion):
+            colour = "white" if share[row, column] > 0.5 else "black"
+            axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    write_atomically(path, content.getvalue())
+
+
+def _short(label: str) -> str:
+    readable = safe_cell(label)
+    return readable if len(readable) <= 24 else f"{readable[:23]}…"
+
+
+def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    write_atomically(path, content.getvalue())
