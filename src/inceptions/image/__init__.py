@@ -1,0 +1,21 @@
+"""Pictures as networks see them: decoding, geometry and normalisation, in one frozen record used everywhere.
+
+Training, evaluation, prediction, export and server use the same `Preprocess`, so a picture has the same probability
+in all of them. Needs no torch until it normalises: worker processes start fast.
+"""
+
+from inceptions.image.decoding import EXTENSIONS, FORMATS, MAX_PIXELS, Picture, Source, UnreadablePicture, opened
+from inceptions.image.preprocess import RESAMPLING, Preprocess, resize_tf1
+
+__all__ = [
+    "EXTENSIONS",
+    "FORMATS",
+    "MAX_PIXELS",
+    "RESAMPLING",
+    "Picture",
+    "Preprocess",
+    "Source",
+    "UnreadablePicture",
+    "opened",
+    "resize_tf1",
+]

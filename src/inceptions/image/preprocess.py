@@ -1,0 +1,273 @@
+"""`Preprocess`: geometry and normalisation, the record stored in every model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from inceptions.image.decoding import MAX_PIXELS, Source, UnreadablePicture, opened
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "tf1_bilinear": Image.Resampling.BILINEAR,  # for random crops in training; evaluation uses `resize_tf1`
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """How a picture becomes a network's input; stored in every model we write.
+
+    Raises:
+        ValueError: a field is out of its range; the message lists every one.
+    """
+
+    size: tuple[int, int]
+    """(height, width) of the network's input, pixels."""
+    resize: str = "short"
+    """"short": the shorter side to floor(size / crop_pct), aspect kept, then the centre. "stretch": the whole picture
+    to floor(size / crop_pct) whatever its aspect, then the centre. "central": the central `crop_pct` of each side
+    (TF-slim's evaluation), stretched to `size`."""
+    crop_pct: float = 0.875
+    """The share of each side that survives the centre crop, in (0, 1]."""
+    interpolation: str = "bilinear"
+    """"nearest", "box", "bilinear", "bicubic", "lanczos": Pillow's, with antialiasing. "tf1_bilinear": TensorFlow 1's
+    `resize_bilinear(align_corners=False)`: no antialiasing, no half-pixel offset, fractional pixel values."""
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    """A value for each channel, in units of `value_range`, in the network's channel order; one value: grey pictures."""
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    """As `mean`: value = (pixel * value_range / 255 - mean) / std."""
+    value_range: float = 1.0
+    """What white (255) is before `mean` is subtracted: 1, or 255 for networks fed with raw pixels."""
+    channel_order: str = "rgb"
+    """"rgb" or "bgr" (Caffe's)."""
+
+    def __post_init__(self) -> None:
+        for name in ("size", "mean", "std"):
+            value = getattr(self, name)
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+        problems = list(_problems(self))
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    @property
+    def channels(self) -> int:
+        """3, or 1 for a network of grey pictures."""
+        return len(self.mean)
+
+    @property
+    def mode(self) -> str:
+        """Pillow's name of the pixels: "RGB" or "L"."""
+        return "L" if self.channels == 1 else "RGB"
+
+    def decode(self, source: Source) -> Image.Image:
+        """Decodes a picture to upright 8-bit RGB (or grey) pixels, transparent parts white, of its own size.
+
+        Raises:
+            UnreadablePicture: the reason in words.
+        """
+        with opened(source) as picture:
+            return picture.pixels(self.mode)
+
+    def picture(self, source: Source) -> NDArray[Any]:
+        """Decodes, resizes and crops: (channels, height, width), uint8 (float32 for "tf1_bilinear"), not normalised.
+
+        Raises:
+            UnreadablePicture: the reason in words.
+        """
+        image = self.decode(source)
+        height, width = self.size
+        if self.resize == "central":
+            image = _central(image, self.crop_pct)
+            return self.planes(self._resized(image, width, height))
+        tall, wide = math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
+        if self.resize == "short":
+            wide, tall = _covering(image.size, wide, tall)
+        if wide * tall > MAX_PIXELS:
+            raise UnreadablePicture(f"{image.width} x {image.height} pixels: too elongated to be resized")
+        # torchvision's rounding, which the published accuracies were measured with
+        top, left = round((tall - height) / 2), round((wide - width) / 2)
+        resized = self._resized(image, wide, tall, (left, top, left + width, top + height))
+        return self.planes(resized)
+
+    def _resized(
+        self, image: Image.Image, wide: int, tall: int, part: tuple[int, int, int, int] | None = None
+    ) -> Image.Image | NDArray[np.float32]:
+        if self.interpolation == "tf1_bilinear":
+            return resize_tf1(np.asarray(image), tall, wide, part)
+        if image.size != (wide, tall):
+            image = image.resize((wide, tall), RESAMPLING[self.interpolation])
+        return image if part is None else image.crop(part)
+
+    def planes(self, pixels: Image.Image | NDArray[Any]) -> NDArray[Any]:
+        """Separates decoded pixels into (channels, height, width) planes in the network's channel order."""
+        if isinstance(pixels, Image.Image):  # splitting in Pillow is three times as fast as transposing in numpy
+            planes = [np.asarray(plane) for plane in pixels.split()]
+        else:
+            planes = [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, -1, 0))
+        return np.stack(planes[::-1] if self.channel_order == "bgr" else planes)
+
+    def normalise(self, pictures: Tensor) -> Tensor:
+        """Makes the network's input from un-normalised pictures: the only place where that happens.
+
+        Args:
+            pictures: (..., channels, height, width) in [0, 255], any dtype, any device.
+
+        Returns:
+            float32 of the same shape on the same device, `(pixel * value_range / 255 - mean) / std`.
+
+        Raises:
+            ValueError: the pictures have another number of channels.
+        """
+        import torch
+
+        if pictures.ndim < 3 or pictures.shape[-3] != self.channels:
+            raise ValueError(f"pictures of shape {tuple(pictures.shape)} given, (..., {self.channels}, H, W) expected")
+
+        def column(values: list[float]) -> Tensor:
+            # filled on the device: copying a list there would make the host wait for it
+            filled = [torch.full((1, 1, 1), value, device=pictures.device) for value in values]
+            return torch.cat(filled)
+
+        scale = column([self.value_range / 255 / std for std in self.std])
+        offset = column([mean / std for mean, std in zip(self.mean, self.std, strict=True)])
+        return pictures.to(torch.float32) * scale - offset
+
+    def __call__(self, source: Source) -> Tensor:
+        """Makes the network's input from a picture: (channels, height, width) float32.
+
+        Raises:
+            UnreadablePicture: the reason in words.
+        """
+        import torch
+
+        return self.normalise(torch.from_numpy(self.picture(source)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON types; `from_dict` reads them."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
+        """Reads what `to_dict` gave.
+
+        Raises:
+            ValueError: a key is unknown or missing, a value out of its range.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(values) != names:
+            unknown, missing = sorted(set(values) - names), sorted(names - set(values))
+            raise ValueError(
+                f"preprocess: unknown keys {unknown}, missing keys {missing}; exactly {sorted(names)} allowed"
+            )
+        return cls(**values)
+
+    def timm(self) -> dict[str, Any]:
+        """The same facts under timm's keys of `pretrained_cfg`, as far as it has them."""
+        return {
+            "input_size": [self.channels, *self.size],
+            "mean": [value / self.value_range for value in self.mean],
+            "std": [value / self.value_range for value in self.std],
+            "interpolation": self.interpolation.removeprefix("tf1_"),
+            "crop_pct": self.crop_pct,
+            "crop_mode": "center" if self.resize == "short" else "squash",
+        }
+
+
+def resize_tf1(
+    pixels: NDArray[np.uint8], height: int, width: int, part: tuple[int, int, int, int] | None = None
+) -> NDArray[np.float32]:
+    """TensorFlow 1's `resize_bilinear(align_corners=False)`: output pixel i reads input position i * in / out.
+
+    Neither antialiased nor shifted by half a pixel: when shrinking, pixels between the two neighbours are not seen.
+
+    Args:
+        pixels: (H, W) or (H, W, channels).
+        height: of the resized picture.
+        width: of the resized picture.
+        part: (left, top, right, bottom) of the resized picture to compute; None: all of it.
+
+    Returns:
+        (height, width[, channels]) of `part`, values in [0, 255] not rounded.
+    """
+    left, top, right, bottom = part or (0, 0, width, height)
+
+    def neighbours(begin: int, end: int, size: int, out: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
+        position = np.arange(begin, end, dtype=np.float32) * (np.float32(size) / np.float32(out))
+        low = position.astype(np.int64)
+        return low, np.minimum(low + 1, size - 1), position - low.astype(np.float32)
+
+    y0, y1, dy = neighbours(top, bottom, pixels.shape[0], height)
+    x0, x1, dx = neighbours(left, right, pixels.shape[1], width)
+    dx = dx.reshape(1, -1, *([1] * (pixels.ndim - 2)))
+    dy = dy.reshape(-1, 1, *([1] * (pixels.ndim - 2)))
+
+    def row(y: NDArray[Any]) -> NDArray[np.float32]:  # gathers only what is needed, however elongated the picture
+        a, b = pixels[np.ix_(y, x0)].astype(np.float32), pixels[np.ix_(y, x1)].astype(np.float32)
+        interpolated: NDArray[np.float32] = a + (b - a) * dx
+        return interpolated
+
+    above, below = row(y0), row(y1)
+    result: NDArray[np.float32] = above + (below - above) * dy
+    return result
+
+
+def _central(image: Image.Image, share: float) -> Image.Image:
+    """TF-slim's `central_crop`: its rounding, computed in float64 as it does."""
+    top = int((image.height - image.height * share) / 2)
+    left = int((image.width - image.width * share) / 2)
+    return image.crop((left, top, image.width - left, image.height - top))
+
+
+def _covering(size: tuple[int, int], wide: int, tall: int) -> tuple[int, int]:
+    """The (width, height) of the picture scaled, aspect kept, until it just covers `wide` x `tall`."""
+    width, height = size
+    if width * tall <= height * wide:
+        return wide, max(tall, int(wide * height / width))
+    return max(wide, int(tall * width / height)), tall
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _problems(p: Preprocess) -> Iterator[str]:
+    """What is wrong with the fields, in words."""
+    if not (isinstance(p.size, tuple) and len(p.size) == 2 and all(_whole(v) and 0 < v <= 8192 for v in p.size)):
+        yield f"size is {p.size!r}; (height, width) in pixels between 1 and 8192 expected"
+    for name, allowed in (
+        ("resize", ("short", "stretch", "central")),
+        ("interpolation", tuple(RESAMPLING)),
+        ("channel_order", ("rgb", "bgr")),
+    ):
+        if getattr(p, name) not in allowed:
+            yield f"{name} is {getattr(p, name)!r}; one of {', '.join(allowed)} expected"
+    if not (_finite(p.crop_pct) and 0.01 <= p.crop_pct <= 1):
+        yield f"crop_pct is {p.crop_pct!r}; a share between 0.01 and 1 expected"
+    if not (_finite(p.value_range) and p.value_range > 0):
+        yield f"value_range is {p.value_range!r}; a positive number (1 or 255) expected"
+    for name in ("mean", "std"):
+        values = getattr(p, name)
+        if not (isinstance(values, tuple) and len(values) in (1, 3) and all(_finite(v) for v in values)):
+            yield f"{name} is {values!r}; 1 (grey) or 3 numbers expected"
+        elif name == "std" and not all(v > 0 for v in values):
+            yield f"std is {values!r}; positive numbers expected"
+    if isinstance(p.mean, tuple) and isinstance(p.std, tuple) and len(p.mean) != len(p.std):
+        yield f"mean has {len(p.mean)} channels, std {len(p.std)}; the same number expected"
