@@ -1,0 +1,165 @@
+"""Tensors out of TensorFlow's files, without TensorFlow: checkpoints of both formats and frozen graphs.
+
+* the tensor bundle ("V2"): `NAME.index`, a table of what lies where, and `NAME.data-00000-of-00001`, the bare bytes;
+* the older single file ("V1", `NAME.ckpt`): one table that holds the tensors themselves, in slices;
+* the frozen graph (`.pb`): a GraphDef in which every variable has become a `Const` node.
+
+Every size is compared with the file before anything is allocated, and every checksum that the file has is checked.
+Nothing of a graph is executed.
+
+Sources: tensorflow/core/protobuf/tensor_bundle.proto, core/util/saved_tensor_slice.proto, core/framework/{tensor,graph,
+types}.proto, core/util/saved_tensor_slice_util.cc (keys of slices).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inceptions.progress import track
+from inceptions.weights import sstable
+from inceptions.weights.bundle import index_of, read_bundle
+from inceptions.weights.tensor_protos import ALL, Array, Extents, assemble, read_extents, read_shape, read_tensor
+from inceptions.weights.wire import as_bytes, as_int, as_text, fields
+
+_MAX_GRAPH = 1 << 31  # bytes: protobuf's own limit for a message
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether `path` names a checkpoint: a bundle's prefix, its index or a data file of it, or a V1 file."""
+    return index_of(path) is not None or (path.is_file() and sstable.is_table(path))
+
+
+def read_checkpoint(path: Path) -> dict[str, Array]:
+    """All numeric tensors of a checkpoint by name; what `tf.train.Checkpoint` wrote by the variables' full names.
+
+    Args:
+        path: a bundle's prefix (`model.ckpt`), its `.index` or one of its `.data-*` files, or a V1 file.
+
+    Raises:
+        ValueError: it is no checkpoint, damaged, cut short, or its parts contradict each other; names the file.
+        OSError: a file of it is missing or cannot be read.
+    """
+    index = index_of(path)
+    try:
+        if index is not None:
+            return read_bundle(index)
+        if path.is_file() and sstable.is_table(path):
+            return _read_v1(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: neither this file nor {path.name}.index exists")
+    raise ValueError(
+        f"{path}: no TensorFlow checkpoint; give its prefix (model.ckpt, beside which model.ckpt.index and "
+        "model.ckpt.data-* lie), or the single file of an old one"
+    )
+
+
+def read_frozen_graph(path: Path) -> dict[str, Array]:
+    """The values of a frozen graph's `Const` nodes by node name.
+
+    Raises:
+        ValueError: it is no GraphDef, has no constants, is damaged, or larger than protobuf allows; names the file.
+        OSError: the file cannot be read.
+    """
+    size = path.stat().st_size
+    if size > _MAX_GRAPH:
+        raise ValueError(f"{path}: {size} bytes; a GraphDef has at most {_MAX_GRAPH}")
+    try:
+        graph = memoryview(path.read_bytes())
+        nodes = [as_bytes(value, what="a node") for number, value in fields(graph) if number == 1]
+        tensors: dict[str, Array] = {}
+        for node in track(nodes, description=f"reading {path.name}", unit="nodes"):
+            _read_node(node, tensors)
+    except ValueError as error:
+        raise ValueError(f"{path}: not a frozen TensorFlow graph, or damaged: {error}") from error
+    if not tensors:
+        raise ValueError(f"{path}: no constants in this graph; freeze its variables, or give the checkpoint instead")
+    return tensors
+
+
+_Described = dict[str, tuple[int, tuple[int, ...]]]
+"""Name to (DataType, shape) of an old checkpoint's tensors."""
+
+
+def _read_v1(path: Path) -> dict[str, Array]:
+    """Every tensor of an old checkpoint, which keeps them in slices and describes them all at its beginning."""
+    described: _Described = {}
+    parts: dict[str, list[tuple[Extents, Array]]] = {}
+    for key, value in track(sstable.entries(path), description=f"reading {path.name}", unit="tensors"):
+        for number, message in fields(value):
+            content = as_bytes(message, what="an entry")
+            if key == b"" and number == 1:
+                described = _descriptions(content)
+            elif key != b"" and number == 2:
+                name, extents, part = _slice(content, described)
+                if part is not None:
+                    parts.setdefault(name, []).append((extents, part))
+    return {name: assemble(name, described[name][1], pieces) for name, pieces in parts.items()}
+
+
+def _descriptions(meta: memoryview) -> _Described:
+    """A SavedTensorSliceMeta."""
+    described: _Described = {}
+    for number, tensor in fields(meta):
+        if number == 1:
+            name, dtype, shape = "", 0, tuple[int, ...]()
+            for part, value in fields(as_bytes(tensor, what="a tensor's description")):
+                if part == 1:
+                    name = as_text(value, what="a tensor's name")
+                elif part == 2:
+                    shape = read_shape(as_bytes(value, what="a shape"))
+                elif part == 3:
+                    dtype = as_int(value, what="a tensor's type")
+            described[name] = dtype, shape
+    return described
+
+
+def _slice(data: memoryview, described: _Described) -> tuple[str, Extents, Array | None]:
+    """A SavedSlice: the tensor's name, where in it this part belongs, and the numbers (None: it holds none of ours)."""
+    name, tensor = "", memoryview(b"")
+    extents: Extents = ()
+    for number, value in fields(data):
+        if number == 1:
+            name = as_text(value, what="a tensor's name")
+        elif number == 2:
+            extents = read_extents(as_bytes(value, what="a slice"))
+        elif number == 3:
+            tensor = as_bytes(value, what="a tensor")
+    if name not in described or len(extents) != len(described[name][1]):
+        raise ValueError(f"a slice of {name!r} fits no tensor that the file's beginning describes")
+    dtype, whole = described[name]
+    shape = tuple(size if length == ALL else length for size, (_, length) in zip(whole, extents, strict=True))
+    part = read_tensor(tensor, (dtype, shape))
+    return name, extents, None if part is None else part.copy()  # a copy lets go of the file's block
+
+
+def _read_node(node: memoryview, tensors: dict[str, Array]) -> None:
+    """Adds a NodeDef's value to `tensors` if it is a constant of numbers."""
+    name, operation, value = "", "", None
+    for number, content in fields(node):
+        if number == 1:
+            name = as_text(content, what="a node's name")
+        elif number == 2:
+            operation = as_text(content, what="a node's operation")
+        elif number == 5:
+            key, attribute = "", memoryview(b"")
+            for part, item in fields(as_bytes(content, what="an attribute")):
+                if part == 1:
+                    key = as_text(item, what="an attribute's name")
+                elif part == 2:
+                    attribute = as_bytes(item, what="an attribute's value")
+            if key == "value":
+                value = attribute
+    if operation != "Const" or value is None:
+        return
+    if name in tensors:
+        raise ValueError(f"two nodes are named {name}")
+    for number, content in fields(value):
+        if number == 8:
+            try:
+                tensor = read_tensor(as_bytes(content, what="a tensor"))
+            except ValueError as error:
+                raise ValueError(f"node {name}: {error}") from error
+            if tensor is not None:
+                tensors[name] = tensor
