@@ -1,0 +1,175 @@
+"""Inception-ResNet v1 and v2 (Szegedy et al., 2016, arXiv 1602.07261).
+
+What they brought: the Inception block as the body of a residual block. The branches end in a linear 1x1 convolution
+back to the incoming width, and the sum with the shortcut replaces the next concatenation. That trains much faster at
+equal cost.
+Beyond a thousand channels such networks died early in training; multiplying the body by 0.1 to 0.3 before the sum
+cures it. v1 costs about as much as Inception v3, v2 about as much as v4.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from inceptions.layers import (
+    Activation,
+    BatchNorm,
+    Branches,
+    ConvWord,
+    Head,
+    Layer,
+    Projected,
+    Residual,
+    avg_pool,
+    branches,
+    chain,
+    convolution,
+    max_pool,
+)
+from inceptions.zoo.inception_v3 import inception_aux, inception_stem
+from inceptions.zoo.network import Table, stretch
+
+SCALES = (0.17, 0.10, 0.20)
+"""Residual scale of the blocks on the 35x35, 17x17 and 8x8 grid, as released (the paper says 0.1 to 0.3)."""
+
+
+def inception_resnet_v2(
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    drop_rate: float = 0.2,
+    aux: bool = False,
+    stem: Literal["standard", "small"] = "standard",
+    residual: bool = True,
+    scales: tuple[float, ...] = SCALES,
+    include_border: bool = False,
+    activation: Activation = "relu",
+    norm_eps: float = 1e-3,
+    norm_momentum: float = 0.1,
+    norm_scale: bool = True,
+) -> Table:
+    """Inception-ResNet v2 as Google released it: 10, 20 and 9 + 1 blocks (the paper prints 5, 10 and 5).
+
+    Args:
+        residual: False leaves out shortcuts and scaling: the branches and their linear convolution alone.
+        scales: what the body is multiplied by on the three grids; the last block has 1 and no activation.
+        include_border: the average pool counts the zeros of the border or not (not: as released).
+    """
+    conv = convolution(
+        width=width, norm=BatchNorm(norm_eps, norm_momentum, norm_scale), activation=activation, bias=False
+    )
+    block35 = branches(
+        {
+            "1x1": conv(32),
+            "3x3": chain(conv(32), conv(32, 3)),
+            "3x3dbl": chain(conv(32), conv(48, 3), conv(64, 3)),
+        }
+    )
+    block17 = branches({"1x1": conv(192), "7x7": chain(conv(128), conv(160, (1, 7)), conv(192, (7, 1)))})
+    block8 = branches({"1x1": conv(192), "3x3": chain(conv(192), conv(224, (1, 3)), conv(256, (3, 1)))})
+    mixed_5b = branches(
+        {
+            "1x1": conv(96),
+            "5x5": chain(conv(48), conv(64, 5)),
+            "3x3dbl": chain(conv(64), conv(96, 3), conv(96, 3)),
+            "pool": chain(avg_pool(3, include_border), conv(64)),
+        }
+    )
+    block17s = _blocks("block17", block17, 20, depth, residual, scales, 1, activation)
+    stages: list[tuple[str, Layer]] = [
+        *inception_stem(conv, stem),
+        ("mixed_5b", mixed_5b),
+        *_blocks("block35", block35, 10, depth, residual, scales, 0, activation),
+        ("mixed_6a", _reduction_a(conv, 256, 256, 384)),
+        *block17s,
+        ("mixed_7a", _reduction_b(conv, 384, 288, 288, 320)),
+        *_blocks("block8", block8, 9, depth, residual, scales, 2, activation),
+        ("block8_last", _block(block8, residual, 1.0, None)),
+        ("conv_7b", conv(1536)),
+    ]
+    return Table(tuple(stages), Head(drop_rate), ((block17s[-1][0], inception_aux(conv)),) if aux else ())
+
+
+def inception_resnet_v1(
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    drop_rate: float = 0.2,
+    stem: Literal["standard", "small"] = "standard",
+    bottleneck: int | None = None,
+    residual: bool = True,
+    scales: tuple[float, ...] = SCALES,
+    activation: Activation = "relu",
+    norm_eps: float = 1e-3,
+    norm_momentum: float = 0.1,
+    norm_scale: bool = True,
+) -> Table:
+    """Inception-ResNet v1 as facenet released it: 5, 10 and 5 + 1 blocks, with a plain head.
+
+    Args:
+        bottleneck: width of a batch-normalised linear layer before the classifier; 512 in facenet, whose embedding is
+            `forward_head(features, pre_logits=True)` divided by its length.
+        residual, scales: as in v2.
+    """
+    conv = convolution(
+        width=width, norm=BatchNorm(norm_eps, norm_momentum, norm_scale), activation=activation, bias=False
+    )
+    block35 = branches(
+        {
+            "1x1": conv(32),
+            "3x3": chain(conv(32), conv(32, 3)),
+            "3x3dbl": chain(conv(32), conv(32, 3), conv(32, 3)),
+        }
+    )
+    block17 = branches({"1x1": conv(128), "7x7": chain(conv(128), conv(128, (1, 7)), conv(128, (7, 1)))})
+    block8 = branches({"1x1": conv(192), "3x3": chain(conv(192), conv(192, (1, 3)), conv(192, (3, 1)))})
+    # One more strided convolution in the place of v3's second pool.
+    *light, _ = inception_stem(conv, stem)
+    stages: list[tuple[str, Layer]] = [
+        *light,
+        ("conv_4b", conv(256, 3, 2, "same" if stem == "small" else "valid")),
+        *_blocks("block35", block35, 5, depth, residual, scales, 0, activation),
+        ("mixed_6a", _reduction_a(conv, 192, 192, 256)),
+        *_blocks("block17", block17, 10, depth, residual, scales, 1, activation),
+        ("mixed_7a", _reduction_b(conv, 384, 256, 256, 256)),
+        *_blocks("block8", block8, 5, depth, residual, scales, 2, activation),
+        ("block8_last", _block(block8, residual, 1.0, None)),
+    ]
+    return Table(tuple(stages), Head(drop_rate, bottleneck))
+
+
+def _block(body: Branches, residual: bool, scale: float, activation: Activation | None) -> Layer:
+    if residual:
+        return Residual(Projected(body), scale=scale, activation=activation)
+    return Projected(body, activation)
+
+
+def _blocks(
+    name: str, body: Branches, count: int, depth: float, residual: bool, scales: tuple[float, ...], grid: int,
+    activation: Activation,
+) -> list[tuple[str, Layer]]:  # fmt: skip
+    if len(scales) != 3:
+        raise ValueError(f"scales has {len(scales)} numbers; three are needed, for the 35x35, 17x17 and 8x8 blocks")
+    block = _block(body, residual, scales[grid], activation)
+    return [(f"{name}_{index + 1}", block) for index, _ in enumerate(stretch(range(count), depth))]
+
+
+def _reduction_a(conv: ConvWord, reduce: int, three: int, last: int) -> Layer:
+    return branches(
+        {
+            "3x3": conv(384, 3, 2, "valid"),
+            "3x3dbl": chain(conv(reduce), conv(three, 3), conv(last, 3, 2, "valid")),
+            "pool": max_pool(3, 2, "valid"),
+        }
+    )
+
+
+def _reduction_b(conv: ConvWord, first: int, second: int, three: int, last: int) -> Layer:
+    return branches(
+        {
+            "3x3": chain(conv(256), conv(first, 3, 2, "valid")),
+            "3x3_2": chain(conv(256), conv(second, 3, 2, "valid")),
+            "3x3dbl": chain(conv(256), conv(three, 3), conv(last, 3, 2, "valid")),
+            "pool": max_pool(3, 2, "valid"),
+        }
+    )

@@ -1,0 +1,168 @@
+"""`Table`, what a network is, and `Network`, the module that runs it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from inceptions.layers import AuxHead, Chain, Grid, Head, Layer, initialise
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Table:
+    """An ordered, named list of stages with the heads that read them."""
+
+    stages: tuple[tuple[str, Layer], ...]
+    head: Head
+    aux: tuple[tuple[str, AuxHead], ...] = ()
+    """(name of the stage that is tapped, the head)."""
+
+    def grid(self, height: int, width: int) -> Grid:
+        """Spatial size of the last stage; below 1 where the picture is too small."""
+        return Chain(tuple(layer for _, layer in self.stages)).grid(height, width)
+
+    def min_size(self) -> int:
+        """Side of the smallest square picture every stage can read, in pixels."""
+        return next(size for size in range(1, 10_000) if min(self.grid(size, size)) >= 1)
+
+
+def stretch(rows: Sequence[T], depth: float) -> list[T]:
+    """The rows of one grid size, repeated or thinned to `depth` times as many; at least one, and the last one stays."""
+    count = max(1, round(len(rows) * depth))
+    return [rows[-(-(index + 1) * len(rows) // count) - 1] for index in range(count)]
+
+
+def lettered(prefix: str, rows: Sequence[Layer], first: str = "a") -> list[tuple[str, Layer]]:
+    """Name the blocks of one grid size as the papers do: 4a, 4b, ..."""
+    return [(f"{prefix}{_letters(ord(first) - ord('a') + index)}", row) for index, row in enumerate(rows)]
+
+
+def _letters(index: int) -> str:
+    return chr(ord("a") + index) if index < 26 else _letters(index // 26 - 1) + chr(ord("a") + index % 26)
+
+
+class Network(nn.Module):
+    """A member of the family. Made by `inceptions.zoo.build`, not by hand, except around a table of your own.
+
+    Args:
+        table: the stages and heads.
+        num_classes: logits.
+        in_channels: channels of the pictures.
+        name, options: what `build` was called with; kept in the artifact, so that the network can be built again.
+        input_size: side of the published input, in pixels.
+        aux_weight: weight of each auxiliary head in the loss.
+
+    `network(images)` takes (N, in_channels, H, W) float, already normalised by a `Preprocess`, and returns logits
+    (N, num_classes): always one tensor. `body`, `head` and `aux` hold the weights; keys of `aux` start with `aux`.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        name: str = "custom",
+        options: Mapping[str, Any] | None = None,
+        input_size: int = 224,
+        aux_weight: float = 0.3,
+    ) -> None:
+        super().__init__()
+        self.table = table
+        self.name = name
+        self.options = dict(options or {})
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.input_size = input_size
+        self.min_size = table.min_size()
+        self.aux_weight = aux_weight
+        self.preprocess: Any = None
+        """The `Preprocess` the weights expect; comes with the weights."""
+        self.classes: tuple[str, ...] | None = None
+        """Names of the logits, in order; come with the weights."""
+
+        taps = dict(table.aux)
+        modules: OrderedDict[str, nn.Module] = OrderedDict()
+        aux = nn.ModuleDict()
+        width = in_channels
+        for stage, layer in table.stages:
+            modules[stage], width = layer.build(width)
+            if stage in taps:
+                aux[stage] = taps[stage].build(width, num_classes)
+        self.body = nn.Sequential(modules)
+        self.num_features = width
+        self.head = table.head.build(width, num_classes)
+        self.aux = aux
+        initialise(self.modules())
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages: the rows of the paper's table."""
+        return tuple(name for name, _ in self.table.stages)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, num_classes). Raises `ValueError` for pictures of the wrong shape or below `min_size`."""
+        logits: Tensor = self.head(self.forward_features(images))
+        return logits
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Output (N, C, H, W) of the last stage, before pooling."""
+        self._check(images)
+        features: Tensor = self.body(images)
+        return features
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits of the last stage's output; with `pre_logits` the pooled vector (N, F) before the classifier."""
+        logits: Tensor = self.head(features, pre_logits)
+        return logits
+
+    def forward_with_aux(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits, and those of each auxiliary head by the stage it taps (empty without heads). For training."""
+        self._check(images)
+        aux: dict[str, Tensor] = {}
+        for stage, module in self.body.named_children():
+            images = module(images)
+            if stage in self.aux:
+                aux[stage] = self.aux[stage](images)
+        return self.head(images), aux
+
+    def forward_stages(self, images: Tensor) -> dict[str, Tensor]:
+        """Output of every stage, by name and in order."""
+        self._check(images)
+        outputs: dict[str, Tensor] = {}
+        for stage, module in self.body.named_children():
+            outputs[stage] = images = module(images)
+        return outputs
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Put new classifiers of `num_classes` logits on *every* head, auxiliary ones too; forget the class names.
+
+        Raises `ValueError` below one class.
+        """
+        if num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes}; at least 1 is needed")
+        for module in (self.head, *self.aux.values()):
+            old = module.linear
+            assert isinstance(old, nn.Linear)
+            module.linear = nn.Linear(old.in_features, num_classes, device=old.weight.device, dtype=old.weight.dtype)
+            initialise([module.linear])
+        self.num_classes = num_classes
+        self.options["num_classes"] = num_classes
+        self.classes = None
+
+    def _check(self, images: Tensor) -> None:
+        if images.dim() != 4 or images.shape[1] != self.in_channels:
+            raise ValueError(
+                f"{self.name} reads pictures (N, {self.in_channels}, H, W); got a tensor of shape {tuple(images.shape)}"
+            )
+        if min(images.shape[2:]) < self.min_size:
+            raise ValueError(
+                f"{self.name} needs pictures of at least {self.min_size} x {self.min_size} px; got "
+                f"{images.shape[2]} x {images.shape[3]}. Use larger pictures, or stem='small' for 32 to 96 px."
+            )
