@@ -1,0 +1,49 @@
+"""What a weight file holds, whatever wrote it: tensors by the file's own names, and what the file says about its model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from torch import Tensor
+
+from inceptions.progress import DataError
+from inceptions.weights.keras_graph import KerasModel
+
+Dialect: TypeAlias = Literal["torch", "keras", "slim", "caffe"]
+"""Whose habits the tensors follow: how they are called and how their axes are ordered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The content of a weight file, unconverted."""
+
+    source: str
+    """How messages call the file."""
+    dialect: Dialect
+    """Whose names and axes the tensors have."""
+    tensors: Mapping[str, Tensor]
+    """The tensors under the file's own names, in the file's own shapes, on the CPU."""
+    model: KerasModel | None = None
+    """The layers around the tensors, where the file describes them (whole Keras models)."""
+
+
+def refuse_large(shapes: Iterable[tuple[str, int]], available: int, source: str) -> None:
+    """Compare what a file claims to hold with what it can hold, before anything is allocated.
+
+    Args:
+        shapes: (name, bytes) of each tensor.
+        available: bytes of the file.
+        source: how to call the file.
+
+    Raises:
+        DataError: one tensor, or all together, would need more bytes than the file has.
+    """
+    total = 0
+    for name, size in shapes:
+        total += size
+        if size > available:
+            raise DataError(f"{source}: {name} claims {size:,} bytes, but the file has only {available:,}")
+    if total > available:
+        raise DataError(f"{source}: its tensors claim {total:,} bytes, but the file has only {available:,}")

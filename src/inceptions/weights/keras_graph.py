@@ -1,0 +1,335 @@
+"""What a Keras model's configuration says about the layers around the family's network. Nothing of it is executed.
+
+A user's model is a chain: an input, perhaps scaling, the network (nested as one layer, or its layers in line), then
+pooling, dropout and dense layers. Both spellings of a configuration are read, Keras 2's and Keras 3's.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from inceptions.progress import DataError
+
+_CONTAINERS = ("Functional", "Model", "Sequential")
+_NEUTRAL = ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization")
+"""Layers that do nothing when a model answers."""
+_POOLING = ("GlobalAveragePooling2D", "GlobalAvgPool2D")
+_FLATTENING = (*_POOLING, "GlobalMaxPooling2D", "GlobalMaxPool2D", "Flatten")
+"""Layers that a head begins with: they end the maps of features."""
+_ARITHMETIC = {"TrueDivide": "/", "Divide": "/", "Multiply": "*", "Subtract": "-", "Add": "+"}
+_LEGACY_ARITHMETIC = {"truediv": "/", "divide": "/", "multiply": "*", "subtract": "-", "add": "+"}
+_DEEPEST = 16  # containers in containers
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseLayer:
+    """A fully connected layer of a head."""
+
+    name: str
+    activation: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KerasModel:
+    """What a model's configuration tells about the network inside it."""
+
+    size: tuple[int, int] | None
+    """Height and width of the input in pixels, where it is fixed."""
+    scale: tuple[float, ...] | None
+    """What a pixel (0 to 255) is multiplied with inside of the model, a value a channel or one; None: nothing is."""
+    offset: tuple[float, ...]
+    """What is added after that."""
+    base: str | None
+    """Name of the layer that is the nested network; None where its layers stand in line, or where nothing surrounds it."""
+    dense: tuple[DenseLayer, ...]
+    """The dense layers after global average pooling, in order."""
+    drop_rate: float
+    """Of the dropout before the last dense layer."""
+    obstacle: str | None
+    """Why the head cannot be taken over; None: it can, or there is none."""
+    names: Mapping[str, str]
+    """Layer names by the path Keras 3 files them under ("layers/functional/layers/conv2d_2"), from `model.layers`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layer:
+    name: str
+    kind: str
+    facts: Mapping[str, Any]
+    number: float | None
+    """The constant of a layer of arithmetic."""
+    inner: tuple[_Layer, ...]
+    """The chain of a container."""
+
+
+def read_model(config: object, source: str) -> KerasModel:
+    """Reads a model's configuration (the JSON of `config.json`, or of a `.h5` file's attribute `model_config`).
+
+    Raises:
+        DataError: it is no model, or it holds a Lambda layer (code).
+    """
+    _refuse_code(config, source)
+    try:
+        return _model(config)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError, OverflowError) as error:
+        raise DataError(f"{source}: its model configuration is not understood ({type(error).__name__}: {error})") from error
+
+
+def _model(config: Any) -> KerasModel:
+    chain = list(_flat(_chain(config, 0)))
+    start = next((index for index, layer in enumerate(chain) if not _is_entrance(layer)), len(chain))
+    nested = next((index for index in range(start, len(chain)) if chain[index].inner), None)
+    base = None if nested is None else chain[nested]
+    if base is None or nested is None:
+        pooled, head = False, chain[_head_start(chain, start) :]
+    else:
+        pooled, head = base.inner[-1].kind in _POOLING, chain[nested + 1 :]
+    scale, offset = _affine(chain[:start])
+    dense, drop_rate, obstacle = _head(head, pooled)
+    if nested is not None and nested != start:
+        obstacle = f"{chain[start].kind} ({chain[start].name}) stands in front of the network"
+    return KerasModel(
+        size=_input_size(config),
+        scale=scale,
+        offset=offset,
+        base=base.name if base else None,
+        dense=dense,
+        drop_rate=drop_rate,
+        obstacle=obstacle,
+        names=dict(_names(config, "")),
+    )
+
+
+def _refuse_code(config: object, source: str) -> None:
+    waiting = [config]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Mapping):
+            if item.get("class_name") in ("Lambda", "__lambda__"):
+                facts = item.get("config")
+                name = facts.get("name") if isinstance(facts, Mapping) else None
+                raise DataError(
+                    f"{source}: layer {name or 'unnamed'!r:.80} is a Lambda: program code, which is never executed from "
+                    "a file. Save the network's own weights (base.save_weights), or use a Rescaling layer instead"
+                )
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
+# --- the chain ----------------------------------------------------------------------------------------------------
+
+
+def _inner(config: Any) -> list[Any]:
+    """The configurations of a container's layers (the first Sequential of Keras 2 had a bare list)."""
+    inside = config["config"]
+    layers = inside if isinstance(inside, list) else inside["layers"]
+    if config["class_name"] not in _CONTAINERS or not isinstance(layers, list):
+        raise TypeError(f"it is a {config['class_name']!r:.80}, one of {', '.join(_CONTAINERS)} is read")
+    return layers
+
+
+def _name(config: Any) -> str:
+    return str(config.get("name") or config["config"]["name"])
+
+
+def _layer(config: Any, depth: int) -> _Layer:
+    kind = str(config["class_name"])
+    inside = config.get("config")
+    return _Layer(
+        name=_name(config),
+        kind=kind,
+        facts=inside if isinstance(inside, Mapping) else {},
+        number=_constant(kind, config.get("inbound_nodes")),
+        inner=tuple(_chain(config, depth + 1)) if kind in _CONTAINERS else (),
+    )
+
+
+def _chain(config: Any, depth: int) -> list[_Layer]:
+    """The layers from input to output as far as each has one neighbour; between them the rest, as they are listed."""
+    if depth > _DEEPEST:
+        raise ValueError(f"containers stand deeper than {_DEEPEST} in each other")
+    configs = _inner(config)
+    layers = {_name(layer): _layer(layer, depth) for layer in configs}
+    if config["class_name"] == "Sequential":
+        return list(layers.values())
+    parents = {_name(layer): list(_parents(layer.get("inbound_nodes"))) for layer in configs}
+    children: dict[str, list[str]] = {}
+    for name, above in parents.items():
+        for parent in above:
+            children.setdefault(parent, []).append(name)
+    front = _walk([name for name in layers if not parents[name]], children, len(layers))
+    back = _walk([name for name in layers if name not in children], parents, len(layers))[::-1]
+    if front == back:
+        return [layers[name] for name in front]
+    ends = {*front, *back}
+    return [layers[name] for name in (*front, *(name for name in layers if name not in ends), *back)]
+
+
+def _walk(names: list[str], following: Mapping[str, list[str]], longest: int) -> list[str]:
+    """From the only start on, as long as exactly one layer follows."""
+    path: list[str] = []
+    while len(names) == 1 and len(path) <= longest:
+        path.append(names[0])
+        names = following.get(names[0], [])
+    return path
+
+
+def _parents(nodes: Any) -> Iterator[str]:
+    """Names of the layers whose outputs the first call of a layer received."""
+    if not nodes:
+        return
+    first = nodes[0]
+    if isinstance(first, Mapping):  # Keras 3: {"args": [{"class_name": "__keras_tensor__", ...}]}
+        waiting: list[Any] = [first.get("args")]
+        while waiting:
+            item = waiting.pop()
+            if isinstance(item, Mapping) and item.get("class_name") == "__keras_tensor__":
+                yield str(item["config"]["keras_history"][0])
+            elif isinstance(item, Mapping):
+                waiting.extend(item.values())
+            elif isinstance(item, list):
+                waiting.extend(item)
+    elif isinstance(first[0], str):  # one tensor without a list around it: ["name", 0, 0, {...}]
+        yield first[0]
+    else:
+        for tensor in first:
+            yield str(tensor[0])
+
+
+def _flat(chain: list[_Layer]) -> Iterator[_Layer]:
+    """The chain with its little containers (augmentation, a head of its own) unpacked; a network stays one layer."""
+    for layer in chain:
+        if layer.inner and not any("Conv" in inner.kind or inner.inner for inner in layer.inner):
+            yield from layer.inner
+        else:
+            yield layer
+
+
+# --- before the network -------------------------------------------------------------------------------------------
+
+
+def _is_entrance(layer: _Layer) -> bool:
+    return layer.kind in ("InputLayer", "Rescaling") or layer.kind.startswith("Random") or layer.number is not None
+
+
+def _constant(kind: str, nodes: Any) -> float | None:
+    """The number that a layer of arithmetic (`x / 127.5` in a functional model) works with."""
+    if not nodes or (kind not in _ARITHMETIC and kind != "TFOpLambda"):
+        return None
+    first = nodes[0]
+    if isinstance(first, Mapping):
+        values = [*(first.get("args") or []), *(first.get("kwargs") or {}).values()]
+    else:
+        call = first if isinstance(first[0], str) else first[0]
+        values = [value for key, value in (call[3] if len(call) > 3 else {}).items() if key != "name"]
+    numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return numbers[0] if len(numbers) == 1 else None
+
+
+def _affine(layers: list[_Layer]) -> tuple[tuple[float, ...] | None, tuple[float, ...]]:
+    """What the layers make of a pixel: scale (None where they leave it alone) and offset."""
+    scale, offset = [1.0], [0.0]
+    for layer in layers:
+        factor, shift = [1.0], [0.0]
+        if layer.kind == "Rescaling":
+            factor, shift = _numbers(layer.facts["scale"]), _numbers(layer.facts.get("offset", 0.0))
+        elif layer.number is not None:
+            function = str(layer.facts.get("function", "")).rsplit(".", 1)[-1]
+            operation = _ARITHMETIC.get(layer.kind) or _LEGACY_ARITHMETIC[function]
+            if operation in "*/":
+                factor = [layer.number if operation == "*" else 1 / layer.number]
+            else:
+                shift = [layer.number if operation == "+" else -layer.number]
+        scale, offset = _times(scale, factor), _plus(_times(offset, factor), shift)
+    if not all(map(math.isfinite, (*scale, *offset))) or 0.0 in scale:
+        raise ValueError(f"the pixels are scaled by {scale} and shifted by {offset}")
+    changed = any(layer.kind == "Rescaling" or layer.number is not None for layer in layers)
+    return (tuple(scale) if changed else None), tuple(offset)
+
+
+def _numbers(value: Any) -> list[float]:
+    if isinstance(value, Mapping):  # Keras 3 writes arrays as {"class_name": "__numpy__", "config": {"value": [...]}}
+        value = value["config"]["value"]
+    return [float(item) for item in value] if isinstance(value, list) else [float(value)]
+
+
+def _times(left: list[float], right: list[float]) -> list[float]:
+    return [a * b for a, b in _aligned(left, right)]
+
+
+def _plus(left: list[float], right: list[float]) -> list[float]:
+    return [a + b for a, b in _aligned(left, right)]
+
+
+def _aligned(left: list[float], right: list[float]) -> Iterator[tuple[float, float]]:
+    longest = max(len(left), len(right))
+    return zip(left * (longest // len(left)), right * (longest // len(right)), strict=True)
+
+
+def _input_size(config: Any) -> tuple[int, int] | None:
+    facts = _inner(config)[0]["config"]
+    shape = facts.get("batch_shape") or facts.get("batch_input_shape") or []
+    sides = shape[1:3] if len(shape) == 4 else []
+    if len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
+        return sides[0], sides[1]
+    return None
+
+
+# --- after the network --------------------------------------------------------------------------------------------
+
+
+def _head_start(chain: list[_Layer], start: int) -> int:
+    """Where the head begins behind a network whose layers stand in line: at what ends the maps of features."""
+    return next((index for index in range(start, len(chain)) if chain[index].kind in _FLATTENING), len(chain))
+
+
+def _head(layers: list[_Layer], pooled: bool) -> tuple[tuple[DenseLayer, ...], float, str | None]:
+    """The dense layers after pooling, the dropout before the last one, and what stands against taking them over."""
+    dense: list[DenseLayer] = []
+    rate = drop_rate = 0.0
+    for layer in layers:
+        if layer.kind in _POOLING:
+            pooled = True
+        elif layer.kind == "Dense" and pooled:
+            dense.append(DenseLayer(name=layer.name, activation=str(layer.facts.get("activation") or "linear")))
+            rate, drop_rate = 0.0, rate
+        elif layer.kind == "Dropout":
+            rate = float(layer.facts.get("rate", 0.0))
+        elif layer.kind in ("Activation", "Softmax") and dense and layer is layers[-1]:
+            activation = "softmax" if layer.kind == "Softmax" else str(layer.facts.get("activation"))
+            dense[-1] = DenseLayer(name=dense[-1].name, activation=activation)
+        elif layer.kind not in _NEUTRAL:
+            return (), 0.0, f"its head holds {layer.kind} ({layer.name})"
+    for position, layer_ in enumerate(dense):
+        last = position == len(dense) - 1
+        allowed = ("linear", "softmax", "sigmoid") if last else ("relu",)
+        if layer_.activation not in allowed:
+            return (), 0.0, f"its layer {layer_.name} ends in {layer_.activation}, understood is {' or '.join(allowed)}"
+    return tuple(dense), drop_rate, None
+
+
+# --- paths --------------------------------------------------------------------------------------------------------
+
+
+def _names(config: Any, path: str) -> Iterator[tuple[str, str]]:
+    """(path of a layer in a Keras 3 file, its name): groups are counted by class in the order of `model.layers`."""
+    seen: dict[str, int] = {}
+    for layer in _inner(config):
+        kind = _snake(str(layer["class_name"]))
+        number = seen[kind] = seen.get(kind, -1) + 1
+        place = f"{path}layers/{kind}" + (f"_{number}" if number else "")
+        yield place, _name(layer)
+        if layer["class_name"] in _CONTAINERS:
+            yield from _names(layer, f"{place}/")
+
+
+def _snake(name: str) -> str:
+    """Keras's own spelling of a class in a path: SeparableConv2D becomes separable_conv2d."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
