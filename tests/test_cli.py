@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import pkgutil
+import shutil
 import signal
 import subprocess
 import sys
@@ -366,7 +367,7 @@ def test_doctor_warns_of_little_shared_memory(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     little = SimpleNamespace(total=64 * 2**20, free=64 * 2**20)
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: little)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: little)
     assert main(["doctor"]) == 0
     assert "/dev/shm is small" in capsys.readouterr().out
 

@@ -1,0 +1,74 @@
+"""The main job from end to end, on handwritten digits: `make demo`.
+
+Writes the digits that scikit-learn ships as a folder of pictures, in the layout your own folder would have, and then
+runs the commands you would type: train, val, predict. Everything lands in `demo/`.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+
+DEMO = Path("demo")
+PICTURES = DEMO / "digits"
+RUN = DEMO / "run"
+PARTS = {"train": 0.6, "val": 0.2, "test": 0.2}
+TRAIN = (
+    f"inceptions train {PICTURES} --model inception_v3 --width 0.25 --stem small --img-size 32"
+    " --no-flip --scale 0.6 1 --epochs 12 -b 64 --lr 0.1 -j 0"
+    f" --output {RUN}"
+)
+
+
+def main() -> int:
+    """Returns the exit code of the first command that fails, or 0."""
+    started = time.perf_counter()
+    shutil.rmtree(DEMO, ignore_errors=True)
+    held_out = write_pictures()
+    predictions = DEMO / "predictions.csv"
+    commands = [
+        TRAIN,
+        f"inceptions val {RUN} {PICTURES / 'test'} --min-top1 0.97",
+        f"inceptions predict {RUN} {shlex.join(map(str, held_out))} --top-k 3 --output {predictions}",
+    ]
+    print("The same for your own folder of pictures:  inceptions train FOLDER --output runs/mine")
+    for command in commands:
+        print(f"\n$ {command}", flush=True)
+        code = subprocess.run([sys.executable, "-m", *shlex.split(command)]).returncode
+        if code:
+            return code
+    print(f"\nWritten in {time.perf_counter() - started:.0f} s:")
+    for path in sorted([*RUN.iterdir(), *(RUN / "model").iterdir(), predictions]):
+        print(f"  {path}{'/' if path.is_dir() else ''}")
+    return 0
+
+
+def write_pictures() -> list[Path]:
+    """Writes 1,797 grey PNGs of 8 x 8 pixels as PART/DIGIT/NUMBER.png; returns five of the part `test`.
+
+    Each digit is divided by `PARTS`, in an order shuffled by a fixed seed.
+    """
+    digits = load_digits()
+    order = np.random.default_rng(0).permutation(len(digits.target))
+    for digit in range(10):
+        mine = order[digits.target[order] == digit]
+        ends = np.cumsum([round(share * len(mine)) for share in PARTS.values()])
+        for part, numbers in zip(PARTS, np.split(mine, ends[:-1]), strict=True):
+            folder = PICTURES / part / str(digit)
+            folder.mkdir(parents=True)
+            for number in numbers:
+                grey = (digits.images[number] * 255 / 16).round().astype(np.uint8)  # 0..16 as scanned
+                Image.fromarray(grey).save(folder / f"{number:04d}.png")
+    return [next((PICTURES / "test" / str(digit)).iterdir()) for digit in (0, 2, 4, 6, 8)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""The house keeps its own rules: import order, names, sizes, documentation, packaging."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import metadata, requires
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "inceptions"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+# A room imports only from rooms of a smaller number, and from itself.
+ROOMS = {
+    "progress": 0,
+    "layers": 1,
+    "zoo": 2,
+    "image": 3,
+    "weights": 4,
+    "engines": 5,
+    "data": 6,
+    "evaluate": 7,
+    "train": 8,
+    "recipes": 9,
+    "anatomy": 10,
+    "explain": 11,
+    "predict": 12,
+    "deploy": 13,
+    "report": 14,
+    "serve": 15,
+    "cluster": 16,
+    "cli": 17,
+    "__main__": 18,
+}
+FORBIDDEN = {"utils", "util", "common", "base", "helpers", "registry", "callbacks", "types", "misc"}
+LONGEST = 450  # lines
+
+
+def module_name(file: Path, source: Path = SOURCE) -> str:
+    parts = file.relative_to(source.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+def imports(file: Path, source: Path = SOURCE) -> Iterator[str]:
+    """The modules of the package that a file imports anywhere, relative imports resolved."""
+    package = module_name(file, source).split(".")
+    if file.name != "__init__.py":
+        package.pop()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "inceptions")
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) + 1 - node.level] if node.level else []
+            target = ".".join([*start, *([node.module] if node.module else [])])
+            if target == "inceptions":
+                yield from (f"inceptions.{alias.name}" for alias in node.names)
+            elif target.startswith("inceptions."):
+                yield target
+
+
+def out_of_order(files: list[Path], source: Path = SOURCE) -> list[str]:
+    found = []
+    for file in files:
+        here = room(module_name(file, source))
+        if not here:
+            continue  # the package itself resolves public names from everywhere, lazily
+        for target in imports(file, source):
+            there = room(target)
+            if there != "__version__" and ROOMS.get(there, 99) > ROOMS[here]:
+                found.append(f"{file.relative_to(source)} imports {target}")
+    return found
+
+
+def test_every_file_lives_in_a_room_of_the_plan() -> None:
+    assert {room(module_name(file)) for file in FILES} - {""} <= set(ROOMS)
+
+
+def test_a_room_imports_only_from_rooms_before_it() -> None:
+    assert out_of_order(FILES) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from inceptions.train import train",
+        "import inceptions.train.loop",
+        "from inceptions import cli",
+        "from ..predict import load",
+        "from .. import serve",
+        "def late():\n    from inceptions.deploy.quantise import int8",
+    ],
+)
+def test_an_import_from_a_later_room_is_found(line: str, tmp_path: Path) -> None:
+    source = tmp_path / "inceptions"
+    planted = source / "data" / "folders.py"
+    planted.parent.mkdir(parents=True)
+    planted.write_text(line)
+    assert len(out_of_order([planted], source)) == 1
+
+
+@pytest.mark.parametrize("line", ["from inceptions.image import Preprocess", "from .batches import batches"])
+def test_an_import_from_an_earlier_room_or_the_same_one_is_allowed(line: str, tmp_path: Path) -> None:
+    source = tmp_path / "inceptions"
+    planted = source / "data" / "folders.py"
+    planted.parent.mkdir(parents=True)
+    planted.write_text(line)
+    assert out_of_order([planted], source) == []
+
+
+def test_no_file_is_named_for_being_a_drawer() -> None:
+    assert not {file.stem for file in FILES} & FORBIDDEN
+    assert not {folder.name for file in FILES for folder in file.relative_to(SOURCE).parents} & FORBIDDEN
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_no_file_is_too_long_to_read(file: Path) -> None:
+    assert len(file.read_text().splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_every_public_thing_is_documented(file: Path) -> None:
+    tree = ast.parse(file.read_text())
+    definitions = [(tree.body, ""), *((n.body, n.name + ".") for n in tree.body if isinstance(n, ast.ClassDef))]
+    missing = [
+        prefix + node.name
+        for body, prefix in definitions
+        for node in body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and not prefix.startswith("_")
+        and ast.get_docstring(node) is None
+        and not any("overload" in ast.unparse(decorator) for decorator in node.decorator_list)
+    ]
+    assert ast.get_docstring(tree), "the file says nothing about itself"
+    assert missing == []
+
+
+def test_the_readme_gives_each_file_or_package_a_line() -> None:
+    """A room that is a package has one line; the files inside say what they are in their own first line."""
+    readme = (ROOT / "README.md").read_text()
+    listed = re.findall(r"^\| `(?:src/inceptions/)?([\w./]+)` \| \S", readme, re.MULTILINE)
+    here = {
+        f"{file.relative_to(SOURCE).parts[0]}{'/' if len(file.relative_to(SOURCE).parts) > 1 else ''}" for file in FILES
+    }
+    assert sorted(name for name in listed if name in here or name.endswith((".py", "/"))) == sorted(here)
+
+
+def test_no_module_imports_torchvision(tmp_path: Path) -> None:
+    """A torchvision that raises lies first on the path: importing everything we have must not touch it."""
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('torchvision was imported')")
+    names = [module_name(file) for file in FILES if file.name != "__main__.py"]
+    code = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\n"
+    code += "assert 'torchvision' not in sys.modules"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_dependency_asks_for_torchvision() -> None:
+    seen: set[str] = set()
+    waiting = ["inceptions"]
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        for line in requires(name) or []:
+            wanted, _, marker = line.partition(";")
+            match = re.match(r"[\w.-]+", wanted)
+            assert match is not None
+            if "extra ==" not in marker and match[0] not in seen and installed(match[0]):
+                waiting.append(match[0])
+    assert {"torch", "accelerate", "captum"} <= seen
+    assert "torchvision" not in {name.lower() for name in seen}
+
+
+def installed(name: str) -> bool:
+    try:
+        metadata(name)
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
+def test_the_package_offers_the_extras_of_the_plan() -> None:
+    assert set(metadata("inceptions").get_all("Provides-Extra") or []) == {
+        *("deploy", "serve", "data", "ray", "demo", "dev", "all"),
+    }
+
+
+def test_constraints_name_one_version_of_every_direct_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [
+        *project["dependencies"],
+        *(line for name, lines in extras.items() if name not in ("all", "ray") for line in lines),
+    ]
+    pinned = dict(
+        line.lower().split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    )
+    names = {re.match(r"[\w-]+", line)[0].lower().replace("_", "-") for line in wanted}  # type: ignore[index]
+    assert names <= set(pinned)
+    assert pinned["torch"] == "2.13.0"
+    assert "torchvision" not in pinned
+
+
+def test_public_names_resolve_and_importing_the_package_is_free() -> None:
+    code = """
+import sys, inceptions
+assert not {"torch", "numpy", "PIL"} & set(sys.modules)
+for name in inceptions.__all__: getattr(inceptions, name)
+assert set(inceptions.__all__) <= set(dir(inceptions))
+from inceptions.train import TrainConfig
+import inceptions.evaluate, inceptions.train
+assert callable(inceptions.train) and callable(inceptions.evaluate), "a room hides the function of its name"
+assert inceptions.TrainConfig is TrainConfig
+try: inceptions.no_such_name
+except AttributeError as error: assert "create_model" in str(error)
+else: raise AssertionError
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
