@@ -67,7 +67,7 @@ def write_pictures() -> list[Path]:
             for number in numbers:
                 grey = (digits.images[number] * 255 / 16).round().astype(np.uint8)  # 0..16 as scanned
                 Image.fromarray(grey).save(folder / f"{number:04d}.png")
-    return [next((PICTURES / "test" / str(digit)).iterdir()) for digit in (0, 2, 4, 6, 8)]
+    return [min((PICTURES / "test" / str(digit)).iterdir()) for digit in (0, 2, 4, 6, 8)]
 
 
 if __name__ == "__main__":
