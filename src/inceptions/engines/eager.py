@@ -1,0 +1,40 @@
+"""PyTorch, eager: no conversion, the arithmetic of training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from inceptions.engines.engine import Engine
+from inceptions.engines.prepared import Prepared
+
+
+class TorchEngine(Engine):
+    """PyTorch with channels-last tensors, on the CPU or a GPU."""
+
+    name = "torch"
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        precision: str,
+        batch_size: int,
+        reason: str,
+        *,
+        device: torch.device,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(precision, batch_size, reason)
+        if threads is not None:
+            torch.set_num_threads(threads)  # PyTorch knows only one number for the whole process
+        self.device = device
+        self.module = prepared.to(device)
+        for parameter in self.module.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+    def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        with torch.inference_mode(), half:
+            logits, features = self.module(pictures.to(self.device, non_blocking=True))
+        return logits.float().cpu(), features.float().cpu()

@@ -1,0 +1,86 @@
+"""`Engine`: what every runtime looks like from outside."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+BATCH_SIZES = (1, 4, 16, 64)  # what `tune` tries; between them the rate hardly changes
+
+
+class Engine(ABC):
+    """A network ready to answer: `engine(pictures)` gives logits, `engine.features(pictures)` pooled features.
+
+    `pictures` are what `Preprocess.picture` made, stacked: (N, C, H, W), uint8, *not* normalised. Normalisation
+    happens inside, by `Preprocess.normalise`, so no caller can forget or repeat it. Any N is accepted; it is split
+    into parts of `batch_size`. Answers are float32 tensors on the CPU.
+
+    Attributes:
+        name: the runtime.
+        precision: "float32", "bf16" or "int8": of the arithmetic; answers are float32 always.
+        batch_size: pictures that are run at once.
+        reason: why this engine was chosen.
+    """
+
+    name: str
+
+    def __init__(self, precision: str, batch_size: int, reason: str) -> None:
+        self.precision, self.batch_size, self.reason = precision, batch_size, reason
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.precision}, batches of {self.batch_size}: {self.reason}"
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Logits (N, classes) of `pictures`."""
+        return self.logits_and_features(pictures)[0]
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """What the classifier sees: pooled features (N, F) of `pictures`."""
+        return self.logits_and_features(pictures)[1]
+
+    def logits_and_features(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Both, for the price of one.
+
+        Raises:
+            ValueError: no batch of pictures, or of a shape that the network does not take.
+        """
+        if pictures.ndim != 4 or not len(pictures):
+            raise ValueError(f"an engine takes pictures (N, C, H, W) with N >= 1, not a tensor {tuple(pictures.shape)}")
+        parts = [self._run(part) for part in self._parts(pictures)]
+        return torch.cat([logits for logits, _ in parts]), torch.cat([features for _, features in parts])
+
+    def rate(self, pictures: Tensor) -> float:
+        """Pictures per second, measured on `pictures` after one unmeasured run of them."""
+        self(pictures)
+        start = time.perf_counter()
+        self(pictures)
+        return len(pictures) / (time.perf_counter() - start)
+
+    def tune(self, picture: Tensor, *, seconds: float = 4.0) -> None:
+        """Set `batch_size` to what is fastest on this machine.
+
+        Args:
+            picture: (C, H, W) like the ones to come.
+            seconds: no larger batch is tried after this time.
+        """
+        begin, best = time.perf_counter(), 0.0
+        for size in BATCH_SIZES:
+            before, self.batch_size = self.batch_size, size
+            rate = self.rate(picture.expand(size, -1, -1, -1))
+            if rate < best * 1.03:  # a larger batch must pay for its memory
+                self.batch_size = before
+                break
+            best = rate
+            if time.perf_counter() - begin > seconds:
+                break
+
+    def _parts(self, pictures: Tensor) -> Iterable[Tensor]:
+        return torch.split(pictures, self.batch_size)
+
+    @abstractmethod
+    def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and features of at most `batch_size` pictures."""
