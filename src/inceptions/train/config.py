@@ -1,0 +1,334 @@
+"""Every setting of a training run, one frozen record: a field is a command-line flag, its docstring the flag's help."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from dataclasses import KW_ONLY, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+Option = int | float | bool | str
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train, on what, and how. `recipes.py` holds named ones; `inceptions train` makes one from its flags.
+
+    Settings that are None or "auto" are decided by the run, once, and stored decided in its `config.yaml`.
+
+    Raises:
+        ValueError: settings out of range or in conflict; the message names all of them.
+    """
+
+    data: str
+    """Folder (train|val|test / CLASS / picture, or CLASS / picture), CSV or JSONL manifest, or data set."""
+
+    _: KW_ONLY
+
+    output: Path | None = None
+    """Run folder to write; none: runs/DATA-MODEL. One that holds files already is refused without --resume."""
+
+    resume: bool = False
+    """Continue the run in --output, to the same bits as if it had never stopped."""
+
+    override: bool = False
+    """With --resume: accept settings or data that differ from the run's."""
+
+    # The network
+
+    model: str = "xception"
+    """A name of `inceptions models`."""
+
+    weights: str | None = None
+    """Start from these: a file, a folder (model or run), or a published record's name. None: from nothing."""
+
+    tune: str | None = None
+    """What is trained: all, head, or last:N (head and last N stages); none: all, or head with weights and no GPU."""
+
+    width: float = 1.0
+    """Multiplies the channels of every stage."""
+
+    depth: float = 1.0
+    """Multiplies the repeats of every stage."""
+
+    stem: Literal["standard", "small"] = "standard"
+    """small: a stem for pictures of 32 to 96 px."""
+
+    drop_rate: Annotated[float | None, Parameter(alias="--drop")] = None
+    """Dropout before the classifier; none: the network's own."""
+
+    aux: bool = False
+    """Train auxiliary heads too, where the network has them."""
+
+    aux_weight: float | None = None
+    """Weight of an auxiliary head's loss; none: the network's paper's (0.3 for v1, 0.4 for the others)."""
+
+    options: dict[str, Option] = dataclasses.field(default_factory=dict)
+    """Other options of the network, such as `--options.residual false`."""
+
+    # Pictures
+
+    img_size: int | None = None
+    """Side of the square the network sees, px; none: the weights' or the network's own."""
+
+    in_channels: Literal[1, 3] = 3
+    """3: colour, 1: grey."""
+
+    crop_pct: float | None = None
+    """Share of the resized picture that evaluation sees; none: the weights', else 0.875, or 1 up to 96 px."""
+
+    interpolation: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] | None = None
+    """Resampling filter; none: the weights', else bilinear."""
+
+    val_fraction: float = 0.2
+    """Share of the training pictures held out where DATA has no val folder."""
+
+    split_seed: int = 0
+    """Chooses the pictures that are held out."""
+
+    label: str | None = None
+    """Column of the labels in a manifest or data set."""
+
+    workers: Annotated[int | None, Parameter(alias="-j")] = None
+    """Processes that read pictures; none: one a core, at most 8; 0: the training process itself."""
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    """Smallest and largest share of the picture's area that a training crop covers."""
+
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Narrowest and widest aspect (width / height) of a training crop."""
+
+    flip: bool = True
+    """Mirror half of the training pictures."""
+
+    jitter: float = 0.0
+    """Strength of the photometric distortion (brightness, contrast, saturation), 0 to 1."""
+
+    trivial: bool = False
+    """TrivialAugment: one random operation of random strength a picture."""
+
+    mixup: float = 0.0
+    """Alpha of mixup's Beta distribution; 0: no mixup."""
+
+    cutmix: float = 0.0
+    """Alpha of cutmix's Beta distribution; 0: no cutmix. With both, each step takes one of them by a fair coin."""
+
+    class_weights: str | None = None
+    """Weights of the classes in the loss: balanced, or a JSON file {class: weight}."""
+
+    balanced_sampler: bool = False
+    """Draw every class equally often (with repetition) instead of every picture once an epoch."""
+
+    # Optimisation
+
+    epochs: int = 30
+    """Passes over the training pictures."""
+
+    batch_size: Annotated[int | Literal["auto"], Parameter(alias="-b")] = 32
+    """Pictures a batch (of one process); auto: as many as the device's memory holds."""
+
+    grad_accum_steps: int = 1
+    """Batches whose gradients make one step."""
+
+    opt: Literal["sgd", "nesterov", "rmsproptf", "adam", "adamw"] = "sgd"
+    """Optimizer; rmsproptf is RMSProp as TensorFlow has it (epsilon inside the root, mean square from one)."""
+
+    lr: float = 0.05
+    """Largest learning rate."""
+
+    momentum: float = 0.9
+    """Momentum (sgd, nesterov, rmsproptf) or beta 1 (adam, adamw)."""
+
+    opt_decay: float | None = None
+    """Decay of the squared gradients' average: rho of rmsproptf (none: 0.9), beta 2 of adam, adamw (none: 0.999)."""
+
+    opt_eps: float | None = None
+    """Epsilon; none: 1.0 for rmsproptf (the papers'), 1e-8 for adam and adamw."""
+
+    weight_decay: float = 1e-4
+    """L2 penalty (decoupled in adamw)."""
+
+    decay_all: bool = False
+    """Apply the weight decay to biases and batch norms too."""
+
+    sched: Literal["cosine", "step", "constant"] = "cosine"
+    """Learning rate after the warm-up: cosine to --min-lr; step: times --decay-rate every --decay-epochs."""
+
+    warmup_epochs: float = 0.0
+    """Epochs over which the learning rate rises linearly from --warmup-lr."""
+
+    warmup_lr: float = 0.0
+    """Learning rate at the first step of the warm-up."""
+
+    min_lr: float = 0.0
+    """Smallest learning rate after the warm-up."""
+
+    decay_rate: float = 0.94
+    """Factor of the step schedule."""
+
+    decay_epochs: float = 2.0
+    """Epochs between two factors of the step schedule."""
+
+    smoothing: float = 0.0
+    """Label smoothing e: targets are (1 - e) one_hot + e / classes."""
+
+    clip_grad: float | None = None
+    """Largest norm of all gradients together."""
+
+    model_ema: Annotated[bool, Parameter(alias="--ema")] = False
+    """Average the weights over the steps; evaluate and save the average."""
+
+    model_ema_decay: float = 0.9998
+    """Share of the old average a step keeps, at most (1 + step) / (10 + step)."""
+
+    patience: int | None = None
+    """Stop after this many epochs without a better validation loss."""
+
+    max_time: str | None = None
+    """Stop training after this long (90s, 30m, 2h), evaluate and save; --resume can go on."""
+
+    # Machine
+
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda, cuda:1, mps."""
+
+    amp: bool = False
+    """Mixed precision."""
+
+    amp_dtype: Literal["bfloat16", "float16"] = "bfloat16"
+    """Mixed precision's low precision; float16 scales the loss."""
+
+    channels_last: bool = False
+    """Memory order that is faster on most devices."""
+
+    compile: bool = False
+    """torch.compile the training step's forward."""
+
+    seed: int = 0
+    """Seed of everything random: weights, order, augmentation, dropout, mixup."""
+
+    deterministic: bool = False
+    """On a GPU, only algorithms that give the same bits each time (slower); the CPU always does."""
+
+    checkpoint_every: float = 30.0
+    """Seconds between two checkpoints (there is also one after each epoch); 0: one after each step."""
+
+    def __post_init__(self) -> None:
+        problems = list(_problems(self))
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def replace(self, **changes: Any) -> TrainConfig:
+        """A copy with `changes`, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings as JSON and YAML hold them; `from_dict` reads them back."""
+        record = dataclasses.asdict(self)
+        record["output"] = None if self.output is None else str(self.output)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in record.items()}
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> TrainConfig:
+        """Raises ValueError for settings this version does not know."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(record) - known):
+            raise ValueError(f"unknown settings {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+        if values.get("output") is not None:
+            values["output"] = Path(values["output"])
+        return cls(**values)
+
+    @property
+    def max_seconds(self) -> float:
+        """--max-time in seconds, infinite where there is none."""
+        return math.inf if self.max_time is None else seconds(self.max_time)
+
+    @property
+    def tuned_stages(self) -> int | None:
+        """How many of the last stages are trained besides the head: 0 for `head`, None for all."""
+        if self.tune in (None, "all"):
+            return None
+        return 0 if self.tune == "head" else int(str(self.tune).removeprefix("last:"))
+
+
+NOT_COMPARED = frozenset({"output", "resume", "override", "workers", "checkpoint_every", "max_time"})
+"""Settings that cannot change a run's result, so resuming may change them."""
+
+
+def changes(stored: TrainConfig, given: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """What `given` asks for that `stored` (decided) is not: {setting: (stored, given)}.
+
+    What is left to the run (None, "auto") differs from nothing.
+    """
+    differences = {}
+    for name, value in given.to_dict().items():
+        old = stored.to_dict()[name]
+        if name not in NOT_COMPARED and value not in (None, "auto") and value != old:
+            differences[name] = (old, value)
+    return differences
+
+
+def seconds(text: str) -> float:
+    """`90s`, `30m`, `1.5h` or plain seconds as seconds. Raises ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if not match:
+        raise ValueError(f"a time limit is a number with s, m or h, such as 30m; not {text!r}")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+_POSITIVE = ("width", "depth", "aux_weight", "img_size", "epochs", "grad_accum_steps", "lr", "decay_rate", "patience")
+_POSITIVE += ("decay_epochs", "opt_eps", "clip_grad")
+_NOT_NEGATIVE = ("workers", "mixup", "cutmix", "weight_decay", "warmup_epochs", "warmup_lr", "min_lr", "split_seed")
+_NOT_NEGATIVE += ("seed", "checkpoint_every")
+_SHARES = ("drop_rate", "momentum", "opt_decay", "smoothing", "model_ema_decay")  # 0 <= x < 1
+
+
+def _problems(config: TrainConfig) -> list[str]:
+    """Every setting out of range or in conflict, in words."""
+
+    def outside(names: tuple[str, ...], allowed: str) -> list[str]:
+        tests = {"> 0": lambda v: v > 0, ">= 0": lambda v: v >= 0, "in [0, 1)": lambda v: 0 <= v < 1}
+        values = {name: getattr(config, name) for name in names}
+        # `not` around the whole test: a NaN is outside of every range
+        return [
+            f"{name} must be {allowed}, not {value}"
+            for name, value in values.items()
+            if value is not None and not (tests[allowed](value) and math.isfinite(value))
+        ]
+
+    found = outside(_POSITIVE, "> 0") + outside(_NOT_NEGATIVE, ">= 0") + outside(_SHARES, "in [0, 1)")
+    if not config.data:
+        found.append("no DATA: give a folder of labelled pictures, a manifest or a data set")
+    if not (isinstance(config.batch_size, int) and config.batch_size >= 2) and config.batch_size != "auto":
+        found.append(f"batch_size must be at least 2 (batch norm needs two pictures) or auto, not {config.batch_size}")
+    if not 0 < config.val_fraction < 1:
+        found.append(f"val_fraction must lie between 0 and 1, not {config.val_fraction}")
+    if config.crop_pct is not None and not 0 < config.crop_pct <= 1:
+        found.append(f"crop_pct must be in (0, 1], not {config.crop_pct}")
+    if not 0 < config.scale[0] <= config.scale[1] <= 1:
+        found.append(f"scale must be two shares of the area, 0 < smallest <= largest <= 1, not {config.scale}")
+    if not 0 < config.ratio[0] <= config.ratio[1] < math.inf:
+        found.append(f"ratio must be two aspects, 0 < narrowest <= widest, not {config.ratio}")
+    if not 0 <= config.jitter <= 1:
+        found.append(f"jitter must be in [0, 1], not {config.jitter}")
+    if config.min_lr > config.lr or config.warmup_lr > config.lr:
+        found.append(f"lr {config.lr} must not be below min_lr {config.min_lr} or warmup_lr {config.warmup_lr}")
+    if config.warmup_epochs >= config.epochs:
+        found.append(f"warmup_epochs {config.warmup_epochs} must be fewer than epochs {config.epochs}")
+    if config.max_time is not None:
+        try:
+            seconds(config.max_time)
+        except ValueError as error:
+            found.append(f"max_time: {error}")
+    if config.tune is not None and not re.fullmatch(r"all|head|last:[1-9]\d*", config.tune):
+        found.append(f"tune must be all, head or last:N with N >= 1, not {config.tune}")
+    if config.tune not in (None, "all") and config.weights is None:
+        found.append(f"tune={config.tune} needs weights: the frozen part of a network from nothing knows nothing")
+    if config.override and not config.resume:
+        found.append("override goes with resume")
+    return found

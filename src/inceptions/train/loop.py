@@ -1,0 +1,302 @@
+"""The training loop, on one page: read `Training.fit` from top to bottom, then what it calls, in its order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from inceptions.data import Batch, Dataset, batches, epoch_order
+from inceptions.evaluate import Metrics, evaluate
+from inceptions.progress import log, note, track
+from inceptions.train import checkpoint
+from inceptions.train.config import TrainConfig
+from inceptions.train.ema import Average
+from inceptions.train.logs import Logs
+from inceptions.train.mix import balanced_order, class_weights, mix, soft_targets
+from inceptions.train.optim import learning_rate, optimizer
+from inceptions.train.settings import augmentation, batch_count
+from inceptions.train.state import State
+from inceptions.train.step import WithLoss, freeze, gradient_norms, seed_step, starved, train_mode
+from inceptions.train.stop import Stop
+from inceptions.weights import artifact
+from inceptions.zoo import Network
+
+LOOK_EVERY = 20  # steps between two looks at a GPU's numbers: each look waits for the device
+NORMS_EVERY = 10  # steps between two measurements of the gradients
+
+
+class Diverged(ValueError):
+    """The loss is no finite number any more."""
+
+
+class Training:
+    """A network, its data, and how far their training has come.
+
+    Args:
+        config: decided (`settings.decide`): nothing that the loop needs is None or "auto".
+        data: with the splits `train` and `val`.
+        net: with `preprocess` and `classes`; trained in place.
+        folder: of the run.
+    """
+
+    def __init__(self, config: TrainConfig, data: Dataset, net: Network, folder: Path) -> None:
+        self.config, self.data, self.net, self.folder = config, data, net, folder
+        self.device = torch.device(config.device)
+        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        net.to(self.device, memory_format=self.layout)
+        self.frozen = freeze(net, config.tuned_stages)
+        weights = None
+        if config.class_weights:
+            weights = class_weights(config.class_weights, data.splits["train"].targets, data.classes).to(self.device)
+        module = WithLoss(net, aux_weight=config.aux_weight, class_weights=weights)
+        self.forward: nn.Module = torch.compile(module) if config.compile else module
+        self.optimizer = optimizer(net, config)
+        self.precision = getattr(torch, config.amp_dtype) if config.amp else torch.float32
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
+        self.average = Average(net, config.model_ema_decay) if config.model_ema else None
+        self.evaluated = self.average.net if self.average else net
+        self.parts = (*net.stages, "head", "aux")
+        self.state = State.new(len(self.parts), self.device)
+        self.batches = batch_count(len(data.splits["train"]), config)
+        self.stop = Stop()
+        self.clock = self.saved_at = time.monotonic()
+
+    def fit(self) -> None:
+        """Trains from where the state is until the epochs are done, or patience or time are over.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: a signal came; the step was finished and saved.
+            Diverged: the loss is not finite; nothing was saved since.
+        """
+        config, state, stop = self.config, self.state, self.stop
+        deadline = time.monotonic() + config.max_seconds
+        with stop, Logs(self.folder, purge_from=state.step) as self.logs:
+            self.clock = self.saved_at = time.monotonic()
+            for epoch in track(range(state.epoch, config.epochs), description="epochs", unit="epochs"):
+                if config.patience and epoch - state.best_epoch >= config.patience:
+                    log.info("no better validation loss for %d epochs: stopping", config.patience)
+                    break
+                train_mode(self.net, self.frozen)
+                for batch in self._train_batches():
+                    self._backward(batch)
+                    if state.batch % config.grad_accum_steps == 0 or state.batch == self.batches:
+                        self._update()
+                        if stop.signal or time.monotonic() > deadline:
+                            break
+                        if time.monotonic() - self.saved_at >= config.checkpoint_every:
+                            self.save()
+                unfinished = state.batch < self.batches
+                if unfinished or stop.signal:
+                    self.save()
+                if stop.signal:
+                    stop.leave()
+                self._end_epoch(self._validate())
+                if not unfinished:  # else the checkpoint stays where the time limit struck
+                    self.save()
+                if time.monotonic() > deadline:
+                    log.info("the time limit of %s is reached; --resume can go on from here", config.max_time)
+                    break
+
+    def _train_batches(self) -> Iterator[Batch]:
+        """The batches of the epoch from the state's position on; measures how long the loop waits for them."""
+        config, state, split = self.config, self.state, self.data.splits["train"]
+        order = epoch_order(len(split), seed=config.seed, epoch=state.epoch)
+        if config.balanced_sampler:
+            order = balanced_order(split.targets, seed=config.seed, epoch=state.epoch)
+        order = order[: self.batches * config.batch_size]
+        feed = batches(
+            split,
+            self.net.preprocess,
+            batch_size=config.batch_size,
+            workers=config.workers,
+            augment=augmentation(config),
+            order=order,
+            seed=config.seed,
+            epoch=state.epoch,
+            start=state.batch,
+        )
+
+        def timed() -> Iterator[Batch]:
+            while True:
+                asked = time.monotonic()
+                batch = next(feed, None)
+                state.waiting += time.monotonic() - asked
+                if batch is None:
+                    return
+                yield batch
+
+        title, left = f"epoch {state.epoch + 1}/{config.epochs}", len(order) - state.batch * config.batch_size
+        yield from track(timed(), description=title, total=left, amount=lambda b: len(b.targets) + len(b.refused))
+
+    def _backward(self, batch: Batch) -> None:
+        """Adds one batch's gradients. Everything random in it is a function of the seed and the batch's number."""
+        config, state = self.config, self.state
+        number = state.epoch * self.batches + state.batch
+        first = state.batch // config.grad_accum_steps * config.grad_accum_steps  # of this optimizer step
+        random = seed_step(config.seed, number)
+        state.batch += 1
+        for refused in batch.refused:
+            if str(refused.file) not in state.refused:
+                state.refused[str(refused.file)] = refused.reason
+                log.warning("left out, unreadable: %s: %s", refused.file, refused.reason)
+        if len(batch.targets) < 2:  # nothing that batch norm could learn from
+            return
+        images, labels = self._images(batch.pictures), batch.targets.to(self.device, non_blocking=True)
+        targets = soft_targets(labels, self.net.num_classes, config.smoothing)
+        images, targets = mix(images, targets, mixup=config.mixup, cutmix=config.cutmix, random=random)
+        with torch.autocast(self.device.type, self.precision, enabled=config.amp):
+            loss, logits = self.forward(images, targets)
+        self.scaler.scale(loss / min(config.grad_accum_steps, self.batches - first)).backward()
+        state.count(loss.detach(), logits.detach(), labels, number)
+
+    def _update(self) -> None:
+        """One optimizer step with the gradients gathered since the last one."""
+        config, state = self.config, self.state
+        first = (state.batch - 1) // config.grad_accum_steps * config.grad_accum_steps
+        rate = learning_rate(config, state.epoch + first / self.batches)
+        weights = [weight for weight in self.net.parameters() if weight.grad is not None]
+        if weights:
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.scaler.unscale_(self.optimizer)
+            if state.step % NORMS_EVERY == 0:
+                state.measure(gradient_norms(self.net))
+            if config.clip_grad:
+                nn.utils.clip_grad_norm_(weights, config.clip_grad)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.average:
+                self.average.update(self.net, state.step)
+        state.step += 1
+        if state.step % LOOK_EVERY == 0 or self.device.type == "cpu":
+            self._look(rate)
+
+    def _look(self, rate: float) -> None:
+        """Reads the device's numbers, which waits for it: stops at a loss that is not finite, shows the others."""
+        self._check_finite()
+        state = self.state
+        self._tick()
+        loss, top1 = state.averages()
+        share = state.waiting / max(state.seconds, 1e-9)
+        note(f"loss {loss:.4f}  accuracy {top1:.1%}  lr {rate:.3g}  waiting for data {share:.0%}")
+        if state.step % LOOK_EVERY == 0:
+            self.logs.scalar("step/loss", loss, state.step)
+            self.logs.scalar("step/lr", rate, state.step)
+
+    def _check_finite(self) -> None:
+        number = int(self.state.failed)
+        if number < 0:
+            return
+        epoch, batch = divmod(number, self.batches)
+        steps = -(-self.batches // self.config.grad_accum_steps)
+        good = checkpoint.newest(self.folder / "checkpoints")
+        raise Diverged(
+            f"the loss is not finite at step {epoch * steps + batch // self.config.grad_accum_steps + 1} (epoch "
+            f"{epoch + 1}, batch {batch + 1}), learning rate {learning_rate(self.config, number / self.batches):.4g}; "
+            f"the last good checkpoint is {good or 'none: nothing was saved before'}. "
+            "A smaller --lr, --warmup-epochs or --clip-grad 1 usually helps"
+        )
+
+    def _validate(self) -> Metrics:
+        """The validation part's metrics, under the weights that would be saved."""
+        self._check_finite()
+        net = self.evaluated.eval()
+
+        @torch.inference_mode()
+        def answer(pictures: Tensor) -> Tensor:
+            with torch.autocast(self.device.type, self.precision, enabled=self.config.amp):
+                logits: Tensor = net(self._images(pictures))
+            return logits
+
+        return evaluate(answer, self._val_batches(), self.data.classes)
+
+    def _val_batches(self) -> Iterator[Batch]:
+        split, config = self.data.splits["val"], self.config
+        feed = batches(split, self.net.preprocess, batch_size=config.batch_size, workers=config.workers)
+        for batch in track(feed, description="validation", total=len(split), amount=lambda b: len(b.targets)):
+            if self.stop.signal:
+                self.save()
+                self.stop.leave()
+            yield batch
+
+    def _end_epoch(self, metrics: Metrics) -> None:
+        """Writes the epoch's row, keeps the model if it is the best so far, and moves the state to the next epoch."""
+        self._tick()
+        state = self.state
+        if starved(self.net, state.mean_norms()):
+            log.warning("vanishing gradients: a weight of the first stage gets under 1/1000 of one of the last")
+        row = state.end_epoch(lr=self.optimizer.param_groups[0]["lr"], metrics=metrics, parts=self.parts)
+        if state.best_epoch == state.epoch:
+            training = {"settings": self.config.to_dict(), "epoch": state.epoch, "step": state.step}
+            artifact.save(self.evaluated, self.folder / "model", training=training, metrics={"val": metrics.to_dict()})
+        self.logs.epoch(state.rows, state.refused)
+        log.info(
+            "epoch %d/%d: loss %.4f, accuracy %.2f %%; validation loss %.4f, accuracy %.2f %%; "
+            "%.0f pictures a second, %.0f %% of the time waiting for data",
+            *(state.epoch, self.config.epochs, row["train_loss"], 100 * row["train_top1"]),
+            *(metrics.loss, 100 * metrics.top1, row["pictures_per_second"]),
+            100 * row["waiting"] / max(row["seconds"], 1e-9),
+        )
+
+    def _images(self, pictures: Tensor) -> Tensor:
+        """Pictures (N, C, H, W) uint8 as the network sees them, on the device."""
+        assert self.net.preprocess is not None
+        images: Tensor = self.net.preprocess.normalise(pictures.to(self.device, non_blocking=True))
+        return images.contiguous(memory_format=self.layout)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.state.seconds += now - self.clock
+        self.clock = now
+
+    def save(self) -> None:
+        """Writes a checkpoint of everything that the rest of the run depends on."""
+        self._check_finite()
+        self._tick()
+        slots, numbers = checkpoint.optimizer_state(self.optimizer)
+        tensors = checkpoint.named("net", self.net.state_dict()) | checkpoint.named("optimizer", slots)
+        tensors |= checkpoint.named("state", self.state.tensors())
+        if self.average:
+            tensors |= checkpoint.named("average", self.average.net.state_dict())
+        facts = {
+            "settings": self.config.to_dict(),
+            "batches": self.batches,
+            "state": self.state.facts(),
+            "optimizer": numbers,
+            "scaler": self.scaler.state_dict(),
+        }
+        checkpoint.save(self.folder / "checkpoints", self.state.step, tensors, facts)
+        self.saved_at = time.monotonic()
+
+    def restore(self) -> bool:
+        """Takes over the newest whole checkpoint of the run folder; False where there is none.
+
+        Raises:
+            ValueError: it is of another network (overridden settings).
+        """
+        found = checkpoint.load(self.folder / "checkpoints")
+        if found is None:
+            return False
+        tensors, facts = found
+        try:
+            self.net.load_state_dict(checkpoint.section(tensors, "net"))
+        except RuntimeError as error:
+            raise ValueError(
+                f"the checkpoint is of another network, these settings cannot continue it: {error}"
+            ) from error
+        if facts["settings"]["opt"] == self.config.opt and facts["settings"]["tune"] == self.config.tune:
+            checkpoint.restore_optimizer(self.optimizer, checkpoint.section(tensors, "optimizer"), facts["optimizer"])
+        if self.average:
+            average = checkpoint.section(tensors, "average") or checkpoint.section(tensors, "net")
+            self.average.net.load_state_dict(average)
+        if self.scaler.is_enabled() and facts["scaler"]:
+            self.scaler.load_state_dict(facts["scaler"])
+        self.state.load(checkpoint.section(tensors, "state"), facts["state"])
+        if facts["batches"] != self.batches:  # overridden: the position within the epoch means nothing any more
+            self.state.begin_epoch()
+        return True

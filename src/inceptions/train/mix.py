@@ -1,0 +1,128 @@
+"""Targets and losses: label smoothing, mixup, cutmix, class weights. Everything on the device, random by (seed, step)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 (the field's name for it)
+
+
+def soft_targets(targets: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
+    """(1 - smoothing) * one_hot + smoothing / num_classes, of shape (N, num_classes), for class indices (N,).
+
+    Source: Inception v3 (1512.00567), section 7, with the uniform prior over all classes, the right one included.
+    """
+    return F.one_hot(targets, num_classes) * (1 - smoothing) + smoothing / num_classes
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy of logits (N, C) and soft targets (N, C), computed in float32.
+
+    With class weights (C,) every target's share counts weight-fold, and the mean divides by the sum of those weights,
+    so that with hard targets it equals `torch.nn.functional.cross_entropy(..., weight=weights)`.
+    """
+    if weights is not None:
+        targets = targets * weights
+    return -(targets * logits.float().log_softmax(dim=1)).sum() / targets.sum()
+
+
+def mix(
+    images: Tensor, targets: Tensor, *, mixup: float, cutmix: float, random: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mixes each picture with its mirror in the batch order (the order is random already) by mixup or cutmix.
+
+    Args:
+        images: (N, C, H, W) float.
+        targets: (N, classes) soft targets.
+        mixup: alpha of lambda's Beta(alpha, alpha); 0: never mixup. Source: 1710.09412.
+        cutmix: the same for the area that stays. Source: 1905.04899.
+        random: decides which of the two (a fair coin), lambda and the box; fresh for each step.
+
+    Returns:
+        The mixed images and targets; both are weighted by the share of each picture that is really there.
+    """
+    if not mixup and not cutmix:
+        return images, targets
+    boxed = bool(cutmix) and (not mixup or random.random() < 0.5)
+    keep = float(random.beta(cutmix, cutmix) if boxed else random.beta(mixup, mixup))
+    others = images.flip(0)
+    if boxed:
+        top, bottom, left, right = cut_box(images.shape[-2], images.shape[-1], keep, random)
+        images = images.clone()
+        images[..., top:bottom, left:right] = others[..., top:bottom, left:right]
+        keep = 1 - (bottom - top) * (right - left) / (images.shape[-2] * images.shape[-1])
+    else:
+        images = others.lerp(images, keep)
+    return images, targets.flip(0).lerp(targets, keep)
+
+
+def cut_box(height: int, width: int, keep: float, random: np.random.Generator) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right) of a box of the picture's aspect that covers 1 - keep of it, cut off at the border.
+
+    Its centre is uniform over the picture, so the box that remains can be smaller than asked for.
+    """
+    share = math.sqrt(1 - keep)
+    half_height, half_width = int(height * share) // 2, int(width * share) // 2
+    row, column = int(random.integers(height)), int(random.integers(width))
+    top, bottom = max(0, row - half_height), min(height, row + half_height)
+    left, right = max(0, column - half_width), min(width, column + half_width)
+    return top, bottom, left, right
+
+
+def class_weights(spec: str, targets: NDArray[np.int64], classes: Sequence[str]) -> Tensor:
+    """Weights (C,) of the classes: `balanced` is n / (C * n_class), anything else a JSON file {class: weight}.
+
+    Args:
+        spec: `balanced` or the file's path.
+        targets: the training pictures' class indices (N,).
+        classes: names of the classes.
+
+    Raises:
+        ValueError: the file misses or does not know classes, or holds a weight that is no positive number.
+    """
+    if spec == "balanced":
+        counts = np.bincount(targets, minlength=len(classes))
+        if not counts.all():
+            missing = [name for name, count in zip(classes, counts, strict=True) if not count]
+            raise ValueError(f"balanced class weights need training pictures of every class; none of {missing}")
+        return torch.from_numpy(len(targets) / (len(classes) * counts)).float()
+    try:
+        record = json.loads(Path(spec).read_text())
+    except ValueError as error:
+        raise ValueError(f"class weights: {spec} is no JSON file {{class: weight}}: {error}") from error
+    if not isinstance(record, dict) or set(record) != set(classes):
+        have = sorted(record) if isinstance(record, dict) else record
+        raise ValueError(f"class weights: {spec} must give a weight to each of {sorted(classes)}, it holds {have}")
+    wrong = {name: weight for name, weight in record.items() if not _positive(weight)}
+    if wrong:
+        raise ValueError(f"class weights must be positive numbers; {spec} holds {wrong}")
+    return torch.tensor([float(record[name]) for name in classes])
+
+
+def balanced_order(targets: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """As many indices as there are targets, every class equally often (to one), pictures with repetition.
+
+    A function of (seed, epoch) only. A class's pictures are dealt like cards, reshuffled when used up, so none is drawn
+    a third time before all were drawn twice.
+    """
+    random = np.random.default_rng((seed, epoch, 0xBA1A))
+    classes = np.unique(targets)
+    share, extra = divmod(len(targets), len(classes))
+    counts = share + np.isin(np.arange(len(classes)), random.permutation(len(classes))[:extra])
+    drawn = []
+    for label, count in zip(classes, counts, strict=True):
+        members = np.flatnonzero(targets == label)
+        decks = [random.permutation(members) for _ in range(-(-int(count) // len(members)))]
+        drawn.append(np.concatenate(decks)[:count] if decks else members[:0])
+    return random.permutation(np.concatenate(drawn)).astype(np.int64)
+
+
+def _positive(weight: object) -> bool:
+    return isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight < math.inf

@@ -1,0 +1,161 @@
+"""From what was asked to what is done: decides what a configuration leaves open, and builds network and augmentation."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inceptions.data import Augment, Dataset
+from inceptions.image import Preprocess
+from inceptions.progress import log
+from inceptions.train.config import TrainConfig
+from inceptions.weights import create_model
+from inceptions.zoo import MEMBERS, Network
+
+SMALL = 96  # px; up to here pictures are small ones (digits, CIFAR), which are not cropped for evaluation
+MOST_WORKERS = 8
+
+
+def decide(config: TrainConfig) -> TrainConfig:
+    """Fills in device, tune and workers. What needs the network follows: `network`, then the batch size.
+
+    Raises:
+        ValueError: no such device or network; an option the network does not have.
+    """
+    device = config.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {config.device} cannot be used: {str(error).splitlines()[0]}") from error
+    if config.model not in MEMBERS:
+        raise ValueError(f"there is no network {config.model!r}; one of {', '.join(MEMBERS)}")
+    tune = config.tune or ("head" if config.weights and device == "cpu" else "all")
+    workers = min(os.cpu_count() or 1, MOST_WORKERS) if config.workers is None else config.workers
+    return config.replace(device=device, tune=tune, workers=workers)
+
+
+def default_output(config: TrainConfig) -> Path:
+    """runs/DATA-MODEL."""
+    return Path("runs") / f"{Path(config.data).resolve().stem}-{config.model}"
+
+
+def network(config: TrainConfig, data: Dataset) -> Network:
+    """The network to train, with its preprocessing and the data's classes; weights from (seed) or from a file.
+
+    Weights of the same classes keep their heads and the order of their classes; otherwise every head is new.
+
+    Raises:
+        ValueError: options or weights do not fit, or the pictures would be too small for the network.
+    """
+    torch.manual_seed(config.seed)
+    net = create_model(config.model, weights=config.weights, **_options(config))
+    if net.classes != data.classes:
+        net.reset_classifier(len(data.classes))
+        net.classes = data.classes
+    net.preprocess = preprocess(config, net)
+    if min(net.preprocess.size) < net.min_size:
+        raise ValueError(
+            f"img_size {min(net.preprocess.size)} is too small: {config.model} needs at least {net.min_size} px"
+            + ("" if config.stem == "small" else "; --stem small is made for pictures of 32 to 96 px")
+        )
+    return net
+
+
+def preprocess(config: TrainConfig, net: Network) -> Preprocess:
+    """The weights' preprocessing, or the family's ([-1, 1], short side then centre crop), with what `config` changes."""
+    published = net.preprocess
+    size = config.img_size or (min(published.size) if published else net.input_size)
+    changes: dict[str, Any] = {"size": (size, size)} if config.img_size or not published else {}
+    if config.crop_pct:
+        changes["crop_pct"] = config.crop_pct
+    if config.interpolation:
+        changes["interpolation"] = config.interpolation
+    if published:
+        return dataclasses.replace(published, **changes)
+    half = (0.5,) * config.in_channels
+    start = Preprocess(
+        size=(size, size),
+        resize="short",
+        crop_pct=1.0 if size <= SMALL else 0.875,
+        interpolation="bilinear",
+        mean=half,
+        std=half,
+    )
+    return dataclasses.replace(start, **changes)
+
+
+def augmentation(config: TrainConfig) -> Augment:
+    """What happens to training pictures on the CPU."""
+    return Augment(
+        scale=config.scale, ratio=config.ratio, flip=config.flip, jitter=config.jitter, trivial=config.trivial
+    )
+
+
+def batch_count(pictures: int, config: TrainConfig) -> int:
+    """Batches an epoch. A last batch of one picture is left out, for batch norm cannot learn from it; the order
+    differs each epoch, so it is another picture each time.
+
+    Raises:
+        ValueError: fewer than two pictures.
+    """
+    if pictures < 2:
+        raise ValueError(f"{pictures} training pictures: batch norm needs at least two")
+    assert isinstance(config.batch_size, int)
+    whole, rest = divmod(pictures, config.batch_size)
+    return whole + (rest >= 2)
+
+
+def batch_size(config: TrainConfig, net: Network) -> int:
+    """What `auto` means: the largest power of two (up to 1024) whose training step fits the device's memory.
+
+    On a CPU 32: memory is not what bounds it there.
+    """
+    if config.device.split(":")[0] != "cuda":
+        return 32
+    best = 2
+    while best < 1024 and _fits(config, net, 2 * best):
+        best *= 2
+    log.info("batch size %d fits the device", best)
+    return best
+
+
+def _fits(config: TrainConfig, net: Network, size: int) -> bool:
+    """Whether one training step of `size` pictures leaves a tenth of the device's memory free."""
+    import copy
+
+    from inceptions.train.optim import optimizer
+    from inceptions.train.step import WithLoss
+
+    device = torch.device(config.device)
+    torch.cuda.reset_peak_memory_stats(device)
+    try:
+        trial = copy.deepcopy(net).to(device).train()
+        images = torch.zeros(size, net.in_channels, *net.preprocess.size, device=device)
+        targets = torch.full((size, net.num_classes), 1 / net.num_classes, device=device)
+        with torch.autocast("cuda", getattr(torch, config.amp_dtype), enabled=config.amp):
+            loss, _ = WithLoss(trial)(images, targets)
+        loss.backward()
+        optimizer(trial, config).step()
+        return torch.cuda.max_memory_allocated(device) < 0.9 * torch.cuda.get_device_properties(device).total_memory
+    except torch.OutOfMemoryError:
+        return False
+    finally:
+        trial = images = targets = loss = None
+        torch.cuda.empty_cache()
+
+
+def _options(config: TrainConfig) -> dict[str, Any]:
+    """The network's options that were asked for; the others are the weights' or the network's own."""
+    asked = {"width": config.width, "depth": config.depth, "aux": config.aux, "stem": config.stem}
+    asked["in_channels"] = config.in_channels
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
+    changed = {name: value for name, value in asked.items() if value != defaults[name]}
+    if config.drop_rate is not None:
+        changed["drop_rate"] = config.drop_rate
+    return changed | config.options
