@@ -1,0 +1,207 @@
+"""What a network costs: parameters, multiply-adds and activations, by stage and by layer.
+
+A multiply-add is one multiplication with its addition, in convolutions and linear layers only, for one picture. Others
+call it MAC, or "FLOPs", or half a FLOP: `torch.utils.flop_counter` counts two for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from inceptions.anatomy.trace import Op, trace
+from inceptions.layers import Grid
+from inceptions.zoo import Network, build
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCost:
+    """One convolution or linear layer."""
+
+    name: str
+    """Its path in the network."""
+    kind: str
+    """The module's class: Conv2d, Linear, ..."""
+    in_channels: int
+    channels: int
+    height: int
+    width: int
+    """Grid that leaves, in units."""
+    kernel: Grid | None
+    stride: Grid | None
+    groups: int
+    parameters: int
+    multiply_adds: int
+
+    @property
+    def activations(self) -> int:
+        """Values that leave, for one picture."""
+        return self.channels * self.height * self.width
+
+    @property
+    def formula(self) -> str:
+        """The weights (without biases) as the textbook has it: c_in x k_h x k_w x c_out."""
+        high, wide = self.kernel or (1, 1)
+        return f"{self.in_channels // self.groups} x {high} x {wide} x {self.channels}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCost:
+    """One stage: a row of the paper's table."""
+
+    name: str
+    channels: int
+    height: int
+    width: int
+    """Shape that leaves."""
+    parameters: int
+    """All of them, batch norm's included."""
+    multiply_adds: int
+    activations: int
+    """Values that leave its convolutions and linear layers, for one picture (as counted in arXiv 2003.13678)."""
+    layers: tuple[LayerCost, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one picture costs a network."""
+
+    model: str
+    input_size: Grid
+    """(height, width) in pixels."""
+    stages: tuple[StageCost, ...]
+    head: StageCost | None
+    """The classifier; None for a module that is not ours, whose head is a stage like the others."""
+    aux: tuple[StageCost, ...]
+    """Auxiliary heads by the stage they tap: their parameters count, their work is done in training only."""
+    parameters: int
+    multiply_adds: int
+    """Of `network(picture)`: stages and head."""
+    activations: int
+
+    @property
+    def activation_bytes(self) -> int:
+        """Memory of the activations in float32, for one picture: what training has to keep."""
+        return 4 * self.activations
+
+
+def cost(network: nn.Module | str, size: int | Grid | None = None) -> Cost:
+    """Count parameters, multiply-adds and activations of `network` for one picture.
+
+    Args:
+        network: a name of the family, one of its networks, or any module that takes one (N, C, H, W) tensor. The stages
+            of a foreign module are its children.
+        size: side of the picture, or (height, width), in pixels; None is the published size (224 for a foreign module).
+
+    Raises:
+        ValueError: an unknown name, a picture too small, or a module that cannot be traced.
+    """
+    if isinstance(network, str):
+        with torch.device("meta"):
+            network = build(network)
+    height, width = picture_size(network, size)
+    ops = trace(network, (1, channels_read(network), height, width))
+    rows = _rows(network, ops)
+    ours = isinstance(network, Network)
+    return Cost(
+        model=network.name if isinstance(network, Network) else type(network).__name__,
+        input_size=(height, width),
+        stages=tuple(rows[:-1] if ours else rows),
+        head=rows[-1] if ours else None,
+        aux=_aux_rows(network, rows) if isinstance(network, Network) else (),
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        multiply_adds=sum(op.multiply_adds for op in ops),
+        activations=sum(op.size for op in ops if op.weighs),
+    )
+
+
+def picture_size(network: nn.Module, size: int | Grid | None) -> Grid:
+    """(height, width): `size` if given, else what the network was published with, or 224."""
+    if size is None:
+        size = network.input_size if isinstance(network, Network) else 224
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise ValueError(f"a picture of {height} x {width} px cannot be; give a side of at least 1 px")
+    return height, width
+
+
+def channels_read(network: nn.Module) -> int:
+    """Channels of the pictures: of our networks what they say, of others what their first convolution reads, or 3."""
+    if isinstance(network, Network):
+        return network.in_channels
+    return next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), 3)
+
+
+def stage_modules(network: nn.Module) -> dict[str, tuple[str, nn.Module]]:
+    """Stage name -> (path, module): the table's rows and the head of our networks, the children of others."""
+    if isinstance(network, Network):
+        stages = {name: (f"body.{name}", module) for name, module in network.body.named_children()}
+        return {**stages, "head": ("head", network.head)}
+    return {name: (name, module) for name, module in network.named_children()} or {"network": ("", network)}
+
+
+def _rows(network: nn.Module, ops: tuple[Op, ...]) -> list[StageCost]:
+    """Stages in the order of work; a stage that does nothing when evaluating (dropout) is left out."""
+    modules = stage_modules(network)
+    work: dict[str, list[Op]] = {}
+    for op in ops:
+        for name, (path, _) in modules.items():
+            if not path or op.module == path or op.module.startswith(f"{path}."):
+                work.setdefault(name, []).append(op)
+                break
+    counted: set[int] = set()
+    return [_row(name, *modules[name], work=work[name], counted=counted) for name in work]
+
+
+def _row(name: str, path: str, module: nn.Module, *, work: list[Op], counted: set[int]) -> StageCost:
+    """`counted`: ids of parameters that earlier rows have (shared ones count once)."""
+    fresh = {id(parameter): parameter.numel() for parameter in module.parameters() if id(parameter) not in counted}
+    counted.update(fresh)
+    channels, height, width = _shape(work[-1])
+    return StageCost(
+        name=name,
+        channels=channels,
+        height=height,
+        width=width,
+        parameters=sum(fresh.values()),
+        multiply_adds=sum(op.multiply_adds for op in work),
+        activations=sum(op.size for op in work if op.weighs),
+        layers=tuple(_layer(op, path, module) for op in work if op.weighs),
+    )
+
+
+def _layer(op: Op, path: str, stage: nn.Module) -> LayerCost:
+    inner = op.module.removeprefix(path).removeprefix(".")
+    module = stage.get_submodule(inner)
+    channels, height, width = _shape(op)
+    return LayerCost(
+        name=op.module,
+        kind=type(module).__name__,
+        in_channels=op.in_channels,
+        channels=channels,
+        height=height,
+        width=width,
+        kernel=op.kernel,
+        stride=op.stride,
+        groups=op.groups,
+        parameters=sum(parameter.numel() for parameter in module.parameters(recurse=False)),
+        multiply_adds=op.multiply_adds,
+    )
+
+
+def _shape(op: Op) -> tuple[int, int, int]:
+    """(channels, height, width) of one picture's output; a vector is 1 x 1."""
+    channels, height, width = (*op.shape[1:4], 1, 1, 1)[:3]
+    return channels, height, width
+
+
+def _aux_rows(network: Network, stages: list[StageCost]) -> tuple[StageCost, ...]:
+    rows = []
+    for stage in stages:
+        if stage.name in network.aux:
+            module = network.aux[stage.name]
+            ops = trace(module, (1, stage.channels, stage.height, stage.width))
+            rows.append(_row(stage.name, "", module, work=list(ops), counted=set()))
+    return tuple(rows)

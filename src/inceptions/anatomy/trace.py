@@ -1,0 +1,166 @@
+"""Run a module on shapes alone and write down every operation: what cost and principles are computed from."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from inceptions.layers import Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Op:
+    """One operation of a forward pass."""
+
+    kind: str
+    """The operation's name in PyTorch: convolution, addmm, cat, ..."""
+    module: str
+    """Path of the innermost module that was running; "" for the network itself."""
+    inputs: tuple[int, ...]
+    """Indices of the operations whose outputs it read; -1 is the picture. Parameters do not count."""
+    shape: tuple[int, ...]
+    """Shape of its (first) output, batch included."""
+    multiply_adds: int = 0
+    in_channels: int = 0
+    """Convolutions and matrix products: channels (features) that are read."""
+    kernel: Grid | None = None
+    """Convolutions: (height, width)."""
+    stride: Grid | None = None
+    groups: int = 1
+
+    @property
+    def size(self) -> int:
+        """Values in the output."""
+        return prod(self.shape)
+
+    @property
+    def weighs(self) -> bool:
+        """Whether it is a convolution or a linear layer: what multiply-adds and activations are counted of."""
+        return self.multiply_adds > 0
+
+
+def trace(module: nn.Module, shape: tuple[int, ...]) -> tuple[Op, ...]:
+    """The operations of `module` in evaluation mode on an input of `shape`, in order.
+
+    Runs on the meta device: nothing is computed, nothing but shapes is allocated, and `module` stays as it is. Works
+    for every module whose path does not depend on the values it is given.
+
+    Raises:
+        ValueError: the module refuses the shape, or cannot run without values.
+    """
+    hollow = _hollow(module).eval()
+    recorder = _Recorder()
+    try:
+        with torch.no_grad(), _paths(hollow, recorder), recorder:
+            picture = torch.empty(shape, device="meta")
+            recorder.source(picture)
+            hollow(picture)
+    except (RuntimeError, NotImplementedError, TypeError, AssertionError) as error:
+        raise ValueError(
+            f"{type(module).__name__} cannot be traced on an input of shape {tuple(shape)}: {error}"
+        ) from error
+    return tuple(recorder.ops)
+
+
+def _hollow(module: nn.Module) -> nn.Module:
+    """A copy with meta tensors for parameters and buffers; the values themselves are never copied."""
+    memo: dict[int, Any] = {}
+    for tensor in itertools.chain(module.parameters(), module.buffers()):
+        meta = torch.empty_like(tensor, device="meta")
+        memo[id(tensor)] = nn.Parameter(meta, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else meta
+    return copy.deepcopy(module, memo)
+
+
+@contextmanager
+def _paths(module: nn.Module, recorder: _Recorder) -> Iterator[None]:
+    """Tell the recorder which module runs."""
+    handles = []
+    for path, part in module.named_modules():
+        handles.append(part.register_forward_pre_hook(lambda *_, path=path: recorder.path.append(path)))
+        handles.append(part.register_forward_hook(lambda *_: recorder.leave()))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# PyTorch does not annotate its modes.
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every operation below PyTorch's Python functions, as `torch.utils.flop_counter` does."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.ops: list[Op] = []
+        self.path: list[str] = [""]
+        self._made_by: dict[int, int] = {}
+        self._alive: list[Tensor] = []
+        """Every tensor seen: an address must not be given out twice while it identifies its maker."""
+
+    def source(self, picture: Tensor) -> None:
+        self._remember(picture, -1)
+
+    def leave(self) -> None:
+        self.path.pop()
+
+    def _remember(self, tensor: Tensor, maker: int) -> None:
+        self._made_by[id(tensor)] = maker
+        self._alive.append(tensor)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        read = [self._made_by[id(leaf)] for leaf in tree_leaves((args, kwargs)) if id(leaf) in self._made_by]
+        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        if read and outputs:
+            kind = func.overloadpacket.__name__
+            facts = _FACTS[kind](args, outputs[0]) if kind in _FACTS else {}
+            op = Op(
+                kind=kind,
+                module=self.path[-1],
+                inputs=tuple(dict.fromkeys(read)),
+                shape=tuple(outputs[0].shape),
+                **facts,
+            )
+            for tensor in outputs:
+                self._remember(tensor, len(self.ops))
+            self.ops.append(op)
+        return result
+
+
+def _convolution(args: tuple[Any, ...], output: Tensor) -> dict[str, Any]:
+    weight, stride, transposed, groups = args[1], args[3], args[6], args[8]
+    # A weight is (out, in / groups, *kernel); transposed it is (in, out / groups, *kernel) and works on each input.
+    positions = args[0].shape[2:].numel() if transposed else output.shape[2:].numel()
+    kernel = [1, *weight.shape[2:]][-2:]
+    return {
+        "multiply_adds": output.shape[0] * positions * weight.numel(),
+        "in_channels": args[0].shape[1],
+        "kernel": (int(kernel[0]), int(kernel[1])),
+        "stride": (int(stride[0]), int(stride[-1])),
+        "groups": int(groups),
+    }
+
+
+def _product(left: Tensor, output: Tensor) -> dict[str, Any]:
+    return {"multiply_adds": output.numel() * left.shape[-1], "in_channels": left.shape[-1]}
+
+
+_FACTS: dict[str, Callable[[tuple[Any, ...], Tensor], dict[str, Any]]] = {
+    "convolution": _convolution,
+    "mm": lambda args, output: _product(args[0], output),
+    "bmm": lambda args, output: _product(args[0], output),
+    "addmm": lambda args, output: _product(args[1], output),
+    "baddbmm": lambda args, output: _product(args[1], output),
+}
