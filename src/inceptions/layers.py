@@ -464,10 +464,16 @@ class Residual:
 
 
 class HeadModule(nn.Module):
-    """Global average pooling, dropout, optional bottleneck, classifier."""
+    """Global average pooling, optional hidden layers, dropout, optional bottleneck, classifier."""
 
-    def __init__(self, in_channels: int, num_classes: int, drop_rate: float, bottleneck: int | None) -> None:
+    def __init__(
+        self, in_channels: int, num_classes: int, drop_rate: float, bottleneck: int | None, hidden: tuple[int, ...]
+    ) -> None:
         super().__init__()
+        self.hidden = nn.Sequential()
+        for width in hidden:
+            self.hidden.append(nn.Sequential(nn.Linear(in_channels, width), nn.ReLU()))
+            in_channels = width
         self.dropout = nn.Dropout(drop_rate)
         self.bottleneck: nn.Module = nn.Identity()
         if bottleneck:
@@ -479,7 +485,7 @@ class HeadModule(nn.Module):
 
     def forward(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits (N, classes) of features (N, C, H, W); with `pre_logits` the vector before the classifier (N, F)."""
-        pooled: Tensor = self.bottleneck(self.dropout(features.mean((2, 3))))
+        pooled: Tensor = self.bottleneck(self.dropout(self.hidden(features.mean((2, 3)))))
         if pre_logits:
             return pooled
         logits: Tensor = self.linear(pooled)
@@ -492,10 +498,12 @@ class Head:
 
     drop_rate: float = 0.0
     bottleneck: int | None = None
+    hidden: tuple[int, ...] = ()
+    """Widths of fully connected layers, each with a ReLU, between pooling and classifier (heads of transfer learning)."""
 
     def build(self, width: int, num_classes: int) -> HeadModule:
         """The head for `width` channels."""
-        return HeadModule(width, num_classes, self.drop_rate, self.bottleneck)
+        return HeadModule(width, num_classes, self.drop_rate, self.bottleneck, self.hidden)
 
 
 class AuxModule(nn.Module):

@@ -7,7 +7,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -44,7 +44,7 @@ class Member:
         """Every option with its default."""
         parameters = inspect.signature(self.table).parameters.values()
         own = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-        return {"num_classes": self.num_classes, "in_channels": 3, **own, **self.preset}
+        return {"num_classes": self.num_classes, "in_channels": 3, **own, "hidden": (), **self.preset}
 
 
 _BN = "Batch normalization"
@@ -120,7 +120,8 @@ def build(name: str, **options: Any) -> Network:
 
     Args:
         name: one of `list_models()`, or an alias.
-        options: `num_classes`, `in_channels`, and those of the network's function (see `MEMBERS[name].options`).
+        options: `num_classes`, `in_channels`, `hidden` (widths of ReLU layers between pooling and classifier), and those
+            of the network's function (see `MEMBERS[name].options`).
 
     Raises:
         ValueError: for an unknown name or option, a wrong type or an impossible value; the text says what is allowed.
@@ -128,9 +129,8 @@ def build(name: str, **options: Any) -> Network:
     name = resolve(name)
     member = MEMBERS[name]
     merged = {**member.options, **_checked(name, member, options)}
-    table = member.table(**{key: value for key, value in merged.items() if key not in ("num_classes", "in_channels")})
-    if min(merged["num_classes"], merged["in_channels"]) < 1:
-        raise ValueError(f"{name}: num_classes and in_channels are at least 1, not {options}")
+    table = member.table(**{key: value for key, value in merged.items() if key not in _COMMON})
+    table = replace(table, head=replace(table.head, hidden=merged["hidden"]))
     return Network(
         table,
         num_classes=merged["num_classes"],
@@ -143,6 +143,9 @@ def build(name: str, **options: Any) -> Network:
 
 
 # --- options: names, types and ranges, all read from the signatures -----------------------------------------------
+
+_COMMON: dict[str, Any] = {"num_classes": int, "in_channels": int, "hidden": tuple[int, ...]}
+"""Options that every network has beside those of its function."""
 
 LIMITS: dict[str, tuple[float, float]] = {
     "num_classes": (1, 1_000_000),
@@ -158,7 +161,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 
 def _checked(name: str, member: Member, options: Mapping[str, Any]) -> dict[str, Any]:
     function = member.table.func if isinstance(member.table, partial) else member.table
-    hints = {**typing.get_type_hints(function), "num_classes": int, "in_channels": int}
+    hints = {**typing.get_type_hints(function), **_COMMON}
     checked = {}
     for key, value in options.items():
         if key not in member.options:
