@@ -294,6 +294,11 @@ def test_xceptions_shortcuts_are_1x1_convolutions() -> None:
     assert difference("xception", shortcut_bias=True) == (sum(b for _, b, _ in shortcuts), 0)
 
 
+def test_hidden_layers_stand_between_pooling_and_classifier() -> None:
+    weights = 2048 * 64 + 64 * 32 + 32 * 1000 - 2048 * 1000
+    assert difference("xception", hidden=(64, 32)) == (weights + 64 + 32, weights)
+
+
 def test_width_scales_channels_and_depth_repeats_blocks() -> None:
     wide = meta("googlenet", width=0.5)
     assert wide.num_features == 512
@@ -370,7 +375,7 @@ def test_a_table_for_every_option() -> None:
     exercised = {key for _, base, option in VALUES for key in (*base, *option)}
     exercised |= {"num_classes", "in_channels", "width", "depth", "drop_rate", "aux", "stem", "norm_momentum"}
     exercised |= {"norm_scale", "five", "reduce", "fourth_pool", "aux_pool", "first_conv", "late_pool_width"}
-    exercised |= {"conv_bias", "factorize", "parallel_reduction", "bottleneck", "shortcut_bias"}
+    exercised |= {"conv_bias", "factorize", "parallel_reduction", "bottleneck", "shortcut_bias", "hidden"}
     assert {option for member in MEMBERS.values() for option in member.options} == exercised
 
 
