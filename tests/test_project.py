@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import metadata, requires
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
@@ -131,30 +135,37 @@ def test_no_file_is_too_long_to_read(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
 def test_every_public_thing_is_documented(file: Path) -> None:
-    tree = ast.parse(file.read_text())
-    definitions = [(tree.body, ""), *((n.body, n.name + ".") for n in tree.body if isinstance(n, ast.ClassDef))]
-    missing = [
-        prefix + node.name
-        for body, prefix in definitions
-        for node in body
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-        and not node.name.startswith("_")
-        and not prefix.startswith("_")
-        and ast.get_docstring(node) is None
-        and not any("overload" in ast.unparse(decorator) for decorator in node.decorator_list)
+    """A method that overrides a documented one, or one of a documented protocol, has that one's documentation."""
+    module = importlib.import_module(module_name(file))
+    assert ast.get_docstring(ast.parse(file.read_text())), "the file says nothing about itself"
+    defined = [
+        thing
+        for name, thing in vars(module).items()
+        if not name.startswith("_") and isinstance(thing, FunctionType | type) and thing.__module__ == module.__name__
     ]
-    assert ast.get_docstring(tree), "the file says nothing about itself"
-    assert missing == []
-
-
-def test_the_readme_gives_each_file_or_package_a_line() -> None:
-    """A room that is a package has one line; the files inside say what they are in their own first line."""
-    readme = (ROOT / "README.md").read_text()
-    listed = re.findall(r"^\| `(?:src/inceptions/)?([\w./]+)` \| \S", readme, re.MULTILINE)
-    here = {
-        f"{file.relative_to(SOURCE).parts[0]}{'/' if len(file.relative_to(SOURCE).parts) > 1 else ''}" for file in FILES
+    promised = {
+        name for thing in defined if is_protocol(thing) for name in vars(thing) if inspect.getdoc(vars(thing)[name])
     }
-    assert sorted(name for name in listed if name in here or name.endswith((".py", "/"))) == sorted(here)
+    methods = [
+        method
+        for owner in defined
+        if isinstance(owner, type)
+        for name, method in inspect.getmembers(owner, inspect.isfunction)
+        if not name.startswith("_") and name in vars(owner) and name not in promised
+    ]
+    assert [thing.__qualname__ for thing in [*defined, *methods] if not inspect.getdoc(thing)] == []
+
+
+def is_protocol(thing: object) -> bool:
+    return getattr(thing, "_is_protocol", False)
+
+
+def test_the_readme_gives_each_room_a_line_in_their_order() -> None:
+    listed = re.findall(r"^\| `(\w+(?:\.py|/))` \| \S", (ROOT / "README.md").read_text(), re.MULTILINE)
+    parts = {file.relative_to(SOURCE).parts for file in FILES}
+    here = {f"{first}{'/' if rest else ''}" for first, *rest in parts}
+    order = {"__init__": -1, **ROOMS}
+    assert listed == sorted(here, key=lambda name: order[name.removesuffix(".py").removesuffix("/")])
 
 
 def test_no_module_imports_torchvision(tmp_path: Path) -> None:
@@ -230,3 +241,23 @@ else: raise AssertionError
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_make_installs_once_into_the_environment_that_exists_and_again_when_versions_change(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$@" >> calls\n')
+    python.chmod(0o755)
+
+    def installs() -> list[str]:
+        subprocess.run(["make", "install"], cwd=tmp_path, check=True, capture_output=True)
+        return (tmp_path / "calls").read_text().splitlines()
+
+    (first,) = installs()
+    assert "--constraint constraints.txt --editable .[all]" in first
+    assert len(installs()) == 1
+    later = (tmp_path / ".venv" / "installed").stat().st_mtime + 10
+    os.utime(tmp_path / "constraints.txt", (later, later))
+    assert len(installs()) == 2

@@ -14,18 +14,12 @@ def models(*, json: bool = False) -> None:
     Args:
         json: print one JSON list instead of the table; parameters and multiply_adds are integers.
     """
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from inceptions.zoo import ALIASES, MEMBERS, build
+    from inceptions.anatomy import cost
+    from inceptions.zoo import ALIASES, MEMBERS
 
     rows = []
     for name, member in MEMBERS.items():
-        with torch.device("meta"), torch.no_grad():  # shapes only: nothing is allocated or computed
-            net = build(name).eval()
-            pictures = torch.empty(1, net.in_channels, member.input_size, member.input_size)
-            with FlopCounterMode(display=False) as counter:
-                net(pictures)
+        counted = cost(name)
         rows.append(
             {
                 "name": name,
@@ -34,9 +28,9 @@ def models(*, json: bool = False) -> None:
                 "title": member.title,
                 "paper": f"arXiv:{member.paper}",
                 "year": member.year,
-                "classes": net.num_classes,
-                "parameters": sum(parameter.numel() for parameter in net.parameters()),
-                "multiply_adds": counter.get_total_flops() // 2,  # the counter counts a multiplication and an addition
+                "classes": member.num_classes,
+                "parameters": counted.parameters,
+                "multiply_adds": counted.multiply_adds,
                 "input_size": member.input_size,
             }
         )
