@@ -89,10 +89,27 @@ class Preprocess:
             UnreadablePicture: the reason in words.
         """
         image = self.decode(source)
+        if self.interpolation != "tf1_bilinear":
+            return self.planes(self.view(image))
+        image, wide, tall, part = self._geometry(image)
+        return self.planes(resize_tf1(np.asarray(image), tall, wide, part))
+
+    def view(self, image: Image.Image) -> Image.Image:
+        """The part of a decoded picture that the network sees, at its size; for Pillow's interpolations.
+
+        Raises:
+            UnreadablePicture: the picture is too elongated to be resized.
+        """
+        image, wide, tall, part = self._geometry(image)
+        if image.size != (wide, tall):
+            image = image.resize((wide, tall), RESAMPLING[self.interpolation])
+        return image.crop(part)
+
+    def _geometry(self, image: Image.Image) -> tuple[Image.Image, int, int, tuple[int, int, int, int]]:
+        """(what to resize, to which width and height, the part of it the network sees)."""
         height, width = self.size
         if self.resize == "central":
-            image = _central(image, self.crop_pct)
-            return self.planes(self._resized(image, width, height))
+            return _central(image, self.crop_pct), width, height, (0, 0, width, height)
         tall, wide = math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
         if self.resize == "short":
             wide, tall = _covering(image.size, wide, tall)
@@ -100,17 +117,7 @@ class Preprocess:
             raise UnreadablePicture(f"{image.width} x {image.height} pixels: too elongated to be resized")
         # torchvision's rounding, which the published accuracies were measured with
         top, left = round((tall - height) / 2), round((wide - width) / 2)
-        resized = self._resized(image, wide, tall, (left, top, left + width, top + height))
-        return self.planes(resized)
-
-    def _resized(
-        self, image: Image.Image, wide: int, tall: int, part: tuple[int, int, int, int] | None = None
-    ) -> Image.Image | NDArray[np.float32]:
-        if self.interpolation == "tf1_bilinear":
-            return resize_tf1(np.asarray(image), tall, wide, part)
-        if image.size != (wide, tall):
-            image = image.resize((wide, tall), RESAMPLING[self.interpolation])
-        return image if part is None else image.crop(part)
+        return image, wide, tall, (left, top, left + width, top + height)
 
     def planes(self, pixels: Image.Image | NDArray[Any]) -> NDArray[Any]:
         """Separates decoded pixels into (channels, height, width) planes in the network's channel order."""

@@ -1,0 +1,30 @@
+"""Folders, manifests and data sets -> splits -> batches of un-normalised pictures, with augmentation.
+
+Everything random is a function of (seed, epoch, index), so workers, processes and resuming change nothing. Nothing here
+imports torch before the first batch is made: worker processes start fast.
+"""
+
+from inceptions.data.augment import Augment, augmented
+from inceptions.data.batches import Batch, batches
+from inceptions.data.load import load
+from inceptions.data.order import balanced_order, class_weights, epoch_order, shard
+from inceptions.data.splitfile import evaluation_split, read_split, write_split
+from inceptions.data.splits import Dataset, Refused, Split
+
+__all__ = [
+    "Augment",
+    "Batch",
+    "Dataset",
+    "Refused",
+    "Split",
+    "augmented",
+    "balanced_order",
+    "batches",
+    "class_weights",
+    "epoch_order",
+    "evaluation_split",
+    "load",
+    "read_split",
+    "shard",
+    "write_split",
+]

@@ -1,0 +1,174 @@
+"""Augmentation: what a training picture goes through instead of the centre crop.
+
+The crop is GoogLeNet's (1409.4842, section 6: 8-100 % of the area, aspect 3/4-4/3), the photometric distortion that of
+A. Howard (1312.5402), the rest names its source below. Every draw is a function of (seed, epoch, index).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from inceptions.data.colour import distorted
+from inceptions.data.draws import AUGMENT, Draws
+from inceptions.data.trivial import trivial_augment
+from inceptions.image import RESAMPLING, Picture, Preprocess, Source, opened
+
+_ATTEMPTS = 10  # a crop that fits in is nearly always found at once; the search must end for strips, too
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """What happens to a training picture, in this order.
+
+    Raises:
+        ValueError: a field is out of its range; the message lists every one.
+    """
+
+    crop: str = "inception"
+    """"inception": a random part, stretched to the input. "pad": the evaluation's view, moved by up to `pad` pixels
+    over a mirrored border (small pictures). "none": the evaluation's view."""
+    scale: tuple[float, float] = (0.08, 1.0)
+    """The part's share of the picture's area, uniform in this range ("inception")."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """The part's width / height, log-uniform in this range ("inception")."""
+    pad: int = 4
+    """Pixels ("pad")."""
+    flip: bool = True
+    """Mirror every second picture; not for digits."""
+    brightness: float = 0.0
+    """Multiply by a factor in 1 -+ this."""
+    contrast: float = 0.0
+    """Scale the distance to the picture's mean grey by a factor in 1 -+ this."""
+    saturation: float = 0.0
+    """Scale the distance to each pixel's own grey by a factor in 1 -+ this (colour pictures)."""
+    hue: float = 0.0
+    """Turn the colours by an angle in -+ this share of the circle, at most 0.5 (colour pictures)."""
+    trivial: bool = False
+    """TrivialAugment (2103.10158): one operation of 14, of random strength."""
+    erase: float = 0.0
+    """Random erasing (1708.04896): the probability that a rectangle becomes noise."""
+
+    def __post_init__(self) -> None:
+        for name in ("scale", "ratio"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        problems = []
+        if self.crop not in ("inception", "pad", "none"):
+            problems.append(f"crop is {self.crop!r}; inception, pad or none expected")
+        for name, most in (("scale", 1.0), ("ratio", 100.0)):
+            limits = getattr(self, name)
+            if not (isinstance(limits, tuple) and len(limits) == 2 and 0 < limits[0] <= limits[1] <= most):
+                problems.append(f"{name} is {limits!r}; (lowest, highest) in (0, {most:g}] expected")
+        for name, most in (("brightness", 1.0), ("contrast", 1.0), ("saturation", 1.0), ("hue", 0.5), ("erase", 1.0)):
+            if not 0 <= getattr(self, name) <= most:
+                problems.append(f"{name} is {getattr(self, name)!r}; a number in [0, {most:g}] expected")
+        if self.pad < 1:
+            problems.append(f"pad is {self.pad!r}; at least 1 pixel expected")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON types; `from_dict` reads them."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Augment:
+        """Reads what `to_dict` gave; keys that are missing keep their default.
+
+        Raises:
+            ValueError: a key is unknown or a value out of its range.
+        """
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise ValueError(f"augment: unknown keys {unknown}; allowed are {[field.name for field in fields(cls)]}")
+        return cls(**values)
+
+
+def augmented(
+    source: Source, preprocess: Preprocess, augment: Augment, *, seed: int, epoch: int, index: int
+) -> NDArray[np.uint8]:
+    """A training picture: (channels, height, width) uint8, not normalised; the same for the same arguments, anywhere.
+
+    Args:
+        source: the picture.
+        preprocess: the network's input.
+        augment: what happens to it.
+        seed: of the run.
+        epoch: of the run.
+        index: the picture's in its split.
+
+    Raises:
+        UnreadablePicture: the reason in words.
+    """
+    draws = Draws(seed, epoch, index, stream=AUGMENT)
+    if preprocess.interpolation == "tf1_bilinear":  # fractional pixels matter where published numbers are reproduced
+        preprocess = replace(preprocess, interpolation="bilinear")
+    if augment.crop == "inception":
+        with opened(source) as picture:
+            image = _random_part(picture, preprocess, augment, draws)
+    else:
+        image = preprocess.view(preprocess.decode(source))
+        if augment.crop == "pad":
+            image = _moved(image, augment.pad, draws)
+    if augment.flip and draws.chance(0.5):
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if augment.trivial:
+        image = trivial_augment(image, draws)
+    image = distorted(image, augment.brightness, augment.contrast, augment.saturation, augment.hue, draws)
+    planes: NDArray[np.uint8] = preprocess.planes(image)
+    if augment.erase and draws.chance(augment.erase):
+        _erase(planes, draws)
+    return planes
+
+
+def _random_part(picture: Picture, preprocess: Preprocess, augment: Augment, draws: Draws) -> Image.Image:
+    height, width = preprocess.size
+    left, top, wide, tall = _choose_part(picture.size, augment, draws)
+    # a JPEG decodes at a half, a quarter or an eighth as long as the part keeps at least the pixels that are needed
+    image = picture.pixels(preprocess.mode, at_least=max(width / wide, height / tall))
+    x, y = image.width / picture.size[0], image.height / picture.size[1]
+    box = (left * x, top * y, min((left + wide) * x, image.width), min((top + tall) * y, image.height))
+    return image.resize((width, height), RESAMPLING[preprocess.interpolation], box=box, reducing_gap=2.0)
+
+
+def _choose_part(size: tuple[int, int], augment: Augment, draws: Draws) -> tuple[int, int, int, int]:
+    """(left, top, width, height) of a random part; a picture too narrow for any gets its largest centred one."""
+    width, height = size
+    low, high = math.log(augment.ratio[0]), math.log(augment.ratio[1])
+    for _ in range(_ATTEMPTS):
+        area = width * height * draws.uniform(*augment.scale)
+        ratio = math.exp(draws.uniform(low, high))
+        wide, tall = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < wide <= width and 0 < tall <= height:
+            return draws.below(width - wide + 1), draws.below(height - tall + 1), wide, tall
+    ratio = min(max(width / height, augment.ratio[0]), augment.ratio[1])
+    wide, tall = max(1, min(width, round(height * ratio))), max(1, min(height, round(width / ratio)))
+    return (width - wide) // 2, (height - tall) // 2, wide, tall
+
+
+def _moved(image: Image.Image, pad: int, draws: Draws) -> Image.Image:
+    pixels = np.asarray(image)
+    border = [(pad, pad), (pad, pad)] + [(0, 0)] * (pixels.ndim - 2)
+    larger = np.pad(pixels, border, mode="reflect")
+    left, top = draws.below(2 * pad + 1), draws.below(2 * pad + 1)
+    return Image.fromarray(np.ascontiguousarray(larger[top : top + image.height, left : left + image.width]))
+
+
+def _erase(planes: NDArray[np.uint8], draws: Draws) -> None:
+    """Fills a rectangle of 2-40 % of the area, aspect 0.3-3.3, with noise: the paper's settings."""
+    channels, height, width = planes.shape
+    for _ in range(_ATTEMPTS):
+        area = height * width * draws.uniform(0.02, 0.4)
+        ratio = math.exp(draws.uniform(math.log(0.3), math.log(1 / 0.3)))
+        tall, wide = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < wide <= width and 0 < tall <= height:
+            top, left = draws.below(height - tall + 1), draws.below(width - wide + 1)
+            planes[:, top : top + tall, left : left + wide] = draws.noise(channels, tall, wide)
+            return

@@ -1,0 +1,210 @@
+"""What reading a data set gives: its classes and its splits, and how pictures are divided when nobody has."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+"""What folders, columns and files may call a split (in lower case) -> what we call it."""
+
+
+class Refused(NamedTuple):
+    """A picture that was left out, and why."""
+
+    file: str
+    reason: str
+
+
+class Entry(NamedTuple):
+    """One picture as a reader found it."""
+
+    file: bytes
+    """Relative to the root, or absolute."""
+    label: str
+    split: str | None = None
+    """"train", "val", "test"; None: nobody has divided the pictures."""
+    group: str | None = None
+    """Pictures of one group (a patient, a scene) stay together."""
+    row: int = -1
+    """Its row in `Split.content`, where the pictures are no files."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Pictures with their classes. A picture is known by its index, which never depends on a listing's order."""
+
+    root: Path
+    """Where the files are relative to."""
+    files: NDArray[np.bytes_]
+    """Every picture's name, as bytes in one array (names need not be text)."""
+    targets: NDArray[np.int64]
+    """Every picture's class, an index into `classes`; -1: a class the model does not have."""
+    classes: tuple[str, ...]
+    """The model's classes, in its order."""
+    hashes: NDArray[np.bytes_] | None = None
+    """Every picture's SHA-256 in hex, where it was recorded (`split.json`)."""
+    content: Callable[[int], bytes] | None = None
+    """Gives the encoded picture of a row, where the pictures are no files."""
+    rows: NDArray[np.int64] | None = None
+    """Every picture's row in `content`."""
+    named: set[str] = field(default_factory=set, repr=False)
+    """Refused pictures the log has named already."""
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def name(self, index: int) -> str:
+        """The picture's name relative to the root; bytes that are no text become surrogate escapes."""
+        return os.fsdecode(bytes(self.files[index]))
+
+    def path(self, index: int) -> Path:
+        """The picture's file.
+
+        Raises:
+            ValueError: the pictures lie in a table, not in files.
+        """
+        if self.content is not None:
+            raise ValueError(f"{self.root} is a table: its pictures are no files; use source(i)")
+        return self.root / self.name(index)
+
+    def source(self, index: int) -> Path | bytes:
+        """What `Preprocess` decodes: the path, or the content where the pictures are no files."""
+        if self.content is None or self.rows is None:
+            return self.path(index)
+        return self.content(int(self.rows[index]))
+
+    def hash(self, index: int) -> str:
+        """SHA-256 of the encoded picture in hex: as recorded, else computed.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if self.hashes is not None and self.hashes[index]:
+            return bytes(self.hashes[index]).decode("ascii")
+        source = self.source(index)
+        if isinstance(source, bytes):
+            return hashlib.sha256(source).hexdigest()
+        with source.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def subset(self, indices: NDArray[np.int64] | Sequence[int]) -> Split:
+        """The pictures at these indices, in this order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        return replace(
+            self,
+            files=self.files[chosen],
+            targets=self.targets[chosen],
+            hashes=None if self.hashes is None else self.hashes[chosen],
+            rows=None if self.rows is None else self.rows[chosen],
+        )
+
+    def known(self) -> Split:
+        """The pictures whose class the model has."""
+        return self if (self.targets >= 0).all() else self.subset(np.flatnonzero(self.targets >= 0))
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set that has been read: nothing decoded yet."""
+
+    classes: tuple[str, ...]
+    """In natural order (class2 before class10), or as the model has them."""
+    splits: dict[str, Split]
+    """"train", "val", "test", as far as they exist."""
+    root: Path
+    """The folder the files are relative to, or the table."""
+    source: str
+    """What `load` was given; a path is absolute."""
+    layout: str
+    """"splits" (folders train/val/test), "classes" (a folder each), "manifest", "table"."""
+    divided: bool
+    """Whether the user divided the pictures; else `splits` holds our seeded division of them."""
+    refused: tuple[Refused, ...] = ()
+    """Named pictures that are no readable files (dangling links, missing files of a manifest)."""
+    unknown_classes: tuple[str, ...] = ()
+    """Classes of the data which the model lacks; their pictures have target -1."""
+    missing_classes: tuple[str, ...] = ()
+    """Classes of the model of which the data has no picture."""
+
+    def whole(self) -> Split:
+        """All pictures as one split."""
+        parts = list(self.splits.values())
+        return replace(
+            parts[0],
+            files=np.concatenate([part.files for part in parts]),
+            targets=np.concatenate([part.targets for part in parts]),
+            hashes=None,
+            rows=None if parts[0].rows is None else np.concatenate([p.rows for p in parts if p.rows is not None]),
+        )
+
+
+def natural(name: str) -> tuple[list[tuple[str, int, str]], str]:
+    """The key that sorts names as people do: class2 before class10."""
+    parts = re.split(r"([0-9]+)", name)
+    pairs = zip(parts[::2], [*parts[1::2], ""], strict=True)
+    # digits compare by length, then as text: no limit on how many there are
+    return [(text, len(digits.lstrip("0")), digits.lstrip("0")) for text, digits in pairs], name
+
+
+def divide(entries: Sequence[Entry], *, seed: int, fraction: float) -> list[bool]:
+    """Chooses validation pictures: about `fraction` of each class, whole groups only, the rest stays for training.
+
+    A picture's place depends on the seed and the names alone, not on the order they were listed in. Every class keeps
+    at least one training picture, and gets at least one for validation where its groups allow it.
+
+    Returns:
+        For each entry, whether it is for validation.
+    """
+    total = Counter(entry.label for entry in entries)
+    wanted = {label: min(max(round(n * fraction), 1), n - 1) for label, n in total.items()}
+    units: dict[bytes, list[int]] = defaultdict(list)
+    for number, entry in enumerate(entries):
+        key = b"file:" + entry.file if entry.group is None else b"group:" + os.fsencode(entry.group)
+        units[key].append(number)
+    salt = f"{seed}:".encode()
+    shuffled = sorted(units, key=lambda key: hashlib.sha256(salt + key).digest())
+
+    chosen = [False] * len(entries)
+    taken: Counter[str] = Counter()
+
+    def take(unit: bytes, limit: dict[str, int]) -> bool:
+        counts = Counter(entries[number].label for number in units[unit])
+        if any(taken[label] + count > limit[label] for label, count in counts.items()):
+            return False
+        taken.update(counts)
+        for number in units[unit]:
+            chosen[number] = True
+        return True
+
+    left = [unit for unit in shuffled if not take(unit, wanted)]
+    # A class whose groups are all larger than its share: its smallest group, as long as something is left to train on.
+    most = {label: n - 1 for label, n in total.items()}
+    for label in sorted(total):
+        if wanted[label] and not taken[label]:
+            holders = [unit for unit in left if any(entries[number].label == label for number in units[unit])]
+            next((unit for unit in sorted(holders, key=lambda unit: len(units[unit])) if take(unit, most)), None)
+    return chosen
+
+
+def listing(problems: Iterable[str], limit: int = 20) -> str:
+    """Many problems as the lines of one message."""
+    lines = list(problems)
+    shown = lines[:limit] + ([f"... and {len(lines) - limit} more"] if len(lines) > limit else [])
+    return "\n".join(shown)

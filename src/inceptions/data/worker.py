@@ -1,0 +1,53 @@
+"""The child process of `workers`: orders come on stdin, pictures go into shared memory, answers to stdout."""
+
+from __future__ import annotations
+
+import faulthandler
+import mmap
+import os
+import signal
+import sys
+import threading
+import traceback
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from inceptions.data.workers import receive, send
+
+
+def main() -> None:
+    """Serves orders until the parent is gone."""
+    faulthandler.enable()  # a crash inside a decoder says where
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides when to stop
+        signal.signal(number, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # whatever a library prints must not come between the answers
+    descriptor, size = int(sys.argv[1]), int(sys.argv[2])
+    memory = mmap.mmap(descriptor, size)
+    orders: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    work, shape, dtype = orders.get()
+    slots = np.frombuffer(memory, dtype=dtype).reshape(shape)
+    while True:
+        slot, sources, indices = orders.get()
+        try:
+            answer: object = work.fill(slots[slot], sources, indices)
+        except Exception:
+            answer = traceback.format_exc()
+        send(answers, answer)
+
+
+def _listen(orders: SimpleQueue[Any]) -> None:
+    """Takes orders as they come, so the parent never waits to give one; ends the process when there is no parent."""
+    with os.fdopen(0, "rb", buffering=0, closefd=False) as pipe:
+        while True:
+            try:
+                orders.put(receive(pipe))
+            except EOFError:
+                os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Worker processes that decode ahead.
+
+Plain child processes: no fork of a process that has threads, no second run of the user's script (as "spawn" does), no
+torch in the children. A task carries its pictures' paths only, so no process holds a copy of the data set. Pixels
+travel through anonymous shared memory, which the size of /dev/shm does not limit. A child that fails or dies closes
+its pipe, which is noticed at once; a child whose parent is gone ends by itself.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inceptions.data.batches import Batch, Work, assemble
+from inceptions.data.splits import Split
+
+_AHEAD = 2  # batches in the works for each worker: one being made while the last one waits to be taken
+
+_LENGTH = struct.Struct("<Q")
+
+
+def send(pipe: IO[bytes], message: object) -> None:
+    """Writes one message to an unbuffered pipe."""
+    content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    view = memoryview(_LENGTH.pack(len(content)) + content)
+    while view:
+        view = view[pipe.write(view) :]
+
+
+def receive(pipe: IO[bytes]) -> Any:
+    """Reads one message.
+
+    Raises:
+        EOFError: the other side is gone.
+    """
+    (length,) = _LENGTH.unpack(_exactly(pipe, _LENGTH.size))
+    return pickle.loads(_exactly(pipe, length))
+
+
+def _exactly(pipe: IO[bytes], size: int) -> bytes:
+    content = bytearray()
+    while len(content) < size:
+        piece = pipe.read(size - len(content))
+        if not piece:
+            raise EOFError
+        content += piece
+    return bytes(content)
+
+
+def work_ahead(split: Split, work: Work, parts: list[NDArray[np.int64]], count: int) -> Iterator[Batch]:
+    """The batches of `parts`, in order; part k is made by worker k modulo `count`.
+
+    Raises:
+        RuntimeError: a worker failed or died.
+    """
+    most = max(len(part) for part in parts)
+    with ExitStack() as stack:
+        workers = [stack.enter_context(_Worker(work, most)) for _ in range(count)]
+
+        def order(number: int) -> None:
+            if number < len(parts):
+                part = parts[number]
+                slot = number // count % _AHEAD
+                workers[number % count].order(slot, [split.source(int(index)) for index in part], part.tolist())
+
+        for number in range(count * _AHEAD):
+            order(number)
+        for number, part in enumerate(parts):
+            pictures, refused = workers[number % count].take(number // count % _AHEAD, len(part))
+            order(number + count * _AHEAD)  # its slot is free again, and the worker busy while the caller computes
+            yield assemble(split, part, pictures, refused)
+
+
+class _Worker:
+    """One child process and the memory it shares with us: a slot for each batch it may have ready."""
+
+    def __init__(self, work: Work, most: int) -> None:
+        self._shape = (_AHEAD, most, *work.shape)
+        self._dtype = work.dtype
+        size = int(np.prod(self._shape)) * work.dtype.itemsize
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        self._orders: list[str] = []
+        descriptor = _anonymous(size)
+        try:
+            self._memory = mmap.mmap(descriptor, size)
+            self._process = subprocess.Popen(
+                # -P: a file of the user's folder must not stand in for a module
+                [sys.executable, "-P", "-m", "inceptions.data.worker", str(descriptor), str(size)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                bufsize=0,
+                pass_fds=(descriptor,),
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                start_new_session=True,  # Ctrl-C is for us: we finish the step and save
+            )
+        finally:
+            os.close(descriptor)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to, self._from = self._process.stdin, self._process.stdout
+        self._send((work, self._shape, self._dtype))
+
+    def __enter__(self) -> _Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._to, self._from, self._errors):
+            pipe.close()
+        self._memory.close()
+
+    def order(self, slot: int, sources: list[Any], indices: list[int]) -> None:
+        """Asks for one batch into a slot."""
+        self._orders.append(f"{_label(sources[0])} ... {_label(sources[-1])}")
+        self._send((slot, sources, indices))
+
+    def take(self, slot: int, pictures: int) -> tuple[NDArray[Any], dict[int, str]]:
+        """Waits for the oldest batch ordered, and copies it out of its slot."""
+        try:
+            answer = receive(self._from)
+        except EOFError:
+            raise self._dead() from None
+        if isinstance(answer, str):
+            raise RuntimeError(f"a data worker failed while it read {self._orders[0]}:\n{answer}")
+        self._orders.pop(0)
+        refused: dict[int, str] = answer
+        slots = np.frombuffer(self._memory, dtype=self._dtype).reshape(self._shape)
+        return slots[slot, : pictures - len(refused)].copy(), refused
+
+    def _send(self, message: object) -> None:
+        try:
+            send(self._to, message)
+        except BrokenPipeError:
+            raise self._dead() from None
+
+    def _dead(self) -> RuntimeError:
+        code = self._process.wait()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        hint = " (out of memory? try fewer workers or a smaller batch)" if code == -signal.SIGKILL else ""
+        self._errors.seek(0)
+        said = self._errors.read()[-4000:].decode(errors="replace").strip()
+        reading = f" while it read {self._orders[0]}" if self._orders else ""
+        return RuntimeError(f"data worker {self._process.pid} {how}{hint}{reading}" + (f":\n{said}" if said else ""))
+
+
+def _anonymous(size: int) -> int:
+    """A descriptor of memory without a name; where the system has no such thing, of a file without one."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("inceptions")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, size)
+    return descriptor
+
+
+def _label(source: object) -> str:
+    return "a table's row" if isinstance(source, bytes) else str(source)
