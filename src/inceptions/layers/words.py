@@ -1,0 +1,82 @@
+"""The words a table is written in, and the weights a network starts with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from torch import nn
+
+from inceptions.layers.borders import Grid, Layer, Padding
+from inceptions.layers.composition import Branches, Chain
+from inceptions.layers.convolution import Activation, BatchNorm, Conv
+from inceptions.layers.pooling import Pool
+
+
+def both(size: int | Grid) -> Grid:
+    return (size, size) if isinstance(size, int) else size
+
+
+def chain(*layers: Layer) -> Chain:
+    """Layers one after the other."""
+    return Chain(layers)
+
+
+def branches(parts: Mapping[str, Layer]) -> Branches:
+    """Named branches, concatenated in order."""
+    return Branches(tuple(parts.items()))
+
+
+def max_pool(kernel: int, stride: int = 1, padding: Padding = "same") -> Pool:
+    """Max pooling."""
+    return Pool("max", kernel, stride, padding)
+
+
+def avg_pool(kernel: int, include_border: bool) -> Pool:
+    """Average pooling at stride 1, the pool branch of an Inception block."""
+    return Pool("avg", kernel, include_border=include_border)
+
+
+def scale_width(channels: int, width: float) -> int:
+    """`channels` times `width`, to the nearest multiple of 8 and never below 8; unchanged at width 1."""
+    return channels if width == 1.0 else max(8, round(channels * width / 8) * 8)
+
+
+class ConvWord(Protocol):
+    """`conv(64)`, `conv(96, 3)`, `conv(192, (1, 7))`, `conv(384, 3, stride=2, padding="valid")`."""
+
+    def __call__(
+        self, out_channels: int, kernel: int | Grid = 1, stride: int = 1, padding: Padding = "same"
+    ) -> Conv: ...
+
+
+def convolution(
+    *, width: float, norm: BatchNorm | None, activation: Activation | None, bias: bool | None = None
+) -> ConvWord:
+    """The word `conv` of one network: its width multiplier, norm and activation said once.
+
+    `bias=None` means a bias where no norm follows.
+    """
+
+    def conv(out_channels: int, kernel: int | Grid = 1, stride: int = 1, padding: Padding = "same") -> Conv:
+        with_bias = norm is None if bias is None else bias
+        channels = scale_width(out_channels, width)
+        return Conv(channels, both(kernel), stride, padding, norm, activation, with_bias)
+
+    return conv
+
+
+def initialise(modules: Iterable[nn.Module]) -> None:
+    """Draw initial weights: TF-slim's variance scaling, a normal of variance 2 / fan-in cut at two sigma (factor 1.3).
+
+    Classifiers get a fan-in normal without the factor 2, biases zero, norms (1, 0).
+    """
+    for module in modules:
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            fan_in = module.weight[0].numel()
+            gain = 2.0 if isinstance(module, nn.Conv2d) else 1.0
+            sigma = math.sqrt(1.3 * gain / fan_in)
+            nn.init.trunc_normal_(module.weight, std=sigma, a=-2 * sigma, b=2 * sigma)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
