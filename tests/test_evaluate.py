@@ -96,7 +96,7 @@ def _reduce(rank: int, world: int, folder: str) -> None:
 
 
 def test_processes_sum_their_counts_to_those_of_one(tmp_path: object) -> None:
-    torch.multiprocessing.spawn(_reduce, args=(3, str(tmp_path)), nprocs=3)
+    torch.multiprocessing.spawn(_reduce, args=(2, str(tmp_path)), nprocs=2)
 
 
 def test_unreadable_and_unknown_pictures_are_reported_and_never_judged() -> None:

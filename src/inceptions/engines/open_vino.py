@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -45,9 +45,11 @@ class OpenVinoEngine(Engine):
         self._graphs: dict[object, Any] = {}
         self._compiled: dict[object, Any] = {}
 
-    def _parts(self, pictures: Tensor) -> Iterable[Tensor]:
-        whole = len(pictures) // self.batch_size * self.batch_size
-        return [*torch.split(pictures[:whole], self.batch_size), *torch.split(pictures[whole:], 1)][whole == 0 :]
+    def _parts(self, pictures: Tensor) -> Iterator[Tensor]:
+        whole = len(pictures) - len(pictures) % self.batch_size
+        for size, group in ((self.batch_size, pictures[:whole]), (1, pictures[whole:])):
+            if len(group):
+                yield from torch.split(group, size)
 
     def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         key = (pictures.shape, pictures.dtype)

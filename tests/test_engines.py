@@ -1,0 +1,297 @@
+"""Engines: every runtime gives the network's own answers, whatever the batch, and leaves the network as it is."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import inceptions.engines.choice as choice
+from inceptions.engines import ENGINES, Engine, available, open_engine
+from inceptions.engines.open_vino import to_openvino
+from inceptions.engines.prepared import Prepared
+from inceptions.image import Preprocess
+from inceptions.layers import BatchNorm, Head, branches, chain, convolution, max_pool
+from inceptions.zoo import Network
+from inceptions.zoo.network import Table
+
+EVERY = [(engine, precision) for engine, precisions in ENGINES.items() for precision in precisions]
+TOLERANCE = {"float32": 1e-5, "bf16": 2e-2, "int8": 0.2}  # of the largest logit
+
+
+def network(seed: int = 0) -> Network:
+    """Branches, batch norm and a pool: what the runtimes fold and fuse, small enough to convert often."""
+    torch.manual_seed(seed)
+    conv = convolution(width=1.0, norm=BatchNorm(), activation="relu")
+    table = Table(
+        stages=(
+            ("stem", conv(8, 3, 2)),
+            ("mixed", branches({"one": conv(8), "three": chain(conv(4), conv(8, 3))})),
+            ("pool", max_pool(3, 2)),
+        ),
+        head=Head(drop_rate=0.5),
+    )
+    net = Network(table, num_classes=7, input_size=32)
+    net.preprocess = Preprocess(size=(32, 32), mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+    net.train()
+    with torch.no_grad():
+        for _ in range(20):  # statistics that batch norm must not forget
+            net(torch.randn(8, 3, 32, 32) * 2 + 1)
+    return net
+
+
+def pictures(n: int = 11, size: int = 32) -> Tensor:
+    return torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
+
+
+def expected(net: Network, batch: Tensor) -> tuple[Tensor, Tensor]:
+    net = copy.deepcopy(net).eval()
+    assert net.preprocess is not None
+    with torch.no_grad():
+        trunk = net.forward_features(net.preprocess.normalise(batch))
+        return net.forward_head(trunk), net.forward_head(trunk, pre_logits=True)
+
+
+@pytest.fixture(scope="module")
+def net() -> Network:
+    return network()
+
+
+@pytest.fixture(scope="module")
+def engines(net: Network) -> dict[tuple[str, str], Engine]:
+    """Each engine once: converting takes seconds."""
+    return {
+        (name, precision): open_engine(
+            net,
+            engine=name,
+            precision=precision,
+            batch_size=4,
+            calibration=pictures(40).split(8) if precision == "int8" else None,
+        )
+        for name, precision in EVERY
+    }
+
+
+@pytest.mark.parametrize("which", EVERY, ids="-".join)
+@pytest.mark.parametrize("n", [1, 4, 11])
+def test_every_engine_gives_the_networks_logits_and_features(
+    which: tuple[str, str], n: int, net: Network, engines: dict[tuple[str, str], Engine]
+) -> None:
+    logits, features = expected(net, pictures(n))
+    engine = engines[which]
+    assert (engine.name, engine.precision) == which
+    for answer, truth in ((engine(pictures(n)), logits), (engine.features(pictures(n)), features)):
+        assert answer.dtype == torch.float32
+        assert answer.shape == truth.shape
+        assert float((answer - truth).abs().max() / truth.abs().max()) < TOLERANCE[which[1]]
+
+
+@pytest.mark.parametrize("which", [("torch", "bf16"), ("openvino", "bf16"), ("openvino", "int8")], ids="-".join)
+def test_lower_precisions_really_compute_in_them(
+    which: tuple[str, str], net: Network, engines: dict[tuple[str, str], Engine]
+) -> None:
+    logits, _ = expected(net, pictures())
+    assert float((engines[which](pictures()) - logits).abs().max() / logits.abs().max()) > 1e-4
+
+
+@pytest.mark.parametrize("which", [one for one in EVERY if one[1] == "float32"], ids="-".join)
+def test_the_probability_of_a_picture_does_not_depend_on_its_batch(
+    which: tuple[str, str], engines: dict[tuple[str, str], Engine]
+) -> None:
+    engine, batch = engines[which], pictures()
+    together = engine(batch).softmax(1)
+    alone = torch.cat([engine(one) for one in batch.split(1)]).softmax(1)
+    assert float((together - alone).abs().max()) <= 1e-6
+
+
+@pytest.mark.parametrize("which", [one for one in EVERY if one[1] == "float32"], ids="-".join)
+def test_every_engine_takes_other_sizes_than_its_own(
+    which: tuple[str, str], net: Network, engines: dict[tuple[str, str], Engine]
+) -> None:
+    logits, _ = expected(net, pictures(3, size=45))
+    assert torch.allclose(engines[which](pictures(3, size=45)), logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("which", [one for one in EVERY if one[1] == "float32"], ids="-".join)
+def test_pictures_with_fractional_values_are_taken_as_they_are(
+    which: tuple[str, str], net: Network, engines: dict[tuple[str, str], Engine]
+) -> None:
+    batch = pictures(2).float() + 0.4
+    logits, _ = expected(net, batch)
+    assert torch.allclose(engines[which](batch), logits, atol=1e-5)
+    assert not torch.allclose(logits, expected(net, batch.floor())[0], atol=1e-4)
+
+
+def test_the_callers_network_stays_as_it_is(net: Network) -> None:
+    before = copy.deepcopy(net.state_dict())
+    engine = open_engine(net, engine="torch")
+    engine(pictures())
+    assert net.training
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+    assert all(parameter.requires_grad for parameter in net.parameters())
+    answer = engine(pictures())
+    with torch.no_grad():
+        net.head.linear.weight.mul_(2)
+        assert torch.equal(engine(pictures()), answer), "the engine must not see later training"
+        net.head.linear.weight.div_(2)
+
+
+def test_features_can_train_a_head(net: Network) -> None:
+    features = open_engine(net, engine="torch").features(pictures())
+    head = torch.nn.Linear(net.num_features, 2)
+    head(features).sum().backward()
+    assert head.weight.grad is not None
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (0, 3, 32, 32)])
+def test_what_is_no_batch_is_refused(net: Network, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=re.escape("(N, C, H, W) with N >= 1")):
+        open_engine(net, engine="torch")(torch.zeros(shape, dtype=torch.uint8))
+
+
+def test_a_network_without_preprocessing_is_refused() -> None:
+    bare = network()
+    bare.preprocess = None
+    with pytest.raises(ValueError, match=r"set net\.preprocess"):
+        open_engine(bare)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"engine": "tensorrt"}, "one of auto, openvino"),
+        ({"precision": "fp8"}, "one of auto, float32"),
+        ({"engine": "onnxruntime", "precision": "bf16"}, "only float32; openvino, torch"),
+        ({"engine": "openvino", "precision": "int8"}, "calibration="),
+        ({"engine": "openvino", "device": "meta"}, "runs on the CPU"),
+        ({"batch_size": 0}, "at least one picture"),
+    ],
+)
+def test_what_cannot_be_opened_is_refused_with_what_can(net: Network, options: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        open_engine(net, **options)  # type: ignore[arg-type]
+
+
+def test_an_engine_that_is_not_installed_says_how_to_get_it(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "find_spec", lambda name: object() if name == "torch" else None)
+    assert available() == ("torch",)
+    with pytest.raises(ValueError, match=r"pip install 'inceptions\[deploy\]' \(installed: torch\)"):
+        open_engine(net, engine="openvino")
+    with pytest.raises(ValueError, match="int8 needs OpenVINO"):
+        open_engine(net, precision="int8", calibration=[pictures()])
+
+
+def test_auto_does_not_convert_for_little_work_and_does_for_much(
+    net: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "inceptions")
+    assert open_engine(net).name == "torch"
+    assert open_engine(net, expected=5).name == "torch"
+    monkeypatch.setattr(Engine, "rate", lambda self, batch: 100.0)
+    assert open_engine(net, expected=2_000).name == "torch"
+    much = open_engine(net, expected=10_000)
+    assert (much.name, much.reason) == ("openvino", "the fastest installed on a CPU in float32")
+    assert str(much) in caplog.text, "-v must say which engine and why"
+    monkeypatch.setattr(choice, "available", lambda: ("onnxruntime", "torch"))
+    assert open_engine(net, expected=10_000).name == "onnxruntime"
+    assert open_engine(net, expected=10_000, precision="bf16").name == "torch"
+
+
+def test_auto_takes_the_only_engine_that_has_int8(net: Network) -> None:
+    assert open_engine(net, precision="int8", calibration=[pictures()]).name == "openvino"
+
+
+def test_auto_precision_is_bf16_only_where_the_device_is_fast_in_it(
+    net: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for fast, precision in ((True, "bf16"), (False, "float32")):
+        monkeypatch.setattr(choice, "fast_bf16", lambda device, fast=fast: fast)
+        assert open_engine(net, precision="auto").precision == precision
+        assert open_engine(net, engine="onnxruntime", precision="auto").precision == "float32"
+    assert open_engine(net).precision == "float32", "nobody gets bf16 without asking"
+
+
+def test_tuning_keeps_the_batch_size_with_the_best_rate(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {1: 10.0, 4: 30.0, 16: 25.0, 64: 99.0}
+    tried = []
+
+    def rate(self: Engine, batch: Tensor) -> float:
+        tried.append(len(batch))
+        return rates[len(batch)]
+
+    monkeypatch.setattr(Engine, "rate", rate)
+    engine = open_engine(net, engine="torch", expected=10_000)
+    assert engine.batch_size == 4
+    assert tried == [1, 4, 16], "a worse size ends the search"
+    assert open_engine(net, engine="torch", expected=10_000, batch_size=7).batch_size == 7
+
+
+def test_threads_reach_every_runtime(net: Network) -> None:
+    onnx = open_engine(net, engine="onnxruntime", threads=1)
+    onnx(pictures(1))
+    (session,) = onnx._sessions.values()  # type: ignore[attr-defined]
+    assert session.get_session_options().intra_op_num_threads == 1
+    vino = open_engine(net, engine="openvino", threads=1)
+    vino(pictures(1))
+    (compiled,) = vino._compiled.values()  # type: ignore[attr-defined]
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    before = torch.get_num_threads()
+    try:
+        open_engine(net, engine="torch", threads=before + 1)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_normalisation_lies_in_the_converted_graph(net: Network) -> None:
+    graph = to_openvino(Prepared(net), pictures(2))
+    assert str(graph.input(0).element_type) == "<Type: 'uint8_t'>"
+
+
+PHONE = """
+import socket, sys
+
+def refuse(*arguments, **options):
+    print("PHONED", arguments, file=sys.stderr, flush=True)
+    raise OSError("no network in this test")
+
+socket.getaddrinfo = socket.socket.connect = socket.create_connection = refuse
+import inceptions.engines.open_vino
+import openvino, nncf
+"""
+
+
+def _talk(source: Path, home: Path) -> str:
+    """What importing the room and both packages says where nothing hints at a test: no CI, no pytest, a fresh home."""
+    hidden = ("CI", "PYTEST", "TF_BUILD", "JENKINS", "GITHUB", "GITLAB", "TRAVIS")
+    environment = {key: value for key, value in os.environ.items() if not key.upper().startswith(hidden)}
+    home.mkdir()
+    environment |= {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "PYTHONPATH": str(source)}
+    done = subprocess.run(
+        [sys.executable, "-c", PHONE], env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_openvino_does_not_phone_home_and_would_without_our_line(tmp_path: Path) -> None:
+    source = Path(choice.__file__).parents[2]
+    assert "PHONED" not in _talk(source, tmp_path / "quiet")
+    shutil.copytree(
+        source / "inceptions", tmp_path / "src" / "inceptions", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    room = tmp_path / "src/inceptions/engines/open_vino.py"
+    lines = room.read_text().splitlines()
+    without = [line for line in lines if not line.startswith('sys.modules["openvino_telemetry"] = None')]
+    assert len(without) == len(lines) - 1
+    room.write_text("\n".join(without))
+    assert "PHONED" in _talk(tmp_path / "src", tmp_path / "talkative"), "this test no longer proves anything"
