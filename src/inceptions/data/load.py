@@ -11,6 +11,7 @@ import numpy as np
 from inceptions.data.folders import Found, read_folders
 from inceptions.data.manifest import SUFFIXES, read_manifest
 from inceptions.data.splits import Dataset, Entry, Split, divide, listing, natural
+from inceptions.data.tables import is_table, read_table
 from inceptions.image import EXTENSIONS
 from inceptions.progress import DataError, log
 
@@ -67,6 +68,7 @@ def load(
         source=str(Path(source).absolute() if Path(source).exists() else source),
         layout=found.layout,
         divided=divided,
+        label=label,
         refused=tuple(found.refused),
         unknown_classes=tuple(unknown),
         missing_classes=tuple(missing),
@@ -75,8 +77,6 @@ def load(
 
 def _read(source: str | Path, label: str | None) -> tuple[Path, Found, Callable[[int], bytes] | None]:
     """(root, what was found, the content of a table's rows)."""
-    from inceptions.data.tables import is_table, read_table
-
     path = Path(source)
     if is_table(source):
         return read_table(source, label=label)

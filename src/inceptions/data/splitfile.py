@@ -61,6 +61,7 @@ def write_split(dataset: Dataset, file: Path) -> tuple[Refused, ...]:
         "root": str(dataset.root),
         "layout": dataset.layout,
         "divided": dataset.divided,
+        "label": dataset.label,
         "classes": list(dataset.classes),
     }
     fields = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in head.items())
@@ -93,7 +94,7 @@ def read_split(file: Path, *, root: Path | None = None, classes: Sequence[str] |
     except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"{file} is no split.json: {type(error).__name__} {error}") from error
     if layout == "table":
-        splits = _with_content(splits, source if root is None else str(root))
+        splits = _with_content(splits, source if root is None else str(root), record["label"])
     elif not base.is_dir():
         raise DataError(f"{file}: its pictures lay in {base}, which is gone: say where they are now")
     return Dataset(
@@ -103,6 +104,7 @@ def read_split(file: Path, *, root: Path | None = None, classes: Sequence[str] |
         source=source,
         layout=layout,
         divided=divided,
+        label=record.get("label"),
         missing_classes=tuple(sorted(set(order) - {entry["class"] for entry in record["files"]})),
         unknown_classes=tuple(sorted({e["class"] for e in record["files"] if e["class"] is not None} - set(order))),
     )
@@ -175,11 +177,11 @@ def _recorded(entries: list[dict[str, Any]], root: Path, classes: tuple[str, ...
     )
 
 
-def _with_content(splits: dict[str, Split], source: str) -> dict[str, Split]:
+def _with_content(splits: dict[str, Split], source: str, label: str | None) -> dict[str, Split]:
     """Opens the table again; its rows are found by name."""
     if not is_table(source):
         raise DataError(f"{source}: the table of this split.json is gone")
-    _, found, content = read_table(source)
+    _, found, content = read_table(source, label=label)
     rows = {entry.file: entry.row for entry in found.entries}
     gone = [split.name(i) for split in splits.values() for i in range(len(split)) if split.files[i] not in rows]
     if gone:

@@ -136,6 +136,8 @@ class Dataset:
     """"splits" (folders train/val/test), "classes" (a folder each), "manifest", "table"."""
     divided: bool
     """Whether the user divided the pictures; else `splits` holds our seeded division of them."""
+    label: str | None = None
+    """The label's column, where the user named it."""
     refused: tuple[Refused, ...] = ()
     """Named pictures that are no readable files (dangling links, missing files of a manifest)."""
     unknown_classes: tuple[str, ...] = ()
