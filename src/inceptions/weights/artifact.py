@@ -94,6 +94,21 @@ def load(folder: str | Path) -> Network:
         DataError: it is damaged, from a newer version, or not what it claims to be.
     """
     folder = _find(Path(folder))
+    net = describe(folder)  # shapes first: nothing is allocated until the file is known to hold them
+    net.load_state_dict(_read_tensors(folder / TENSORS, net.name, net.state_dict()), assign=True)
+    return net.eval()
+
+
+def describe(folder: str | Path) -> Network:
+    """The network that the config in `folder` speaks of, without its weights: every tensor is on the device `meta`.
+
+    `preprocess`, `classes` and `artifact` are set, so whoever brings the weights in another form has all the rest.
+
+    Raises:
+        FileNotFoundError: there is no artifact.
+        DataError: the config is damaged, from a newer version, or not what it claims to be.
+    """
+    folder = _find(Path(folder))
     config = _read_config(folder / CONFIG)
     where = str(folder / CONFIG)
     block = _get(config, "inceptions", dict, where)
@@ -113,20 +128,15 @@ def load(folder: str | Path) -> Network:
         if not isinstance(block.get(key), dict | None):
             raise DataError(f"{where}: {key} is {_kind(block[key])}, it must be an object or null")
     try:
-        with torch.device("meta"):  # shapes first: nothing is allocated until the file is known to hold them
-            wanted = build(name, **options).state_dict()
-        tensors = _read_tensors(folder / TENSORS, name, wanted)
-        net = build(name, **options)
+        with torch.device("meta"):
+            net = build(name, **options)
     except (TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{where}: {name} cannot be built with these options: {error}") from error
     if len(preprocess.mean) != net.in_channels or min(preprocess.size) < net.min_size:
         raise DataError(
             f"{where}: preprocess makes {len(preprocess.mean)} channels of {preprocess.size[0]}x{preprocess.size[1]} px, "
             f"but the network takes {net.in_channels} channels of at least {net.min_size} px"
         )
-    net.load_state_dict(tensors)
     net.preprocess, net.classes, net.artifact = preprocess, classes, block
     return net.eval()
 
@@ -149,7 +159,9 @@ def _config(
 ) -> dict[str, Any]:
     if net.preprocess is None or net.classes is None:
         missing = "preprocess" if net.preprocess is None else "classes"
-        raise ValueError(f"{net.name} has no {missing}: set net.{missing} first, an artifact holds what a prediction needs")
+        raise ValueError(
+            f"{net.name} has no {missing}: set net.{missing} first, an artifact holds what a prediction needs"
+        )
     classes = list(net.classes)
     if len(classes) != net.num_classes or len(set(classes)) != len(classes) or not all(_is_label(c) for c in classes):
         raise ValueError(
@@ -276,7 +288,9 @@ def _network_options(config: dict[str, Any], block: dict[str, Any], where: str) 
         if not (_is_number(given.get(key, 1.0)) and 0 < given.get(key, 1.0) <= _LARGEST_MULTIPLIER):
             problems.append(f"{key} is {given[key]!r:.80}, it must be above 0 and at most {_LARGEST_MULTIPLIER:g}")
     if given.get("num_classes") != config.get("num_classes"):
-        problems.append(f"num_classes is {config.get('num_classes')!r:.80} above and {given.get('num_classes')!r:.80} here")
+        problems.append(
+            f"num_classes is {config.get('num_classes')!r:.80} above and {given.get('num_classes')!r:.80} here"
+        )
     if problems:
         raise DataError(f"{where}: network: " + "; ".join(problems))
     return name, given
@@ -333,7 +347,7 @@ def _read_tensors(path: Path, name: str, wanted: Mapping[str, torch.Tensor]) -> 
             if problems:
                 more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
                 raise DataError(f"{path} does not fit {name}: {'; '.join(problems[:8])}{more}")
-            return {key: file.get_tensor(key) for key in wanted}
+            return {key: file.get_tensor(key).to(wanted[key].dtype) for key in wanted}
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
     except SafetensorError as error:
