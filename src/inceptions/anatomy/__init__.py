@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from inceptions.anatomy.cost import Cost, LayerCost, StageCost, cost
+from inceptions.anatomy.receptive import Field, Rectangle, elements, receptive_fields
 
-__all__ = ["Cost", "LayerCost", "StageCost", "cost"]
+__all__ = ["Cost", "Field", "LayerCost", "Rectangle", "StageCost", "cost", "elements", "receptive_fields"]

@@ -6,7 +6,9 @@ call it MAC, or "FLOPs", or half a FLOP: `torch.utils.flop_counter` counts two f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import nn
@@ -18,31 +20,30 @@ from inceptions.zoo import Network, build
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCost:
-    """One convolution or linear layer."""
+    """One layer: a module without parts of its own, each time it runs."""
 
     name: str
     """Its path in the network."""
     kind: str
-    """The module's class: Conv2d, Linear, ..."""
+    """The module's class: Conv2d, MaxPool2d, BatchNorm2d, ..."""
     in_channels: int
+    """Channels (features) that a convolution or linear layer reads; 0 for others."""
     channels: int
     height: int
     width: int
     """Grid that leaves, in units."""
     kernel: Grid | None
     stride: Grid | None
+    """Of convolutions and pools, (height, width)."""
     groups: int
     parameters: int
     multiply_adds: int
 
     @property
-    def activations(self) -> int:
-        """Values that leave, for one picture."""
-        return self.channels * self.height * self.width
-
-    @property
     def formula(self) -> str:
-        """The weights (without biases) as the textbook has it: c_in x k_h x k_w x c_out."""
+        """The weights (without biases) as the textbook has it: c_in x k_h x k_w x c_out; "" where there are none."""
+        if not self.in_channels:
+            return ""
         high, wide = self.kernel or (1, 1)
         return f"{self.in_channels // self.groups} x {high} x {wide} x {self.channels}"
 
@@ -168,27 +169,30 @@ def _row(name: str, path: str, module: nn.Module, *, work: list[Op], counted: se
         parameters=sum(fresh.values()),
         multiply_adds=sum(op.multiply_adds for op in work),
         activations=sum(op.size for op in work if op.weighs),
-        layers=tuple(_layer(op, path, module) for op in work if op.weighs),
+        layers=tuple(_layers(work, path, module)),
     )
 
 
-def _layer(op: Op, path: str, stage: nn.Module) -> LayerCost:
-    inner = op.module.removeprefix(path).removeprefix(".")
-    module = stage.get_submodule(inner)
-    channels, height, width = _shape(op)
-    return LayerCost(
-        name=op.module,
-        kind=type(module).__name__,
-        in_channels=op.in_channels,
-        channels=channels,
-        height=height,
-        width=width,
-        kernel=op.kernel,
-        stride=op.stride,
-        groups=op.groups,
-        parameters=sum(parameter.numel() for parameter in module.parameters(recurse=False)),
-        multiply_adds=op.multiply_adds,
-    )
+def _layers(work: list[Op], path: str, stage: nn.Module) -> Iterator[LayerCost]:
+    for name, ops in groupby(work, key=lambda op: op.module):
+        module = stage.get_submodule(name.removeprefix(path).removeprefix("."))
+        *_, last = done = list(ops)
+        main = next((op for op in done if op.weighs), last)
+        if main.weighs or not any(module.children()):
+            channels, height, width = _shape(last)
+            yield LayerCost(
+                name=name,
+                kind=type(module).__name__,
+                in_channels=main.in_channels,
+                channels=channels,
+                height=height,
+                width=width,
+                kernel=main.kernel,
+                stride=main.stride,
+                groups=main.groups,
+                parameters=sum(parameter.numel() for parameter in module.parameters(recurse=False)),
+                multiply_adds=sum(op.multiply_adds for op in done),
+            )
 
 
 def _shape(op: Op) -> tuple[int, int, int]:

@@ -34,7 +34,7 @@ class Op:
     in_channels: int = 0
     """Convolutions and matrix products: channels (features) that are read."""
     kernel: Grid | None = None
-    """Convolutions: (height, width)."""
+    """Convolutions and pools: (height, width)."""
     stride: Grid | None = None
     groups: int = 1
 
@@ -157,8 +157,15 @@ def _product(left: Tensor, output: Tensor) -> dict[str, Any]:
     return {"multiply_adds": output.numel() * left.shape[-1], "in_channels": left.shape[-1]}
 
 
+def _pool(args: tuple[Any, ...], _: Tensor) -> dict[str, Any]:
+    kernel, stride = args[1], args[2] or args[1]  # no stride: the kernel's
+    return {"kernel": (int(kernel[0]), int(kernel[-1])), "stride": (int(stride[0]), int(stride[-1]))}
+
+
 _FACTS: dict[str, Callable[[tuple[Any, ...], Tensor], dict[str, Any]]] = {
     "convolution": _convolution,
+    "max_pool2d_with_indices": _pool,
+    "avg_pool2d": _pool,
     "mm": lambda args, output: _product(args[0], output),
     "bmm": lambda args, output: _product(args[0], output),
     "addmm": lambda args, output: _product(args[1], output),
