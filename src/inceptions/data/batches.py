@@ -45,9 +45,9 @@ class Work:
     epoch: int
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of one picture."""
-        return (self.preprocess.channels, *self.preprocess.size)
+    def shape(self) -> tuple[int, ...]:
+        """(channels, height, width) of one picture; several crops have their number in front."""
+        return self.preprocess.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -4,6 +4,7 @@ Training, evaluation, prediction, export and server use the same `Preprocess`, s
 in all of them. Needs no torch until it normalises: worker processes start fast.
 """
 
+from inceptions.image.crops import PROTOCOLS, Crops, with_crops
 from inceptions.image.decoding import EXTENSIONS, FORMATS, MAX_PIXELS, Picture, Source, UnreadablePicture, opened
 from inceptions.image.preprocess import RESAMPLING, Preprocess, resize_tf1
 
@@ -11,11 +12,14 @@ __all__ = [
     "EXTENSIONS",
     "FORMATS",
     "MAX_PIXELS",
+    "PROTOCOLS",
     "RESAMPLING",
+    "Crops",
     "Picture",
     "Preprocess",
     "Source",
     "UnreadablePicture",
     "opened",
     "resize_tf1",
+    "with_crops",
 ]

@@ -59,6 +59,9 @@ class Picture:
     def __init__(self, image: Image.Image, file: str | None, *, owned: bool) -> None:
         self.file = file
         self.mode = image.mode
+        """As stored: "RGB", "L", "CMYK", "P", "I;16", ..."""
+        self.format = image.format
+        """"JPEG", "PNG", ...; None: it came as pixels."""
         self._image = image
         self._owned = owned
         if image.width * image.height > MAX_PIXELS:

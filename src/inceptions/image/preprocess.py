@@ -69,6 +69,11 @@ class Preprocess:
         return len(self.mean)
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what `picture` makes: (channels, height, width)."""
+        return (self.channels, *self.size)
+
+    @property
     def mode(self) -> str:
         """Pillow's name of the pixels: "RGB" or "L"."""
         return "L" if self.channels == 1 else "RGB"
