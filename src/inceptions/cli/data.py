@@ -1,0 +1,74 @@
+"""`inceptions data check`: what a data set contains, before anybody trains on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inceptions.cli.terminal import print_json, table
+from inceptions.progress import DataError
+
+if TYPE_CHECKING:
+    from inceptions.data.check import Report
+
+INVALID = 3
+"""Exit code."""
+_SHOWN = 20
+
+
+def check(data: str, /, *, label: str | None = None, json: bool = False) -> int:
+    """Look at every picture: counts, unreadable ones, duplicates, sizes, modes.
+
+    Exit code 3 if a picture is unreadable, in two classes, or in two of the splits you made.
+
+    Args:
+        data: a folder, a manifest (.csv, .jsonl), a table (.parquet, .arrow) or a hub id.
+        label: the label's column in a manifest or a table.
+        json: print one JSON object instead of tables.
+    """
+    from inceptions.data.check import check as look
+
+    try:
+        report = look(data, label=label)
+    except DataError as error:
+        if json:
+            print_json({"source": data, "valid": False, "error": str(error)})
+        raise
+    if json:
+        print_json(report.to_dict())
+    else:
+        _show(report)
+    return 0 if report.valid else INVALID
+
+
+def _show(report: Report) -> None:
+    splits = list(report.counts)
+    classes = list(next(iter(report.counts.values())))
+    rows: list[list[object]] = [[name, *(report.counts[split][name] for split in splits)] for name in classes]
+    rows.append(["all", *(sum(report.counts[split].values()) for split in splits)])
+    table(rows, ["class", *splits])
+    if not report.divided:
+        print("nobody has divided these pictures: shown is what `train` does by default")
+    print()
+    lowest_median_highest = ["lowest", "median", "highest"]
+    table([["width", *report.widths], ["height", *report.heights]], ["pixels", *lowest_median_highest])
+    print()
+    table([*report.formats.items(), *report.modes.items()], ["stored as", "pictures"])
+    _list("unreadable", [f"{file}: {reason}" for file, reason in report.unreadable])
+    for title, groups in (
+        ("the same picture in more than one split", report.straddling),
+        ("the same picture in more than one class", report.contradicting),
+        ("the same picture twice", report.duplicates),
+    ):
+        _list(title, [" = ".join(f"{copy.file} ({copy.split}, {copy.label})" for copy in group) for group in groups])
+    print("\nvalid" if report.valid else "\nnot valid")
+
+
+def _list(title: str, lines: list[str]) -> None:
+    from inceptions.cli.terminal import plain
+
+    if lines:
+        print(f"\n{title}: {len(lines)}")
+        for line in lines[:_SHOWN]:
+            print(f"  {plain(line)}")
+        if len(lines) > _SHOWN:
+            print(f"  ... and {len(lines) - _SHOWN} more (--json lists all)")

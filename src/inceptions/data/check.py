@@ -1,0 +1,142 @@
+"""Looking at every picture of a data set before anybody trains on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from inceptions.data.load import load
+from inceptions.data.splits import Refused, Split
+from inceptions.image import UnreadablePicture, opened
+from inceptions.progress import track
+
+
+class Copy(NamedTuple):
+    """One of several pictures with the same content."""
+
+    file: str
+    split: str
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a data set contains."""
+
+    source: str
+    layout: str
+    """"splits", "classes", "manifest" or "table"."""
+    divided: bool
+    """Whether the user divided the pictures; else the splits are those `train` would make with its default seed."""
+    counts: dict[str, dict[str, int]]
+    """split -> class -> readable pictures."""
+    unreadable: tuple[Refused, ...]
+    duplicates: tuple[tuple[Copy, ...], ...]
+    """Pictures of the same content (bytes), each group once."""
+    straddling: tuple[tuple[Copy, ...], ...]
+    """Those of them that are in more than one split: what is evaluated has been learned by heart."""
+    contradicting: tuple[tuple[Copy, ...], ...]
+    """Those of them that are in more than one class."""
+    formats: dict[str, int]
+    modes: dict[str, int]
+    """How pixels are stored ("RGB", "L", "CMYK", "P", ...) -> pictures."""
+    widths: tuple[int, int, int]
+    """Lowest, median and highest, pixels."""
+    heights: tuple[int, int, int]
+    """Lowest, median and highest, pixels."""
+
+    @property
+    def valid(self) -> bool:
+        """Nothing is unreadable, no picture is in two splits (where the user divided them) or in two classes."""
+        return not (self.unreadable or self.contradicting or (self.divided and self.straddling))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All facts as JSON types."""
+
+        def groups(copies: Iterable[Sequence[Copy]]) -> list[list[dict[str, str]]]:
+            return [[copy._asdict() for copy in group] for group in copies]
+
+        return asdict(self) | {
+            "valid": self.valid,
+            "n": sum(sum(classes.values()) for classes in self.counts.values()),
+            "unreadable": [picture._asdict() for picture in self.unreadable],
+            "duplicates": groups(self.duplicates),
+            "straddling": groups(self.straddling),
+            "contradicting": groups(self.contradicting),
+            "widths": list(self.widths),
+            "heights": list(self.heights),
+        }
+
+
+class _Seen(NamedTuple):
+    digest: bytes
+    format: str
+    mode: str
+    size: tuple[int, int]
+
+
+def check(source: str | Path, *, label: str | None = None) -> Report:
+    """Decodes every picture of a data set and compares their contents.
+
+    Args:
+        source: what `load` reads.
+        label: the label's column in a manifest or a table.
+
+    Raises:
+        DataError: the data cannot even be listed; the message lists everything found wrong.
+    """
+    dataset = load(source, label=label)
+    unreadable = list(dataset.refused)
+    counts: dict[str, dict[str, int]] = {}
+    copies: dict[bytes, list[Copy]] = defaultdict(list)
+    seen: list[_Seen] = []
+    with ThreadPoolExecutor() as threads:  # decoding and hashing release the interpreter's lock
+        for part, split in dataset.splits.items():
+            counts[part] = dict.fromkeys(split.classes, 0)
+            looks = threads.map(lambda index, split=split: _look(split, index), range(len(split)))
+            for index, look in enumerate(track(looks, description=f"checking {part}", total=len(split))):
+                if isinstance(look, str):
+                    unreadable.append(Refused(split.name(index), look))
+                    continue
+                name = split.classes[split.targets[index]]
+                counts[part][name] += 1
+                copies[look.digest].append(Copy(split.name(index), part, name))
+                seen.append(look)
+    duplicates = tuple(tuple(group) for group in copies.values() if len(group) > 1)
+    return Report(
+        source=str(source),
+        layout=dataset.layout,
+        divided=dataset.divided,
+        counts=counts,
+        unreadable=tuple(unreadable),
+        duplicates=duplicates,
+        straddling=tuple(group for group in duplicates if len({copy.split for copy in group}) > 1),
+        contradicting=tuple(group for group in duplicates if len({copy.label for copy in group}) > 1),
+        formats=dict(Counter(look.format for look in seen).most_common()),
+        modes=dict(Counter(look.mode for look in seen).most_common()),
+        widths=_spread([look.size[0] for look in seen]),
+        heights=_spread([look.size[1] for look in seen]),
+    )
+
+
+def _look(split: Split, index: int) -> _Seen | str:
+    """The facts of one picture, or why it cannot be read."""
+    try:
+        source = split.source(index)
+        with opened(source) as picture:
+            picture.pixels("RGB")
+            digest = hashlib.sha256(source).digest() if isinstance(source, bytes) else bytes.fromhex(split.hash(index))
+            return _Seen(digest, picture.format or "", picture.mode, picture.size)
+    except UnreadablePicture as error:
+        return error.reason
+
+
+def _spread(values: list[int]) -> tuple[int, int, int]:
+    return (min(values), int(np.median(values)), max(values)) if values else (0, 0, 0)
