@@ -23,6 +23,10 @@ VERBS = {
         "inceptions.cli.models:models",
         "List the family: generation, paper, year, size and cost of each network.",
     ),
+    "inspect": (
+        "inceptions.cli.inspect:inspect",
+        "Show a network's stages: shapes, parameters, multiply-adds, receptive fields.",
+    ),
     "doctor": ("inceptions.cli.doctor:doctor", "Show what this machine offers and what is missing or broken."),
 }
 """verb (one word or two) -> ("module:function", the first line of the function's docstring)."""
