@@ -141,13 +141,12 @@ def describe(folder: str | Path) -> Network:
     return net.eval()
 
 
-def is_artifact(folder: str | Path) -> bool:
-    """Whether `folder`, or the `model/` in it, holds an artifact (not whether it is sound: `load` finds out)."""
+def is_artifact(folder: Path) -> bool:
+    """Whether `folder`, or the `model/` in it, claims to be an artifact of ours (`load` finds out whether it is sound)."""
     try:
-        _find(Path(folder))
+        return '"inceptions"' in (_find(folder) / CONFIG).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return False
-    return True
 
 
 def _config(

@@ -1,0 +1,245 @@
+"""`create_model`: a network as its weights want it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inceptions.image import Preprocess
+from inceptions.progress import log
+from inceptions.weights import artifact
+from inceptions.weights.convert import State, materialise, part_state
+from inceptions.weights.keras_graph import KerasModel
+from inceptions.weights.layouts import FileHead, Layout, Match, find_head, recognise
+from inceptions.weights.published import class_names, default_preprocess
+from inceptions.weights.source import Facts, hub_facts, hub_file, is_none, locate, read
+from inceptions.zoo import MEMBERS, Network, build, resolve
+
+FREE = frozenset(
+    ("num_classes", "in_channels", "width", "depth", "drop_rate", "aux", "hidden", "bottleneck", "norm_momentum", "conv_bias")
+)
+"""Options that a checkpoint leaves open: they do not change what its network computes, or the tensors' shapes tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A network out of a weight file, and how it came about."""
+
+    net: Network
+    provenance: Mapping[str, Any]
+    """The source, its SHA-256 and its layout, for the artifact."""
+
+
+def create_model(
+    name: str, *, num_classes: int | None = None, weights: str | Path | None = None, **options: Any
+) -> Network:
+    """Builds a member of the family, with published or own weights where asked for.
+
+    A checkpoint decides more than tensors: the network's numeric options (batch norm's epsilon, the borders of pools, ...),
+    the preprocessing and the class names come with it.
+
+    Args:
+        name: one of `list_models()`, or an alias.
+        num_classes: outputs; None: as in the weights, or as published. A head that fits is kept, any other is new.
+        weights: a path, `https://...#sha256:HEX`, a catalogue name, `owner/name` on the Hugging Face hub, or None.
+        options: of the network (see `MEMBERS[name].options`).
+
+    Returns:
+        The network, in evaluation mode where it has weights, with `preprocess` and, where they are known, `classes`.
+
+    Raises:
+        ValueError: an unknown name or option, an option that contradicts the weights, weights of another network.
+        DataError: the file is damaged, hostile or of no known layout (a ValueError).
+        FileNotFoundError: there are no such weights.
+    """
+    if weights is None or is_none(weights):
+        net = build(name, **options, **({} if num_classes is None else {"num_classes": num_classes}))
+        net.preprocess = default_preprocess(net)
+        return net
+    return load_weights(weights, network=name, num_classes=num_classes, options=options).net
+
+
+def load_weights(
+    source: str | Path,
+    *,
+    network: str | None = None,
+    num_classes: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """Reads weights from any SOURCE and builds the network they are for.
+
+    Args:
+        source: as `weights` of `create_model`.
+        network: the member it must be; None: whichever it is.
+        num_classes: as in `create_model`.
+        options: given by hand; those that contradict the weights are an error.
+
+    Raises:
+        As `create_model`.
+    """
+    network = None if network is None else resolve(network)
+    if num_classes is not None and num_classes < 1:
+        raise ValueError(f"num_classes is {num_classes}; at least 1 is needed")
+    path, options = locate(source), dict(options or {})
+    if artifact.is_artifact(path):
+        return _from_artifact(path, network, num_classes, options)
+    facts = hub_facts(path) if path.is_dir() else Facts()
+    file = hub_file(path) if path.is_dir() else path
+    match = recognise(read(file), network)
+    loaded = _from_checkpoint(match, num_classes, options, facts)
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return replace(loaded, provenance={"source": str(source), "sha256": digest, **loaded.provenance})
+
+
+# --- our own artifacts ----------------------------------------------------------------------------------------------
+
+
+def _from_artifact(path: Path, network: str | None, num_classes: int | None, options: dict[str, Any]) -> Loaded:
+    stored = artifact.load(path)
+    if network is not None and stored.name != network:
+        raise ValueError(f"{path} holds {stored.name}, not {network}")
+    open_ = ("aux", "drop_rate", "norm_momentum")
+    fixed = {name: value for name, value in stored.options.items() if name not in open_}
+    _refuse_contradictions(options, fixed, f"{path} ({stored.name})")
+    with torch.device("meta"):
+        net = build(stored.name, **{**stored.options, **options})
+    wanted = net.state_dict()
+    state = {name: tensor for name, tensor in stored.state_dict().items() if name in wanted}
+    if num_classes not in (None, net.num_classes):
+        state = _new_head(net, state, num_classes, f"{path} has {stored.num_classes}")
+    else:
+        net.classes = stored.classes
+    materialise(net, state)
+    net.preprocess = stored.preprocess
+    return Loaded(net=net.eval(), provenance={"layout": "inceptions"})
+
+
+# --- others' checkpoints --------------------------------------------------------------------------------------------
+
+
+def _from_checkpoint(match: Match, num_classes: int | None, options: dict[str, Any], facts: Facts) -> Loaded:
+    layout, source, model = match.layout, match.checkpoint.source, match.checkpoint.model
+    defaults = {**MEMBERS[layout.network].options, **layout.options}
+    fixed = {name: value for name, value in defaults.items() if name not in FREE}
+    _refuse_contradictions(options, fixed, f"{source} ({layout.title})")
+
+    head = None if "bottleneck" in options or "hidden" in options else find_head(match)
+    if head is None and num_classes is None and model is not None and model.obstacle:
+        raise ValueError(
+            f"{source}: the head cannot be taken over ({model.obstacle}); give num_classes, and a new one is put on"
+        )
+    outputs = head.outputs if head else None
+    background = head is not None and head.background and num_classes == head.outputs - 1
+    kept = head is not None and (background or num_classes in (None, outputs))
+
+    wanted = defaults["num_classes"] if num_classes is None else num_classes
+    settings = {**defaults, **options, "num_classes": wanted}
+    if head is not None:  # as in the file first, so that every tensor is compared with it
+        settings |= {"num_classes": head.rows} | ({"hidden": head.hidden_widths} if kept else {})
+    with torch.device("meta"):
+        net = build(layout.network, **settings)
+    state = part_state(match, "body", net.body, layout.body)
+    for tap, modules in layout.aux.items():
+        if tap in net.aux and all(module in match.names for module in modules):
+            state |= part_state(match, f"aux.{tap}", net.aux[tap], modules)
+    if net.options.get("bottleneck") and all(module in match.names for module in layout.bottleneck):
+        state |= part_state(match, "head.bottleneck", net.head.bottleneck, layout.bottleneck)
+    if head is not None and kept:
+        state |= part_state(match, "head.hidden", net.head.hidden, head.hidden)
+        state |= part_state(match, "head.linear", net.head.linear, (head.classifier,))
+        if head.sigmoid:
+            state = _two_classes(net, state)
+        if background:
+            state = _without_background(net, state)
+        net.classes = _classes(match, head, net.num_classes, facts)
+    else:
+        came = f"the file has {outputs}" if outputs else "the file has none that can be taken over"
+        state = _new_head(net, state, wanted, came)
+    if net.aux and not any(name.startswith("aux.") for name in state):
+        log.info("new auxiliary heads: the weights hold none")
+    materialise(net, state)
+    net.preprocess = _preprocess(layout, model if kept else None, facts)
+    return Loaded(net=net.eval(), provenance={"layout": layout.title})
+
+
+def _refuse_contradictions(options: Mapping[str, Any], fixed: Mapping[str, Any], source: str) -> None:
+    wrong = [
+        f"{name}={value!r} (there it is {fixed[name]!r})"
+        for name, value in options.items()
+        if name in fixed and (tuple(value) if isinstance(value, list) else value) != fixed[name]
+    ]
+    if wrong:
+        raise ValueError(
+            f"{', '.join(wrong)} contradicts the weights {source}, which decide it; leave the option out, or build the "
+            "network without weights"
+        )
+
+
+def _new_head(net: Network, state: State, num_classes: int, came: str) -> State:
+    """Gives `net` fresh classifiers, auxiliary ones too, and returns `state` without the old ones."""
+    net.reset_classifier(num_classes)
+    log.info("new head: %d classes (%s)", num_classes, came)
+    return {name: tensor for name, tensor in state.items() if not _is_classifier(name)}
+
+
+def _is_classifier(name: str) -> bool:
+    part, _, rest = name.partition(".")
+    return (part == "head" and rest.startswith("linear.")) or (part == "aux" and ".linear." in rest)
+
+
+def _without_background(net: Network, state: State) -> State:
+    """Drops the first class of every head: "background", which nothing is."""
+    net.reset_classifier(net.num_classes - 1)
+    return {name: tensor[1:] if _is_classifier(name) else tensor for name, tensor in state.items()}
+
+
+def _two_classes(net: Network, state: State) -> State:
+    """One output under a sigmoid as two classes: softmax over (0, z) gives the second one sigmoid(z)."""
+    net.reset_classifier(2)
+    return {
+        name: torch.cat([torch.zeros_like(tensor), tensor]) if _is_classifier(name) else tensor
+        for name, tensor in state.items()
+    }
+
+
+def _classes(match: Match, head: FileHead, count: int, facts: Facts) -> tuple[str, ...]:
+    if facts.classes is not None and len(facts.classes) == count:
+        return facts.classes
+    published = head.classifier in match.layout.heads
+    return class_names(match.layout.labels if published else None, match.layout.classes, count)
+
+
+def _preprocess(layout: Layout, model: KerasModel | None, facts: Facts) -> Preprocess:
+    """What the pictures of a checkpoint go through; `model` where the whole of it was taken, not only its base."""
+    preprocess = facts.preprocess or layout.preprocess
+    said = []
+    if model is not None and model.size is not None:
+        preprocess = replace(preprocess, size=model.size)
+        said.append("size")
+    if model is not None and model.scale is not None:
+        # scale * pixel + offset is (pixel / 255 - mean) / std
+        channels = range(len(preprocess.mean))
+        scale, offset = ([values[i % len(values)] for i in channels] for values in (model.scale, model.offset))
+        std = tuple(1 / (255 * s) for s in scale)
+        mean = tuple(-o / (255 * s) for o, s in zip(offset, scale, strict=True))
+        preprocess = replace(preprocess, mean=mean, std=std, value_range=1.0, channel_order="rgb")
+        said.append("pixel values")
+    log.info(
+        "preprocessing %s: %dx%d px, %s, crop_pct %g, mean %s, std %s of %g",
+        f"as {layout.title} was published" + (f", except the {' and '.join(said)} of the file" if said else "")
+        if facts.preprocess is None
+        else "from the config beside the weights",
+        *preprocess.size,
+        preprocess.resize,
+        preprocess.crop_pct,
+        preprocess.mean,
+        preprocess.std,
+        preprocess.value_range,
+    )
+    return preprocess

@@ -1,0 +1,142 @@
+"""SOURCE: what a user may give where weights are asked for.
+
+An existing path (a file, an artifact, a run), `https://...#sha256:HEX`, a name of the catalogue, `owner/name` on the
+Hugging Face hub, or `none`. Only the last three that are not on this machine yet cause network access.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from inceptions.image import Preprocess
+from inceptions.progress import DataError
+from inceptions.weights import keras, pytorch
+from inceptions.weights.checkpoint import Checkpoint
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_HUB_CONFIG = "config.json"
+_LARGEST_CONFIG = 16 << 20  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What stands beside a weight file about its tensors (a hub's config.json, a catalogue's record)."""
+
+    preprocess: Preprocess | None = None
+    classes: tuple[str, ...] | None = None
+
+
+def is_none(source: str | Path | None) -> bool:
+    """Whether `source` asks for no weights."""
+    return source is None or source == "none"
+
+
+def locate(source: str | Path) -> Path:
+    """The file or folder on this machine that `source` means; fetched first where it is not here.
+
+    Raises:
+        FileNotFoundError: nothing like it exists; the message lists what SOURCE may be.
+        ValueError: a download that names no SHA-256, or another one than arrived.
+        OSError: it cannot be fetched.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    text = str(source)
+    if text.startswith(("https://", "http://")):
+        from inceptions.weights.download import fetch_url
+
+        return fetch_url(text)
+    from inceptions.weights.catalogue import RECORDS
+    from inceptions.weights.download import fetch
+
+    if text in RECORDS:
+        return fetch(RECORDS[text])
+    if isinstance(source, str) and _HUB_NAME.fullmatch(text):
+        return _from_hub(text)
+    raise FileNotFoundError(
+        f"{text!r} is no weights: neither a path that exists, nor https://...#sha256:HEX, nor a name of the catalogue "
+        "(see `inceptions weights list`), nor owner/name on the Hugging Face hub, nor none"
+    )
+
+
+def read(path: Path) -> Checkpoint:
+    """Reads a weight file of any kind; which one is told by its first bytes, not by its name.
+
+    Raises:
+        DataError: damaged, hostile, or of no known kind.
+    """
+    if keras.is_hdf5(path) or keras.is_archive(path):
+        return keras.read_keras(path)
+    if pytorch.is_safetensors(path):
+        return pytorch.read_safetensors(path)
+    if pytorch.is_pickle(path):
+        return pytorch.read_pickle(path)
+    raise DataError(
+        f"{path}: of no kind that is read: PyTorch (.pth, .pt, .bin), safetensors, Keras (.h5, .weights.h5, .keras), "
+        "or a folder written by inceptions or by the Hugging Face hub"
+    )
+
+
+def hub_file(folder: Path) -> Path:
+    """The weight file in a folder of the hub's form.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    for name in _HUB_WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f"{folder} holds no weights: neither {_HUB_CONFIG} of inceptions nor {' nor '.join(_HUB_WEIGHTS)}")
+
+
+def hub_facts(folder: Path) -> Facts:
+    """What timm's config.json beside the weights says: `pretrained_cfg` and `label_names`.
+
+    Raises:
+        DataError: it is no JSON, or contradicts itself.
+    """
+    path = folder / _HUB_CONFIG
+    if not path.is_file():
+        return Facts()
+    try:
+        if path.stat().st_size > _LARGEST_CONFIG:
+            raise ValueError(f"{path.stat().st_size:,} bytes; at most {_LARGEST_CONFIG:,} are read")
+        config = json.loads(path.read_text(encoding="utf-8"))
+        preprocess = _timm_preprocess(config.get("pretrained_cfg") or {})
+        labels = config.get("label_names") or (config.get("pretrained_cfg") or {}).get("label_names")
+        if labels is not None and not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
+            raise ValueError("label_names is no list of names")
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise DataError(f"{path}: {error}") from error
+    return Facts(preprocess=preprocess, classes=tuple(labels) if labels else None)
+
+
+def _timm_preprocess(config: Mapping[str, Any]) -> Preprocess | None:
+    if "input_size" not in config:
+        return None
+    channels, height, width = config["input_size"]
+    return Preprocess(
+        size=(height, width),
+        resize="stretch" if config.get("crop_mode") == "squash" else "short",
+        crop_pct=config.get("crop_pct") or 0.875,
+        interpolation=config.get("interpolation") or "bicubic",
+        mean=tuple(config.get("mean") or (0.5,) * channels),
+        std=tuple(config.get("std") or (0.5,) * channels),
+    )
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=[_HUB_CONFIG, *_HUB_WEIGHTS]))
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise OSError(f"{name} cannot be fetched from the Hugging Face hub: {error}") from error
