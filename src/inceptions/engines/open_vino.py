@@ -59,20 +59,25 @@ class OpenVinoEngine(Engine):
         return torch.from_numpy(answer[0].copy()), torch.from_numpy(answer[1].copy())
 
     def _compile(self, pictures: Tensor) -> Any:
-        import openvino
-
         key = (pictures.shape[1:], pictures.dtype)
         if key not in self._graphs:
             graph = to_openvino(self.prepared, pictures)
             self._graphs[key] = graph if self.calibration is None else quantise(graph, self.calibration)
-        graph = self._graphs[key].clone()
-        graph.reshape(list(pictures.shape))
-        properties = {
-            "INFERENCE_PRECISION_HINT": _HINTS[self.precision],
-            "INFERENCE_NUM_THREADS": self.threads,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        return openvino.Core().compile_model(graph, "CPU", properties)
+        return compiled(self._graphs[key], pictures.shape, self.precision, self.threads)
+
+
+def compiled(graph: Any, shape: Iterable[int], precision: str, threads: int) -> Any:
+    """`graph` ready to run on the CPU for inputs of exactly this shape, one request at a time."""
+    import openvino
+
+    fixed = graph.clone()
+    fixed.reshape(list(shape))
+    properties = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    return openvino.Core().compile_model(fixed, "CPU", properties)
 
 
 def to_openvino(prepared: Prepared, pictures: Tensor) -> Any:

@@ -1,0 +1,151 @@
+"""Engines that open a file which `inceptions export` wrote, each with the runtime the file is for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inceptions.engines.engine import Engine
+from inceptions.engines.open_vino import compiled
+from inceptions.engines.pt2 import open_pt2
+from inceptions.progress import DataError
+from inceptions.weights import artifact
+from inceptions.zoo import Network
+
+FILES = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2"}
+"""format -> the file that is opened; OpenVINO's has its weights in `model.bin` beside it."""
+RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "torch"}
+PARITY = "parity.json"
+
+Run = Callable[[Tensor], Tensor]
+
+
+class ExportedEngine(Engine):
+    """The network of an export folder, run from the file in it.
+
+    Attributes:
+        net: the network as the folder describes it (no weights): `preprocess`, `classes`, `artifact`.
+        facts: the config's block `export`: `format`, `precision`, `with_preprocessing`, `dynamic_batch`, `sha256`.
+    """
+
+    def __init__(self, folder: str | Path, *, verified: bool = True, batch_size: int = 16, threads: int | None = None):
+        """Open the export in `folder`.
+
+        Args:
+            verified: refuse an export whose parity with its original was not proven.
+            batch_size: pictures that are run at once; an export for single pictures runs them singly.
+            threads: of the CPU; None: as many as PyTorch uses.
+
+        Raises:
+            DataError: the folder holds no export, a damaged one, or (with `verified`) one that failed its proof.
+        """
+        folder = Path(folder)
+        self.net: Network = artifact.describe(folder)
+        self.facts = _facts(self.net, folder)
+        form = self.facts["format"]
+        self.name = RUNTIMES[form]
+        size = batch_size if self.facts["dynamic_batch"] else 1
+        super().__init__(self.facts["precision"], size, f"the export is for {self.name}")
+        if verified:
+            _refuse_unverified(folder)
+        file = folder / FILES[form]
+        threads = threads or torch.get_num_threads()
+        openers = {"onnx": _open_onnx, "openvino": _open_openvino, "pt2": open_pt2}
+        try:
+            self._logits: Run = openers[form](file, self.precision, threads)
+        except DataError:
+            raise
+        except Exception as error:  # each runtime has its own kinds of error for a damaged file
+            raise DataError(f"{file}: {self.name} cannot open it ({error})") from error
+
+    def features(self, pictures: Tensor) -> Tensor:
+        """Raises `ValueError`: the exported graph ends in the classifier."""
+        raise ValueError("an export gives logits only; use the run or the model it was made from for features")
+
+    def logits_and_features(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (N, classes), and no features: (N, 0)."""
+        if pictures.ndim != 4 or not len(pictures):
+            raise ValueError(f"an engine takes pictures (N, C, H, W) with N >= 1, not a tensor {tuple(pictures.shape)}")
+        logits = torch.cat([self._run(part)[0] for part in self._parts(pictures)])
+        return logits, torch.zeros(len(logits), 0)
+
+    def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        preprocess = self.net.preprocess
+        if self.facts["with_preprocessing"]:
+            # The graph takes RGB whatever the network's order, and divides by the temperature itself.
+            rgb = pictures.flip(1) if preprocess.channel_order == "bgr" else pictures
+            temperature = (self.net.artifact or {}).get("temperature") or 1.0
+            logits = torch.log(self._logits(rgb).clamp_min(torch.finfo(torch.float32).tiny)) * temperature
+        else:
+            logits = self._logits(preprocess.normalise(pictures))
+        return logits, torch.zeros(len(logits), 0)
+
+
+def is_export(folder: str | Path) -> bool:
+    """Whether `folder` holds an exported file (not whether it is sound: `ExportedEngine` finds out)."""
+    return any((Path(folder) / file).is_file() for file in FILES.values())
+
+
+def digest(folder: Path, form: str) -> str:
+    """SHA-256 over the exported file (and OpenVINO's weights beside it), in hex."""
+    total = hashlib.sha256()
+    for path in (folder / FILES[form], (folder / FILES[form]).with_suffix(".bin")):
+        if path.is_file():
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def _facts(net: Network, folder: Path) -> dict[str, Any]:
+    facts = (net.artifact or {}).get("export")
+    wanted = {"format": str, "precision": str, "with_preprocessing": bool, "dynamic_batch": bool, "sha256": str}
+    if not isinstance(facts, dict) or any(not isinstance(facts.get(key), kind) for key, kind in wanted.items()):
+        raise DataError(f"{folder}/config.json: no block `export` with {', '.join(wanted)}; export the model again")
+    if facts["format"] not in FILES:
+        raise DataError(f"{folder}/config.json: export format {facts['format']!r}; one of {', '.join(FILES)} is known")
+    if not (folder / FILES[facts["format"]]).is_file():
+        raise DataError(f"{folder}: {FILES[facts['format']]} is missing; export the model again")
+    return facts
+
+
+def _refuse_unverified(folder: Path) -> None:
+    try:
+        parity = json.loads((folder / PARITY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        parity = None
+    if not isinstance(parity, dict) or parity.get("verdict") != "passed":
+        raise DataError(
+            f"{folder}: its parity with the original is not proven ({PARITY} does not say so); "
+            "`inceptions export ORIGINAL --output FOLDER --check` proves it"
+        )
+
+
+def _open_onnx(file: Path, precision: str, threads: int) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: torch.from_numpy(session.run(None, {name: images.contiguous().numpy()})[0])
+
+
+def _open_openvino(file: Path, precision: str, threads: int) -> Run:
+    import openvino
+
+    model = openvino.Core().read_model(file)
+    ready: dict[torch.Size, Any] = {}
+
+    def run(images: Tensor) -> Tensor:
+        if images.shape not in ready:
+            ready[images.shape] = compiled(model, images.shape, precision, threads)
+        return torch.from_numpy(ready[images.shape](images.contiguous().numpy(), share_inputs=True)[0].copy())
+
+    return run
