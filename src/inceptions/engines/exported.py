@@ -80,7 +80,7 @@ class ExportedEngine(Engine):
         if self.facts["with_preprocessing"]:
             # The graph takes RGB whatever the network's order, and divides by the temperature itself.
             rgb = pictures.flip(1) if preprocess.channel_order == "bgr" else pictures
-            temperature = (self.net.artifact or {}).get("temperature") or 1.0
+            temperature = self.net.artifact.get("temperature") or 1.0
             logits = torch.log(self._logits(rgb).clamp_min(torch.finfo(torch.float32).tiny)) * temperature
         else:
             logits = self._logits(preprocess.normalise(pictures))
@@ -103,7 +103,7 @@ def digest(folder: Path, form: str) -> str:
 
 
 def _facts(net: Network, folder: Path) -> dict[str, Any]:
-    facts = (net.artifact or {}).get("export")
+    facts = net.artifact.get("export")
     wanted = {"format": str, "precision": str, "with_preprocessing": bool, "dynamic_batch": bool, "sha256": str}
     if not isinstance(facts, dict) or any(not isinstance(facts.get(key), kind) for key, kind in wanted.items()):
         raise DataError(f"{folder}/config.json: no block `export` with {', '.join(wanted)}; export the model again")

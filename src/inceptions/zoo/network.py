@@ -86,6 +86,8 @@ class Network(nn.Module):
         """The `Preprocess` the weights expect; comes with the weights."""
         self.classes: tuple[str, ...] | None = None
         """Names of the logits, in order; come with the weights."""
+        self.artifact: dict[str, Any] = {}
+        """What else the artifact said that the network was loaded from (its block `inceptions`)."""
 
         taps = dict(table.aux)
         modules: OrderedDict[str, nn.Module] = OrderedDict()
