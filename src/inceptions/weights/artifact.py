@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 from inceptions.image import Preprocess
 from inceptions.progress import DataError
 from inceptions.weights.card import model_card
+from inceptions.weights.convert import materialise
 from inceptions.zoo import MEMBERS, Network, build
 
 FORMAT_VERSION = 1
@@ -33,7 +34,6 @@ TENSORS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 _LARGEST_CONFIG = 64 << 20  # bytes; 20,000 long class names and a long training history stay far below
 _LARGEST_COUNT = 1 << 20  # classes or channels; beyond it a number is a mistake, and building would exhaust the memory
-_LARGEST_MULTIPLIER = 64.0  # of width and depth
 
 
 def save(
@@ -87,7 +87,7 @@ def load(folder: str | Path) -> Network:
     """Reads the artifact in `folder` (or in its `model/`, if it is a run's folder).
 
     Returns:
-        The network in evaluation mode with `preprocess`, `classes` and `artifact` (the config's block `inceptions`) set.
+        The network in evaluation mode; `preprocess`, `classes` and `artifact` (the config's block `inceptions`) are set.
 
     Raises:
         FileNotFoundError: there is no artifact.
@@ -95,7 +95,7 @@ def load(folder: str | Path) -> Network:
     """
     folder = _find(Path(folder))
     net = describe(folder)  # shapes first: nothing is allocated until the file is known to hold them
-    net.load_state_dict(_read_tensors(folder / TENSORS, net.name, net.state_dict()), assign=True)
+    materialise(net, _read_tensors(folder / TENSORS, net.name, net.state_dict()))
     return net.eval()
 
 
@@ -134,7 +134,7 @@ def describe(folder: str | Path) -> Network:
         raise DataError(f"{where}: {name} cannot be built with these options: {error}") from error
     if len(preprocess.mean) != net.in_channels or min(preprocess.size) < net.min_size:
         raise DataError(
-            f"{where}: preprocess makes {len(preprocess.mean)} channels of {preprocess.size[0]}x{preprocess.size[1]} px, "
+            f"{where}: preprocess makes {preprocess.channels} channels of {preprocess.size[0]}x{preprocess.size[1]} px, "
             f"but the network takes {net.in_channels} channels of at least {net.min_size} px"
         )
     net.preprocess, net.classes, net.artifact = preprocess, classes, block
@@ -142,7 +142,7 @@ def describe(folder: str | Path) -> Network:
 
 
 def is_artifact(folder: Path) -> bool:
-    """Whether `folder`, or the `model/` in it, claims to be an artifact of ours (`load` finds out whether it is sound)."""
+    """Whether `folder`, or the `model/` in it, claims to be an artifact; whether it is sound, `load` finds out."""
     try:
         return '"inceptions"' in (_find(folder) / CONFIG).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -238,7 +238,7 @@ def _refuse_foreign(folder: Path) -> None:
     foreign = sorted(path.name for path in folder.iterdir() if path.name not in (TENSORS, CONFIG, CARD))
     if foreign or (any(folder.iterdir()) and not (folder / CONFIG).exists()):
         raise ValueError(
-            f"{folder} holds files that are no part of an artifact ({', '.join(foreign[:5]) or CARD}) and would be lost; "
+            f"{folder} holds files that are no part of an artifact and would be lost ({', '.join(foreign[:5]) or CARD}); "
             "choose a new folder or empty this one"
         )
 
@@ -273,40 +273,18 @@ def _network_options(config: dict[str, Any], block: dict[str, Any], where: str) 
     if name not in MEMBERS:
         raise DataError(f"{where}: architecture {name!r} is unknown; one of {', '.join(MEMBERS)}")
     given = _get(block, "network", dict, where)
-    allowed = MEMBERS[name].options
-    problems = []
-    for key, value in given.items():
-        if key not in allowed:
-            problems.append(f"{key} is no option of {name}")
-        elif not _resembles(value, allowed[key]):
-            problems.append(f"{key} is {value!r:.80}, its default is {allowed[key]!r}")
-    for key in ("num_classes", "in_channels"):
-        if not (isinstance(given.get(key), int) and 0 < given[key] <= _LARGEST_COUNT):
-            problems.append(f"{key} is {given.get(key)!r:.80}, it must be a whole number from 1 to {_LARGEST_COUNT:,}")
-    for key in ("width", "depth"):
-        if not (_is_number(given.get(key, 1.0)) and 0 < given.get(key, 1.0) <= _LARGEST_MULTIPLIER):
-            problems.append(f"{key} is {given[key]!r:.80}, it must be above 0 and at most {_LARGEST_MULTIPLIER:g}")
+    problems = [
+        f"{key} is {given.get(key)!r:.80}, it must be a whole number from 1 to {_LARGEST_COUNT:,}"
+        for key in ("num_classes", "in_channels")
+        if not (_is_whole(given.get(key)) and 0 < given[key] <= _LARGEST_COUNT)
+    ]
     if given.get("num_classes") != config.get("num_classes"):
         problems.append(
-            f"num_classes is {config.get('num_classes')!r:.80} above and {given.get('num_classes')!r:.80} here"
+            f"num_classes is {config.get('num_classes')!r:.80} above, {given.get('num_classes')!r:.80} here"
         )
     if problems:
-        raise DataError(f"{where}: network: " + "; ".join(problems))
+        raise DataError(f"{where}: network: {'; '.join(problems)}")
     return name, given
-
-
-def _resembles(value: object, default: object) -> bool:
-    """Whether `value` may stand where `default` does: the same type of JSON (a null default says nothing)."""
-    if default is None or value is None:
-        return value is None or isinstance(value, bool | int | float | str | list)
-    if isinstance(default, bool) or isinstance(value, bool):
-        # an option such as `norm` may be a name or a switch
-        return isinstance(value, bool | str) and isinstance(default, bool | str)
-    if isinstance(default, int | float):
-        return _is_number(value) and (isinstance(default, float) or isinstance(value, int))
-    if isinstance(default, list | tuple):
-        return isinstance(value, list)
-    return isinstance(value, type(default))
 
 
 def _classes(config: dict[str, Any], block: dict[str, Any], count: int, where: str) -> tuple[str, ...]:
@@ -315,7 +293,7 @@ def _classes(config: dict[str, Any], block: dict[str, Any], count: int, where: s
         raise DataError(f"{where}: label_names must hold names (text that is not empty), nothing else")
     if len(names) != count or len(set(names)) != count:
         raise DataError(
-            f"{where}: {len(names)} label_names ({len(set(names))} different) for {count} outputs; one name each is needed"
+            f"{where}: {len(names)} label_names ({len(set(names))} different) for {count} outputs; each needs its own"
         )
     if _get(block, "class_to_index", dict, where) != {name: index for index, name in enumerate(names)}:
         raise DataError(f"{where}: class_to_index and the order of label_names contradict each other")
@@ -358,7 +336,7 @@ _DTYPES = ("F64", "F32", "F16", "BF16", "I64")
 
 def _get(mapping: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
     value = mapping.get(key)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+    if not isinstance(value, kind) or (kind is int and not _is_whole(value)):
         came = "is missing" if key not in mapping else f"is {_kind(value)}"
         raise DataError(f"{where}: {key} {came}, it must be {_KINDS[kind]}")
     return value
@@ -369,6 +347,10 @@ _KINDS: dict[type, str] = {dict: "an object", list: "a list", str: "text", int: 
 
 def _kind(value: object) -> str:
     return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> bool:

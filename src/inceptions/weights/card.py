@@ -20,8 +20,8 @@ def model_card(config: Mapping[str, Any]) -> str:
         f"# {config['architecture']}, {config['num_classes']} classes\n",
         f"An image classifier of the Inception family: `{config['architecture']}`, pictures of {size} px, "
         f"{config['num_classes']} classes ({few}).\n",
-        "```python\nimport inceptions\n\nclassifier = inceptions.load(\"this/folder\")\n"
-        "classifier.predict([\"picture.jpg\"], top_k=5)\n```\n",
+        '```python\nimport inceptions\n\nclassifier = inceptions.load("this/folder")\n'
+        'classifier.predict(["picture.jpg"], top_k=5)\n```\n',
     ]
     facts = {"Network": block["network"], "Preprocessing": block["preprocess"], "Metrics": block["metrics"]}
     facts |= {"Training": block["training"], "Provenance": block["provenance"]}

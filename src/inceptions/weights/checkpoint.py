@@ -1,4 +1,4 @@
-"""What a weight file holds, whatever wrote it: tensors by the file's own names, and what the file says about its model."""
+"""What a weight file holds, whatever wrote it: tensors by the file's own names, and what it says about its model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a publisher's tensors to ours: axes turned, missing ones filled in, every shape compared, nothing half loaded."""
+"""From a publisher's tensors to ours: axes turned, gaps filled in, every shape compared, nothing half loaded."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def part_state(match: Match, prefix: str, part: nn.Module, modules: tuple[str, .
 
 
 def materialise(net: Network, state: Mapping[str, Tensor]) -> None:
-    """Gives `net`, built without memory on the meta device, the tensors of `state`, and fresh weights where it has none.
+    """Gives `net`, built without memory (on the meta device), the tensors of `state`, and fresh ones for the rest.
 
     Drawing tens of millions of weights that are overwritten at once would take seconds.
     """

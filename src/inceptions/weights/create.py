@@ -21,7 +21,18 @@ from inceptions.weights.source import Facts, hub_facts, hub_file, is_none, locat
 from inceptions.zoo import MEMBERS, Network, build, resolve
 
 FREE = frozenset(
-    ("num_classes", "in_channels", "width", "depth", "drop_rate", "aux", "hidden", "bottleneck", "norm_momentum", "conv_bias")
+    (
+        "num_classes",
+        "in_channels",
+        "width",
+        "depth",
+        "drop_rate",
+        "aux",
+        "hidden",
+        "bottleneck",
+        "norm_momentum",
+        "conv_bias",
+    )
 )
 """Options that a checkpoint leaves open: they do not change what its network computes, or the tensors' shapes tell."""
 
@@ -40,8 +51,8 @@ def create_model(
 ) -> Network:
     """Builds a member of the family, with published or own weights where asked for.
 
-    A checkpoint decides more than tensors: the network's numeric options (batch norm's epsilon, the borders of pools, ...),
-    the preprocessing and the class names come with it.
+    A checkpoint decides more than tensors: the network's numeric options (batch norm's epsilon, the borders of pools,
+    ...), the preprocessing and the class names come with it.
 
     Args:
         name: one of `list_models()`, or an alias.

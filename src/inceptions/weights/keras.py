@@ -83,10 +83,10 @@ def _unpack(path: Path) -> tuple[Any, bytes]:
                 raise DataError(f"{path}: entry {entry.filename!r:.120} points outside of the archive")
         config, weights = archive.getinfo(_CONFIG), archive.getinfo(_WEIGHTS)
         if config.file_size > _LARGEST_CONFIG:
-            raise DataError(f"{path}: {_CONFIG} claims {config.file_size:,} bytes, at most {_LARGEST_CONFIG:,} are read")
+            raise DataError(f"{path}: {_CONFIG} claims {config.file_size:,} bytes; at most {_LARGEST_CONFIG:,} is read")
         if weights.file_size > _EXPANSION * weights.compress_size or weights.compress_size > path.stat().st_size:
             raise DataError(
-                f"{path}: {_WEIGHTS} claims {weights.file_size:,} bytes, but {weights.compress_size:,} lie in the archive"
+                f"{path}: {_WEIGHTS} claims {weights.file_size:,} bytes, the archive has {weights.compress_size:,} of it"
             )
         return _json(archive.read(config), str(path)), archive.read(weights)
 
@@ -141,7 +141,9 @@ class _DataSets:
             item = group[name]
             address = h5py.h5o.get_info(item.id).addr
             if address in self._seen or len(self._seen) > _MOST_OBJECTS:
-                raise DataError(f"{self._source}: {where} is stored twice, or the file holds over {_MOST_OBJECTS:,} objects")
+                raise DataError(
+                    f"{self._source}: {where} is stored twice, or the file holds over {_MOST_OBJECTS:,} objects"
+                )
             self._seen.add(address)
             if isinstance(item, h5py.Group):
                 found |= self.walk(item, where, depth + 1)

@@ -44,7 +44,7 @@ class KerasModel:
     offset: tuple[float, ...]
     """What is added after that."""
     base: str | None
-    """Name of the layer that is the nested network; None where its layers stand in line, or where nothing surrounds it."""
+    """Name of the layer that is the nested network; None where its layers stand in line with the others."""
     dense: tuple[DenseLayer, ...]
     """The dense layers after global average pooling, in order."""
     drop_rate: float
@@ -76,7 +76,9 @@ def read_model(config: object, source: str) -> KerasModel:
     try:
         return _model(config)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError, OverflowError) as error:
-        raise DataError(f"{source}: its model configuration is not understood ({type(error).__name__}: {error})") from error
+        raise DataError(
+            f"{source}: its model configuration is not understood ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _model(config: Any) -> KerasModel:
@@ -113,8 +115,8 @@ def _refuse_code(config: object, source: str) -> None:
                 facts = item.get("config")
                 name = facts.get("name") if isinstance(facts, Mapping) else None
                 raise DataError(
-                    f"{source}: layer {name or 'unnamed'!r:.80} is a Lambda: program code, which is never executed from "
-                    "a file. Save the network's own weights (base.save_weights), or use a Rescaling layer instead"
+                    f"{source}: layer {name or 'unnamed'!r:.80} is a Lambda, that is program code, which is never executed "
+                    "from a file. Save the network's own weights (base.save_weights), or use a Rescaling layer instead"
                 )
             waiting.extend(item.values())
         elif isinstance(item, list):

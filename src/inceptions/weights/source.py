@@ -93,7 +93,9 @@ def hub_file(folder: Path) -> Path:
     for name in _HUB_WEIGHTS:
         if (folder / name).is_file():
             return folder / name
-    raise FileNotFoundError(f"{folder} holds no weights: neither {_HUB_CONFIG} of inceptions nor {' nor '.join(_HUB_WEIGHTS)}")
+    raise FileNotFoundError(
+        f"{folder} holds no weights: neither {_HUB_CONFIG} of inceptions nor {' nor '.join(_HUB_WEIGHTS)}"
+    )
 
 
 def hub_facts(folder: Path) -> Facts:

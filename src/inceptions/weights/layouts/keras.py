@@ -20,7 +20,9 @@ def creation_order(layers: Iterable[str]) -> dict[str, str]:
     for layer in layers:
         if match := _COUNTED.fullmatch(layer):
             numbers.setdefault(match[1], []).append((int(match[2] or 0), layer))
-    return {f"{kind}#{place}": name for kind, found in numbers.items() for place, (_, name) in enumerate(sorted(found), 1)}
+    return {
+        f"{kind}#{place}": name for kind, found in numbers.items() for place, (_, name) in enumerate(sorted(found), 1)
+    }
 
 
 def _counted(first: int, last: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""The layouts of PyTorch's publishers: torchvision, timm, Cadene, facenet-pytorch, pytorch-fid, the original listing."""
+"""The layouts of PyTorch's publishers: torchvision, timm, Cadene, facenet-pytorch, pytorch-fid, the first listing."""
 
 from __future__ import annotations
 

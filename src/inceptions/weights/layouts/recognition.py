@@ -64,7 +64,9 @@ def find_head(match: Match) -> FileHead | None:
         widths = [match.rows(layer.name) for layer in hidden]
         rows = match.rows(last.name)
         if rows is None or None in widths:
-            raise DataError(f"{match.checkpoint.source}: its dense layers ({', '.join(d.name for d in model.dense)}) lack weights")
+            raise DataError(
+                f"{match.checkpoint.source}: its dense layers ({', '.join(d.name for d in model.dense)}) lack weights"
+            )
         if last.activation == "sigmoid" and rows > 1:
             return None  # several labels a picture: no classifier
         return FileHead(
@@ -103,7 +105,7 @@ def recognise(checkpoint: Checkpoint, network: str | None = None) -> Match:
         raise DataError(f"{checkpoint.source} holds {match.layout.title}, not {network}")
     if checkpoint.dialect != "keras" and match.beside:
         raise DataError(
-            f"{checkpoint.source}: {len(match.beside)} modules have no place in {match.layout.title}, the nearest layout: "
+            f"{checkpoint.source}: {len(match.beside)} modules have no place in the nearest layout, {match.layout.title}: "
             + _some(match.beside)
         )
     return match
