@@ -19,9 +19,17 @@ from typing import NoReturn
 from inceptions.progress import DataError, GateError
 
 VERBS = {
+    "data check": (
+        "inceptions.cli.data:check",
+        "Look at every picture: counts, unreadable ones, duplicates, sizes, modes.",
+    ),
     "models": (
         "inceptions.cli.models:models",
         "List the family: generation, paper, year, size and cost of each network.",
+    ),
+    "inspect": (
+        "inceptions.cli.inspect:inspect",
+        "Show a network's stages: shapes, parameters, multiply-adds, receptive fields.",
     ),
     "inspect": (
         "inceptions.cli.inspect:inspect",
