@@ -7,8 +7,9 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
@@ -79,11 +80,21 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     Raises:
         OSError: the folder is missing, full or not writable; `path` is then as it was.
     """
-    content = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
+    with open_atomically(path) as file:
+        file.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+
+
+@contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the name `path` when the block ends well; until then, and after an error, nothing changes.
+
+    Raises:
+        OSError: the folder is missing, full or not writable; `path` is then as it was.
+    """
     temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -4,7 +4,7 @@
     count    integers that add up over batches and processes            (Counts)
     Metrics  accuracy with intervals, per class, calibration            (Metrics.of)
 
-`evaluate` is these three in one call.
+`evaluate` is these three in one call; `judge` does it for networks on a split, as `inceptions val`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from inceptions.evaluate.answers import Answer, Model, answers, mean
 from inceptions.evaluate.calibration import Coverage, coverage_at, fit_temperature
 from inceptions.evaluate.counts import Counts, log_softmax
 from inceptions.evaluate.metrics import ClassMetrics, Metrics, wilson
+from inceptions.evaluate.outcome import Outcome, collect
+from inceptions.evaluate.protocol import Protocol, judge
 
 if TYPE_CHECKING:
     from inceptions.data import Batch
@@ -27,11 +29,15 @@ __all__ = [
     "Coverage",
     "Metrics",
     "Model",
+    "Outcome",
+    "Protocol",
     "answers",
+    "collect",
     "count",
     "coverage_at",
     "evaluate",
     "fit_temperature",
+    "judge",
     "log_softmax",
     "mean",
     "wilson",

@@ -14,6 +14,7 @@ from inceptions.evaluate.counts import log_softmax
 
 if TYPE_CHECKING:
     from inceptions.data import Batch
+    from inceptions.zoo import Network
 
 Model = Callable[[Tensor], Tensor]
 
@@ -36,11 +37,33 @@ def answers(model: Model, batches: Iterable[Batch]) -> Iterator[Answer]:
     """Ask `model` about each batch; a batch without a readable picture is answered without asking."""
     for batch in batches:
         yield Answer(
-            logits=model(batch.pictures).float().cpu() if len(batch.targets) else torch.zeros(0, 0),
+            logits=model(batch.pictures).cpu() if len(batch.targets) else torch.zeros(0, 0),
             targets=batch.targets,
             indices=batch.indices,
             skipped=len(batch.refused),
         )
+
+
+def tempered(model: Model, temperature: float) -> Model:
+    """`model` with its logits divided by a fitted temperature."""
+    return model if temperature == 1 else lambda pictures: model(pictures) / temperature
+
+
+def over_crops(model: Model) -> Model:
+    """`model` for pictures (N, crops, C, H, W), see `inceptions.image.Crops`: the mean of the crops' probabilities."""
+
+    def averaged(pictures: Tensor) -> Tensor:
+        logits = model(pictures.flatten(0, 1))
+        shares = np.exp(log_softmax(logits)).reshape(*pictures.shape[:2], -1)
+        return log_of_mean(shares.swapaxes(0, 1))
+
+    return averaged
+
+
+def temperature_of(net: Network) -> float:
+    """What divides the logits of `net` before softmax: fitted by `inceptions val --calibrate`, else 1."""
+    block = getattr(net, "artifact", None) or {}
+    return float(block.get("temperature") or 1)
 
 
 def mean(streams: Sequence[Iterable[Answer]], orders: Sequence[Sequence[int]]) -> Iterator[Answer]:

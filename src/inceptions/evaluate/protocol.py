@@ -1,0 +1,121 @@
+"""`judge`: one or several networks on a split, under a protocol, in one or several processes."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inceptions.data import Split, batches, shard
+from inceptions.engines import open_engine
+from inceptions.evaluate.answers import Answer, answers, mean, over_crops, temperature_of, tempered
+from inceptions.evaluate.outcome import Outcome, collect
+from inceptions.image import Preprocess, with_crops
+from inceptions.progress import track
+from inceptions.zoo import Network
+
+FEW_PIXELS = 20_000_000  # decoding fewer than these is over before a worker process has started
+MOST_WORKERS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How to evaluate."""
+
+    batch_size: int = 32
+    """Pictures decoded together. Changes no count."""
+    workers: int | None = None
+    """Processes that decode; None: what the number of pictures is worth."""
+    engine: str = "auto"
+    """See `open_engine`."""
+    precision: str = "float32"
+    crops: int = 1
+    """1, 10, 12 or 144 crops of each picture, their probabilities averaged (see `inceptions.image.Crops`)."""
+    img_size: int | None = None
+    """Side of the pictures, px; None: as the network was trained."""
+    temperature: float | None = None
+    """Divides the logits; None: the network's own, fitted one."""
+
+
+def judge(networks: Sequence[Network], split: Split, protocol: Protocol, *, keep_logits: bool = False) -> Outcome:
+    """Evaluate a network, or an ensemble of several, on every picture of `split`.
+
+    Under `torch.distributed` each process takes its share, and all of them return the whole outcome.
+
+    Args:
+        networks: with their `preprocess` and `classes`; several must have the same classes, in any order.
+        split: its targets numbered as in the first network's classes.
+        protocol: how.
+        keep_logits: keep them in the outcome, to fit a temperature.
+
+    Raises:
+        ValueError: networks of different classes; no picture that could be judged; an impossible protocol.
+    """
+    classes = _classes(networks[0])
+    orders = [_order(classes, net) for net in networks]
+    joined = torch.distributed.is_available() and torch.distributed.is_initialized()
+    rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if joined else (0, 1)
+    mine = shard(np.arange(len(split)), rank=rank, world_size=world)
+    streams = [_stream(net, split, mine, protocol) for net in networks]
+    stream = streams[0] if len(streams) == 1 else mean(streams, orders)
+    seen = track(stream, description="evaluating", total=len(mine), amount=lambda a: len(a.targets) + a.skipped)
+    return collect(seen, classes, keep_logits=keep_logits).gathered()
+
+
+def _stream(net: Network, split: Split, order: NDArray[np.int64], protocol: Protocol) -> Iterator[Answer]:
+    if protocol.img_size is not None:
+        net = resized(net, protocol.img_size)
+    preprocess = with_crops(net.preprocess, protocol.crops)
+    engine = open_engine(
+        net, engine=protocol.engine, precision=protocol.precision, expected=len(order) * protocol.crops
+    )
+    model = tempered(engine, protocol.temperature or temperature_of(net))
+    feed = batches(
+        split,
+        preprocess,
+        batch_size=max(1, protocol.batch_size // protocol.crops),  # the memory of one batch stays what was asked for
+        workers=reading_workers(len(order), preprocess) if protocol.workers is None else protocol.workers,
+        order=order,
+    )
+    return answers(model if protocol.crops == 1 else over_crops(model), feed)
+
+
+def resized(net: Network, img_size: int) -> Network:
+    """`net` (its weights are shared) for square pictures of another size.
+
+    Raises:
+        ValueError: below the network's minimum.
+    """
+    if img_size < net.min_size:
+        raise ValueError(f"--img-size {img_size}: {net.name} needs pictures of at least {net.min_size} px")
+    other = copy.copy(net)
+    other.preprocess = replace(net.preprocess, size=(img_size, img_size))
+    return other
+
+
+def reading_workers(pictures: int, preprocess: Preprocess) -> int:
+    """How many processes should decode: one a core, or none where the work is over before they have started."""
+    height, width = preprocess.size
+    return 0 if pictures * height * width < FEW_PIXELS else min(os.cpu_count() or 1, MOST_WORKERS)
+
+
+def _classes(net: Network) -> tuple[str, ...]:
+    if net.classes is None:
+        raise ValueError(
+            f"{net.name} has no class names, so its answers cannot be compared with labels: set net.classes"
+        )
+    return net.classes
+
+
+def _order(classes: tuple[str, ...], net: Network) -> list[int]:
+    """Where `net` keeps each of `classes`."""
+    own = {name: index for index, name in enumerate(_classes(net))}
+    different = sorted(set(own) ^ set(classes))
+    if different:
+        raise ValueError(f"the members of an ensemble need the same classes; {', '.join(different[:10])} differ")
+    return [own[name] for name in classes]

@@ -1,0 +1,243 @@
+"""`Classifier`: pictures in, named probabilities out, over any engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inceptions.data import Split, batches
+from inceptions.data.splits import natural
+from inceptions.engines import Engine, open_engine
+from inceptions.evaluate.answers import temperature_of, tempered
+from inceptions.evaluate.protocol import reading_workers
+from inceptions.evaluate.tables import rank
+from inceptions.image import EXTENSIONS, Preprocess, Source, UnreadablePicture
+from inceptions.weights import artifact, load_weights
+from inceptions.zoo import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a classifier says about one picture; with an `error` it says nothing else."""
+
+    file: str | None
+    """The path as it was given; None for pictures that are no files."""
+    top_k: tuple[tuple[str, float], ...] = ()
+    """(label, probability), the most probable first."""
+    error: str | None = None
+    """Why the picture could not be read."""
+
+    @property
+    def label(self) -> str | None:
+        """The most probable class."""
+        return self.top_k[0][0] if self.top_k else None
+
+    @property
+    def probability(self) -> float | None:
+        """Its probability."""
+        return self.top_k[0][1] if self.top_k else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able: `file`, `label`, `probability`, `top_k`; or `file`, `error`."""
+        if self.error is not None:
+            return {"file": self.file, "error": self.error}
+        best = [{"label": label, "probability": probability} for label, probability in self.top_k]
+        return {"file": self.file, "label": self.label, "probability": self.probability, "top_k": best}
+
+
+class Classifier:
+    """A network with its preprocessing and class names, ready to answer.
+
+    Args:
+        net: with `preprocess` and `classes`.
+        engine, precision, batch_size, device, threads: see `inceptions.engines.open_engine`. An engine that is open
+            already is taken as it is.
+        temperature: divides the logits; None: what was fitted on validation pictures, if anything was.
+
+    Raises:
+        ValueError: the network has no preprocessing or no class names, or there is no such engine.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        *,
+        engine: str | Engine = "auto",
+        precision: str = "float32",
+        batch_size: int | None = None,
+        device: str | torch.device | None = None,
+        threads: int | None = None,
+        temperature: float | None = None,
+    ) -> None:
+        if net.preprocess is None or net.classes is None:
+            missing = "preprocess" if net.preprocess is None else "classes"
+            raise ValueError(f"{net.name} has no {missing}: set net.{missing}, a classifier needs to know")
+        self.net = net
+        self.classes: tuple[str, ...] = net.classes
+        self.preprocess: Preprocess = net.preprocess
+        self.temperature = temperature_of(net) if temperature is None else temperature
+        self._options: dict[str, Any] = {
+            "engine": engine,
+            "precision": precision,
+            "batch_size": batch_size,
+            "device": device,
+            "threads": threads,
+        }
+        self._engine = engine if isinstance(engine, Engine) else None
+
+    def engine(self, expected: int | None = None) -> Engine:
+        """What runs the network; opened at the first use, when it is known how many pictures are `expected`."""
+        if self._engine is None:
+            self._engine = open_engine(self.net, expected=expected, **self._options)
+        return self._engine
+
+    def predict(self, images: Source | Sequence[Source], top_k: int = 5) -> list[Prediction]:
+        """Classify pictures; one that cannot be read is told in its `error` and stops nothing.
+
+        Args:
+            images: one picture or several: paths, encoded bytes, open binary files, PIL pictures, arrays (H, W[, C])
+                uint8; an array (N, H, W, C) is N pictures.
+            top_k: how many classes to name; no more than there are.
+
+        Returns:
+            A prediction for each picture, in order.
+
+        Raises:
+            ValueError: `top_k` below 1.
+        """
+        several = isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
+        sources: list[Any] = list(images) if several else [images]  # type: ignore[arg-type]  # `several` says it can
+        if all(isinstance(source, (str, os.PathLike)) for source in sources):
+            return list(self.stream(sources, top_k=top_k))
+        _check(top_k)
+        engine = self.engine(len(sources))
+        parts = [sources[at : at + engine.batch_size] for at in range(0, len(sources), engine.batch_size)]
+        return [prediction for part in parts for prediction in self._of_sources(part, top_k)]
+
+    def stream(
+        self, files: Sequence[str | os.PathLike[str]], *, top_k: int = 5, workers: int | None = None
+    ) -> Iterator[Prediction]:
+        """Classify any number of files in constant memory.
+
+        Args:
+            files: paths.
+            top_k: how many classes to name; no more than there are.
+            workers: processes that decode ahead; None: what the number of files is worth; 0: none.
+
+        Yields:
+            A prediction for each file, in order.
+
+        Raises:
+            ValueError: `top_k` below 1.
+        """
+        _check(top_k)
+        split = Split(
+            root=Path(),
+            files=np.array([os.fsencode(file) for file in files], dtype=np.bytes_),
+            targets=np.full(len(files), -1, np.int64),
+            classes=self.classes,
+        )
+        count = reading_workers(len(split), self.preprocess) if workers is None else workers
+        first = 0
+        for batch in batches(split, self.preprocess, batch_size=self.engine(len(split)).batch_size, workers=count):
+            answers = dict(zip(batch.indices.tolist(), self._ranked(batch.pictures, top_k), strict=True))
+            reasons = dict(batch.refused)
+            end = first + len(batch) + len(batch.refused)
+            for index in range(first, end):
+                file = split.name(index)
+                if index in answers:
+                    yield Prediction(file=file, top_k=answers[index])
+                else:
+                    yield Prediction(file=file, error=reasons[file])
+            first = end
+
+    def save(self, folder: str | Path) -> None:
+        """Write the network with all a prediction needs, see `inceptions.weights.artifact.save`."""
+        facts = getattr(self.net, "artifact", None) or {}
+        artifact.save(
+            self.net,
+            folder,
+            training=facts.get("training"),
+            metrics=facts.get("metrics"),
+            provenance=facts.get("provenance"),
+            temperature=None if self.temperature == 1 else self.temperature,
+        )
+
+    def _of_sources(self, sources: Sequence[Any], top_k: int) -> list[Prediction]:
+        pictures, reasons = [], {}
+        for place, source in enumerate(sources):
+            try:
+                pictures.append(torch.from_numpy(self.preprocess.picture(source)))
+            except UnreadablePicture as error:
+                reasons[place] = error.reason
+        answers = iter(self._ranked(torch.stack(pictures), top_k) if pictures else [])
+        names = [os.fspath(source) if isinstance(source, (str, os.PathLike)) else None for source in sources]
+        return [
+            Prediction(file=name, error=reasons[place])
+            if place in reasons
+            else Prediction(file=name, top_k=next(answers))
+            for place, name in enumerate(names)
+        ]
+
+    def _ranked(self, pictures: Tensor, top_k: int) -> list[tuple[tuple[str, float], ...]]:
+        if not len(pictures):
+            return []
+        order, probabilities = rank(tempered(self.engine(), self.temperature)(pictures), top_k)
+        return [
+            tuple((self.classes[place], float(value)) for place, value in zip(places, values, strict=True))
+            for places, values in zip(order, probabilities, strict=True)
+        ]
+
+
+def load(path_or_name: str | Path, **options: Any) -> Classifier:
+    """A classifier from a model's folder, a run's folder, or published weights.
+
+    Args:
+        path_or_name: a folder that `inceptions train` or `Classifier.save` wrote, or whatever
+            `inceptions.create_model` takes as `weights`.
+        options: of `Classifier`: engine, precision, ...
+
+    Raises:
+        FileNotFoundError: there is no such model.
+        DataError: it is damaged.
+        ValueError: it has no class names.
+    """
+    return Classifier(load_network(path_or_name), **options)
+
+
+def load_network(path_or_name: str | Path) -> Network:
+    """The network of `load`, without the classifier."""
+    if artifact.is_artifact(Path(path_or_name)):
+        return artifact.load(path_or_name)
+    return load_weights(path_or_name).net
+
+
+def pictures_in(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """The pictures that `paths` name: files as they are, folders with everything below them.
+
+    In folders, hidden and non-picture files are left out and names sort naturally (`2.jpg` before `10.jpg`); the order
+    of `paths` is kept. A path that does not exist stays in the list: whoever reads it will say so.
+    """
+    found: list[str] = []
+    for path in paths:
+        if not os.path.isdir(path):
+            found.append(os.fspath(path))
+            continue
+        for folder, subfolders, files in os.walk(path):
+            subfolders[:] = sorted((name for name in subfolders if not name.startswith(".")), key=natural)
+            visible = (name for name in files if not name.startswith("."))
+            pictures = [name for name in visible if os.path.splitext(name)[1].lower() in EXTENSIONS]
+            found += [os.path.join(folder, name) for name in sorted(pictures, key=natural)]
+    return found
+
+
+def _check(top_k: int) -> None:
+    if top_k < 1:
+        raise ValueError(f"top_k is {top_k}; at least one class is named")
