@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import os
@@ -135,29 +136,36 @@ def test_no_file_is_too_long_to_read(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
 def test_every_public_thing_is_documented(file: Path) -> None:
-    """A method that overrides a documented one, or one of a documented protocol, has that one's documentation."""
-    module = importlib.import_module(module_name(file))
+    """A method that overrides a documented one, or one of its room's protocols, has that one's documentation."""
     assert ast.get_docstring(ast.parse(file.read_text())), "the file says nothing about itself"
-    defined = [
-        thing
-        for name, thing in vars(module).items()
-        if not name.startswith("_") and isinstance(thing, FunctionType | type) and thing.__module__ == module.__name__
-    ]
-    promised = {
-        name for thing in defined if is_protocol(thing) for name in vars(thing) if inspect.getdoc(vars(thing)[name])
-    }
+    promised = protocols(room(module_name(file)))
+    things = public(file)
     methods = [
         method
-        for owner in defined
+        for owner in things
         if isinstance(owner, type)
         for name, method in inspect.getmembers(owner, inspect.isfunction)
-        if not name.startswith("_") and name in vars(owner) and name not in promised
+        if name in vars(owner) and name not in promised and not name.startswith("_")
     ]
-    assert [thing.__qualname__ for thing in [*defined, *methods] if not inspect.getdoc(thing)] == []
+    assert [thing.__qualname__ for thing in [*things, *methods] if not inspect.getdoc(thing)] == []
 
 
-def is_protocol(thing: object) -> bool:
-    return getattr(thing, "_is_protocol", False)
+def public(file: Path) -> list[FunctionType | type]:
+    """The functions and classes that a file defines for others."""
+    module = importlib.import_module(module_name(file))
+    return [
+        thing
+        for name, thing in vars(module).items()
+        if isinstance(thing, FunctionType | type) and thing.__module__ == module.__name__ and not name.startswith("_")
+    ]
+
+
+@functools.cache
+def protocols(name: str) -> set[str]:
+    """The methods that the protocols of a room document for whoever fulfils them."""
+    things = [thing for file in FILES if room(module_name(file)) == name for thing in public(file)]
+    promises = [thing for thing in things if getattr(thing, "_is_protocol", False)]
+    return {name for thing in promises for name, method in vars(thing).items() if inspect.getdoc(method)}
 
 
 def test_the_readme_gives_each_room_a_line_in_their_order() -> None:
