@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from importlib.metadata import metadata, requires
 from pathlib import Path
@@ -269,3 +270,17 @@ def test_make_installs_once_into_the_environment_that_exists_and_again_when_vers
     later = (tmp_path / ".venv" / "installed").stat().st_mtime + 10
     os.utime(tmp_path / "constraints.txt", (later, later))
     assert len(installs()) == 2
+
+
+def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(tmp_path: Path) -> None:
+    """Setuptools leaves files behind in the folder it builds in: it gets a copy."""
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(SOURCE, tmp_path / "src" / "inceptions", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", "dist", "."]
+    subprocess.run([*command, "--no-index"], cwd=tmp_path, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").iterdir()
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    files = {path for path in SOURCE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert packed == {str(path.relative_to(SOURCE.parent)) for path in files}

@@ -23,6 +23,7 @@ VERBS = {
         "inceptions.cli.data:check",
         "Look at every picture: counts, unreadable ones, duplicates, sizes, modes.",
     ),
+    "predict": ("inceptions.cli.predict:predict", "Classify pictures, and folders of pictures."),
     "models": (
         "inceptions.cli.models:models",
         "List the family: generation, paper, year, size and cost of each network.",
