@@ -50,6 +50,7 @@ def out_size(size: int, kernel: int, stride: int, padding: Padding) -> int:
 
 
 def pad_same(images: Tensor, kernel: Grid, stride: int, value: float) -> Tensor:
+    """`images` (N, C, H, W) with the border that TensorFlow's SAME gives them, filled with `value`."""
     top, bottom = tf_same(images.shape[2], kernel[0], stride)
     left, right = tf_same(images.shape[3], kernel[1], stride)
     return F.pad(images, (left, right, top, bottom), value=value)
@@ -76,6 +77,7 @@ class SameMaxPool2d(nn.MaxPool2d):
 def conv2d(
     in_channels: int, out_channels: int, kernel: Grid, stride: int, padding: Padding, bias: bool, groups: int = 1
 ) -> nn.Conv2d:
+    """A convolution with one of the borders of `Padding`; its keys are the same whichever it is."""
     if padding == "tf_same" and (stride > 1 or kernel[0] % 2 == 0 or kernel[1] % 2 == 0):
         return SameConv2d(in_channels, out_channels, kernel, stride, groups=groups, bias=bias)
     border = (0, 0) if padding == "valid" else (kernel[0] // 2, kernel[1] // 2)

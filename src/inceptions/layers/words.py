@@ -15,6 +15,7 @@ from inceptions.layers.pooling import Pool
 
 
 def both(size: int | Grid) -> Grid:
+    """(height, width) of a size that may be one number for both."""
     return (size, size) if isinstance(size, int) else size
 
 
