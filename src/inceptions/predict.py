@@ -57,8 +57,8 @@ class Classifier:
 
     Args:
         net: with `preprocess` and `classes`.
-        engine, precision, batch_size, device, threads: see `inceptions.engines.open_engine`. An engine that is open
-            already is taken as it is.
+        engine, precision, batch_size, device, threads, calibration: see `inceptions.engines.open_engine`. An engine
+            that is open already is taken as it is.
         temperature: divides the logits; None: what was fitted on validation pictures, if anything was.
 
     Raises:
@@ -74,6 +74,7 @@ class Classifier:
         batch_size: int | None = None,
         device: str | torch.device | None = None,
         threads: int | None = None,
+        calibration: Iterable[Tensor] | None = None,
         temperature: float | None = None,
     ) -> None:
         if net.preprocess is None or net.classes is None:
@@ -89,6 +90,7 @@ class Classifier:
             "batch_size": batch_size,
             "device": device,
             "threads": threads,
+            "calibration": calibration,
         }
         self._engine = engine if isinstance(engine, Engine) else None
 

@@ -23,14 +23,18 @@ VERBS = {
         "inceptions.cli.data:check",
         "Look at every picture: counts, unreadable ones, duplicates, sizes, modes.",
     ),
+    "val": (
+        "inceptions.cli.val:val",
+        "Evaluate a model on labelled pictures: accuracy with its interval, per class, confusion, calibration.",
+    ),
+    "val": (
+        "inceptions.cli.val:val",
+        "Evaluate a model on labelled pictures: accuracy with its interval, per class, confusion, calibration.",
+    ),
     "predict": ("inceptions.cli.predict:predict", "Classify pictures, and folders of pictures."),
     "models": (
         "inceptions.cli.models:models",
         "List the family: generation, paper, year, size and cost of each network.",
-    ),
-    "inspect": (
-        "inceptions.cli.inspect:inspect",
-        "Show a network's stages: shapes, parameters, multiply-adds, receptive fields.",
     ),
     "inspect": (
         "inceptions.cli.inspect:inspect",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,7 +15,10 @@ from inceptions.evaluate.answers import Answer
 from inceptions.evaluate.calibration import Coverage, coverage_at, fit_temperature
 from inceptions.evaluate.counts import Counts, Floats, Integers
 from inceptions.evaluate.metrics import Metrics
-from inceptions.evaluate.tables import rank
+from inceptions.evaluate.tables import PredictionRow, rank
+
+if TYPE_CHECKING:
+    from inceptions.data import Split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,14 @@ class Outcome:
             skipped=self.counts.skipped,
         )
         return temperature, collect([answer], self.classes)
+
+    def rows(self, split: Split) -> Iterator[PredictionRow]:
+        """A row of `predictions.csv` for each picture; the label is empty where the model does not have the class."""
+        for index, target, places, values in zip(
+            self.indices.tolist(), self.targets.tolist(), self.best.tolist(), self.probabilities.tolist(), strict=True
+        ):
+            best = [(self.classes[place], value) for place, value in zip(places, values, strict=True)]
+            yield split.name(index), self.classes[target] if target >= 0 else "", *best[0], best
 
     def gathered(self) -> Outcome:
         """The outcome of all processes of the default group together; this one where there is only one process."""

@@ -6,12 +6,14 @@ import copy
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from inceptions.data import Split, batches, shard
+from inceptions.data import Split, batches, read_split, shard
 from inceptions.engines import open_engine
 from inceptions.evaluate.answers import Answer, answers, mean, over_crops, temperature_of, tempered
 from inceptions.evaluate.outcome import Outcome, collect
@@ -34,6 +36,10 @@ class Protocol:
     engine: str = "auto"
     """See `open_engine`."""
     precision: str = "float32"
+    device: str | None = None
+    """Where torch runs."""
+    calibration: Path | None = None
+    """A run's split.json: int8 measures its ranges on the training pictures in it."""
     crops: int = 1
     """1, 10, 12 or 144 crops of each picture, their probabilities averaged (see `inceptions.image.Crops`)."""
     img_size: int | None = None
@@ -72,7 +78,12 @@ def _stream(net: Network, split: Split, order: NDArray[np.int64], protocol: Prot
         net = resized(net, protocol.img_size)
     preprocess = with_crops(net.preprocess, protocol.crops)
     engine = open_engine(
-        net, engine=protocol.engine, precision=protocol.precision, expected=len(order) * protocol.crops
+        net,
+        engine=protocol.engine,
+        precision=protocol.precision,
+        device=protocol.device,
+        expected=len(order) * protocol.crops,
+        calibration=None if protocol.calibration is None else ranges(protocol.calibration, net),
     )
     model = tempered(engine, protocol.temperature or temperature_of(net))
     feed = batches(
@@ -96,6 +107,21 @@ def resized(net: Network, img_size: int) -> Network:
     other = copy.copy(net)
     other.preprocess = replace(net.preprocess, size=(img_size, img_size))
     return other
+
+
+def ranges(split_file: Path, net: Network, *, pictures: int = 300) -> list[Tensor]:
+    """Batches of a run's training pictures, evenly chosen, for int8 to measure its ranges on.
+
+    Raises:
+        ValueError: there is no such record of a run.
+        DataError: its pictures are gone.
+    """
+    if not split_file.is_file():
+        raise ValueError(f"int8 measures its ranges on training pictures, and there is no {split_file} to name any")
+    train = read_split(split_file).splits["train"]
+    chosen = np.unique(np.linspace(0, len(train) - 1, pictures).round().astype(np.int64))
+    feed = batches(train, net.preprocess, batch_size=16, order=chosen)
+    return [batch.pictures for batch in feed if len(batch)]
 
 
 def reading_workers(pictures: int, preprocess: Preprocess) -> int:

@@ -16,6 +16,8 @@ from inceptions.evaluate.counts import Integers, log_softmax
 from inceptions.progress import write_atomically
 
 PREDICTION_COLUMNS = ("file", "label", "prediction", "probability", "top_5")
+PredictionRow = tuple[str, str, str, float, list[tuple[str, float]]]
+"""file, label, prediction, probability, the five most probable as (label, probability)"""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet compute a cell instead of showing it
 
 
@@ -43,15 +45,15 @@ def rank(logits: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 def prediction_rows(
     files: Sequence[str], labels: Sequence[str], logits: Tensor, classes: Sequence[str]
-) -> Iterator[tuple[str, str, str, float, list[tuple[str, float]]]]:
-    """Rows of `predictions.csv`, one a picture: file, label, prediction, probability, the five most probable."""
+) -> Iterator[PredictionRow]:
+    """Rows of `predictions.csv`, one a picture."""
     order, probabilities = rank(logits, 5)
     for file, label, places, values in zip(files, labels, order, probabilities, strict=True):
         best = [(classes[place], float(value)) for place, value in zip(places, values, strict=True)]
         yield file, label, *best[0], best
 
 
-def write_predictions(path: Path, rows: Iterable[tuple[str, str, str, float, list[tuple[str, float]]]]) -> None:
+def write_predictions(path: Path, rows: Iterable[PredictionRow]) -> None:
     """Write `predictions.csv` whole or not at all; `top_5` holds JSON: `[["rose", 0.93], ...]`."""
     cells = (
         (safe_path(file), safe_cell(label), safe_cell(prediction), f"{probability:.9g}", top_json(best))

@@ -1,0 +1,148 @@
+"""`inceptions predict`: pictures in, named probabilities out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json as json_text
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from inceptions.cli.terminal import plain, print_json
+from inceptions.progress import DataError, log, open_atomically, track
+
+if TYPE_CHECKING:
+    from inceptions.predict import Prediction
+
+Sink = Callable[["Prediction"], None]
+
+CSV_COLUMNS = ("file", "label", "probability", "top_k", "error")
+_WIDEST = 60  # characters of a column on the terminal
+
+
+def predict(
+    run: str,
+    /,
+    *pictures: str,
+    top_k: int = 3,
+    output: Path | None = None,
+    json: bool = False,
+    batch_size: Annotated[int | None, Parameter(name=["--batch-size", "-b"])] = None,
+    workers: Annotated[int | None, Parameter(name=["--workers", "-j"])] = None,
+    engine: str = "auto",
+    precision: str = "float32",
+    device: str | None = None,
+    img_size: int | None = None,
+) -> None:
+    """Classify pictures, and folders of pictures.
+
+    Pictures that cannot be read are named and stop nothing; exit code 3 only if not a single one could be read.
+
+    Args:
+        run: a run's folder, a model's folder, or published weights.
+        pictures: files, and folders (with everything below them; hidden files are left out).
+        top_k: how many classes to name for each picture.
+        output: write the predictions there instead of showing them: .csv (file, label, probability, top_k as JSON,
+            error) or .jsonl (the objects of --json). It appears when it is complete.
+        json: print one JSON object a line for each picture: file, label, probability, top_k; or file, error.
+        batch_size: pictures run at once; none: what is fastest here.
+        workers: processes that decode; none: what the number of pictures is worth.
+        engine: auto, torch, onnxruntime or openvino. auto converts nothing for work that is done in half a minute.
+        precision: float32, bf16, int8 (ranges measured on the run's training pictures), or auto: bf16 where the processor
+            is fast in it.
+        device: where torch runs, as cuda:0; none: a GPU where there is one.
+        img_size: side of the pictures for the network, px; none: as it was trained.
+    """
+    from inceptions.cli import UsageError
+    from inceptions.evaluate.protocol import ranges, resized
+    from inceptions.predict import Classifier, load_network, pictures_in
+
+    if not pictures:
+        raise UsageError("which pictures? give files or folders behind the model")
+    if output is not None and output.suffix.lower() not in (".csv", ".jsonl"):
+        raise UsageError(f"--output {output}: the name must end in .csv or .jsonl")
+    if workers is not None and workers < 0:
+        raise UsageError(f"--workers {workers}: 0 or more")
+    net = load_network(run)
+    if img_size is not None:
+        net = resized(net, img_size)
+    classifier = Classifier(
+        net,
+        engine=engine,
+        precision=precision,
+        batch_size=batch_size,
+        device=device,
+        calibration=ranges(Path(run) / "split.json", net) if precision == "int8" else None,
+    )
+    files = pictures_in(pictures)
+    if not files:
+        raise DataError(f"there are no pictures in {', '.join(map(plain, pictures))}")
+    unreadable = 0
+    stream = classifier.stream(files, top_k=top_k, workers=workers)
+    with ExitStack() as stack:
+        sinks: list[Sink] = []
+        if output is not None:
+            sinks.append(stack.enter_context(_file(output)))
+        if json:
+            sinks.append(lambda prediction: print_json(prediction.to_dict()))
+        elif output is None:
+            sinks.append(_lines(files, classifier.classes))
+        for prediction in track(stream, description="predicting", total=len(files)):
+            unreadable += prediction.error is not None
+            for sink in sinks:
+                sink(prediction)
+    if output is not None:
+        log.info("%d predictions are in %s", len(files), output)
+    if unreadable == len(files):
+        raise DataError(f"none of the {len(files)} pictures could be read")
+    if unreadable:
+        log.warning("%d of %d pictures could not be read", unreadable, len(files))
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[Sink]:
+    """Writes predictions as they come; the file takes its name when all are in it."""
+    from inceptions.evaluate.tables import safe_cell, safe_path, top_json
+
+    with open_atomically(path) as raw:
+        # a name that is no UTF-8 becomes an escape: readable in CSV, and exact in JSON
+        text = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
+        writer = csv.writer(text, lineterminator="\n")
+
+        def row(prediction: Prediction) -> None:
+            value = "" if prediction.probability is None else f"{prediction.probability:.9g}"
+            best = top_json(prediction.top_k) if prediction.top_k else ""
+            file, label, error = prediction.file or "", prediction.label or "", prediction.error or ""
+            writer.writerow([safe_path(file), safe_cell(label), value, best, safe_cell(error)])
+
+        def line(prediction: Prediction) -> None:
+            text.write(json_text.dumps(prediction.to_dict(), ensure_ascii=False) + "\n")
+
+        if path.suffix.lower() == ".csv":
+            writer.writerow(CSV_COLUMNS)
+            yield row
+        else:
+            yield line
+        text.detach()
+
+
+def _lines(files: Sequence[str], classes: Sequence[str]) -> Sink:
+    """Prints a row as soon as it is known; the widths are, before anything is."""
+    wide = min(max(len(plain(file)) for file in files), _WIDEST)
+    label_wide = min(max(len(plain(label)) for label in classes), _WIDEST)
+    print(f"{'file':{wide}}  {'label':{label_wide}}  probability  next")
+
+    def show(prediction: Prediction) -> None:
+        file = plain(prediction.file or "")
+        if prediction.error is not None:
+            print(f"{file:{wide}}  unreadable: {plain(prediction.error)}")
+            return
+        further = ", ".join(f"{plain(label)} {100 * value:.1f} %" for label, value in prediction.top_k[1:])
+        label, value = prediction.top_k[0]
+        print(f"{file:{wide}}  {plain(label):{label_wide}}  {100 * value:9.1f} %  {further}".rstrip())
+
+    return show
