@@ -27,10 +27,6 @@ VERBS = {
         "inceptions.cli.val:val",
         "Evaluate a model on labelled pictures: accuracy with its interval, per class, confusion, calibration.",
     ),
-    "val": (
-        "inceptions.cli.val:val",
-        "Evaluate a model on labelled pictures: accuracy with its interval, per class, confusion, calibration.",
-    ),
     "predict": ("inceptions.cli.predict:predict", "Classify pictures, and folders of pictures."),
     "models": (
         "inceptions.cli.models:models",

@@ -52,8 +52,8 @@ def predict(
         batch_size: pictures run at once; none: what is fastest here.
         workers: processes that decode; none: what the number of pictures is worth.
         engine: auto, torch, onnxruntime or openvino. auto converts nothing for work that is done in half a minute.
-        precision: float32, bf16, int8 (ranges measured on the run's training pictures), or auto: bf16 where the processor
-            is fast in it.
+        precision: float32, bf16, int8 (ranges measured on the run's training pictures), or auto: bf16 where the
+            processor is fast in it.
         device: where torch runs, as cuda:0; none: a GPU where there is one.
         img_size: side of the pictures for the network, px; none: as it was trained.
     """

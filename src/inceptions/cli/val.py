@@ -35,7 +35,7 @@ def val(
     device: str | None = None,
     img_size: str | None = None,
     crops: Literal[1, 10, 12, 144] = 1,
-    ensemble: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
+    ensemble: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (),
     temperature: float | None = None,
     calibrate: bool = False,
     coverage: float | None = None,
@@ -57,7 +57,8 @@ def val(
         batch_size: pictures decoded together.
         workers: processes that decode; none: what the number of pictures is worth.
         engine: auto, torch, onnxruntime or openvino. auto converts nothing for work that is done in half a minute.
-        precision: float32, bf16, int8 (ranges measured on the run's training pictures), or auto.
+        precision: float32, bf16, int8 (ranges measured on the run's training pictures), or auto: bf16 where the
+            processor is fast in it.
         device: where torch runs, as cuda:0; none: a GPU where there is one.
         img_size: side of the pictures for the network, px; none: as it was trained. Several (299,331,395) give a curve,
             and the first one everything else.
