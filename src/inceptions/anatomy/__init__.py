@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 from inceptions.anatomy.cost import Cost, LayerCost, StageCost, cost
+from inceptions.anatomy.principles import Finding, principles
 from inceptions.anatomy.receptive import Field, Rectangle, elements, receptive_fields
 
-__all__ = ["Cost", "Field", "LayerCost", "Rectangle", "StageCost", "cost", "elements", "receptive_fields"]
+__all__ = [
+    "Cost",
+    "Field",
+    "Finding",
+    "LayerCost",
+    "Rectangle",
+    "StageCost",
+    "cost",
+    "elements",
+    "principles",
+    "receptive_fields",
+]

@@ -13,7 +13,7 @@ from itertools import groupby
 import torch
 from torch import nn
 
-from inceptions.anatomy.trace import Op, trace
+from inceptions.anatomy.trace import Op, depth, trace
 from inceptions.layers import Grid
 from inceptions.zoo import Network, build
 
@@ -81,6 +81,8 @@ class Cost:
     multiply_adds: int
     """Of `network(picture)`: stages and head."""
     activations: int
+    depth: int
+    """Convolutions and linear layers on the longest path to the logits."""
 
     @property
     def activation_bytes(self) -> int:
@@ -115,6 +117,7 @@ def cost(network: nn.Module | str, size: int | Grid | None = None) -> Cost:
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         multiply_adds=sum(op.multiply_adds for op in ops),
         activations=sum(op.size for op in ops if op.weighs),
+        depth=depth(ops),
     )
 
 
@@ -143,21 +146,32 @@ def stage_modules(network: nn.Module) -> dict[str, tuple[str, nn.Module]]:
     return {name: (name, module) for name, module in network.named_children()} or {"network": ("", network)}
 
 
-def _rows(network: nn.Module, ops: tuple[Op, ...]) -> list[StageCost]:
-    """Stages in the order of work; a stage that does nothing when evaluating (dropout) is left out."""
-    modules = stage_modules(network)
+def work_of_stages(network: nn.Module, ops: tuple[Op, ...]) -> dict[str, list[Op]]:
+    """Stage name -> its operations, in the order of work; a stage that does nothing when evaluating is left out.
+
+    What a foreign module does itself, between its children, counts to the child that ran before.
+    """
+    paths = {name: path for name, (path, _) in stage_modules(network).items()}
     work: dict[str, list[Op]] = {}
+    running = next(iter(paths))
     for op in ops:
-        for name, (path, _) in modules.items():
-            if not path or op.module == path or op.module.startswith(f"{path}."):
-                work.setdefault(name, []).append(op)
-                break
+        inside = (name for name, path in paths.items() if not path or f"{op.module}.".startswith(f"{path}."))
+        running = next(inside, running)
+        work.setdefault(running, []).append(op)
+    return work
+
+
+def _rows(network: nn.Module, ops: tuple[Op, ...]) -> list[StageCost]:
     counted: set[int] = set()
-    return [_row(name, *modules[name], work=work[name], counted=counted) for name in work]
+    modules = stage_modules(network)
+    return [
+        _row(name, modules[name][1], network, work=work, counted=counted)
+        for name, work in work_of_stages(network, ops).items()
+    ]
 
 
-def _row(name: str, path: str, module: nn.Module, *, work: list[Op], counted: set[int]) -> StageCost:
-    """`counted`: ids of parameters that earlier rows have (shared ones count once)."""
+def _row(name: str, module: nn.Module, root: nn.Module, *, work: list[Op], counted: set[int]) -> StageCost:
+    """Paths in `work` start at `root`; `counted` holds the parameters of earlier rows (shared ones count once)."""
     fresh = {id(parameter): parameter.numel() for parameter in module.parameters() if id(parameter) not in counted}
     counted.update(fresh)
     channels, height, width = _shape(work[-1])
@@ -169,13 +183,13 @@ def _row(name: str, path: str, module: nn.Module, *, work: list[Op], counted: se
         parameters=sum(fresh.values()),
         multiply_adds=sum(op.multiply_adds for op in work),
         activations=sum(op.size for op in work if op.weighs),
-        layers=tuple(_layers(work, path, module)),
+        layers=tuple(_layers(work, root)),
     )
 
 
-def _layers(work: list[Op], path: str, stage: nn.Module) -> Iterator[LayerCost]:
+def _layers(work: list[Op], root: nn.Module) -> Iterator[LayerCost]:
     for name, ops in groupby(work, key=lambda op: op.module):
-        module = stage.get_submodule(name.removeprefix(path).removeprefix("."))
+        module = root.get_submodule(name)
         *_, last = done = list(ops)
         main = next((op for op in done if op.weighs), last)
         if main.weighs or not any(module.children()):
@@ -207,5 +221,5 @@ def _aux_rows(network: Network, stages: list[StageCost]) -> tuple[StageCost, ...
         if stage.name in network.aux:
             module = network.aux[stage.name]
             ops = trace(module, (1, stage.channels, stage.height, stage.width))
-            rows.append(_row(stage.name, "", module, work=list(ops), counted=set()))
+            rows.append(_row(stage.name, module, module, work=list(ops), counted=set()))
     return tuple(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -22,6 +22,8 @@ from inceptions.layers import Grid
 class Op:
     """One operation of a forward pass."""
 
+    index: int
+    """Its place in the pass."""
     kind: str
     """The operation's name in PyTorch: convolution, addmm, cat, ..."""
     module: str
@@ -44,9 +46,22 @@ class Op:
         return prod(self.shape)
 
     @property
+    def is_dense(self) -> bool:
+        """Whether it is a convolution in which every output channel reads every input channel."""
+        return self.kernel is not None and self.weighs and self.groups == 1
+
+    @property
     def weighs(self) -> bool:
         """Whether it is a convolution or a linear layer: what multiply-adds and activations are counted of."""
         return self.multiply_adds > 0
+
+
+def depth(ops: Sequence[Op]) -> int:
+    """Convolutions and linear layers on the longest path."""
+    layers = [0]
+    for op in ops:
+        layers.append(max(layers[index + 1] for index in op.inputs) + op.weighs)
+    return max(layers)
 
 
 def trace(module: nn.Module, shape: tuple[int, ...]) -> tuple[Op, ...]:
@@ -127,6 +142,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             kind = func.overloadpacket.__name__
             facts = _FACTS[kind](args, outputs[0]) if kind in _FACTS else {}
             op = Op(
+                index=len(self.ops),
                 kind=kind,
                 module=self.path[-1],
                 inputs=tuple(dict.fromkeys(read)),
@@ -134,7 +150,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 **facts,
             )
             for tensor in outputs:
-                self._remember(tensor, len(self.ops))
+                self._remember(tensor, op.index)
             self.ops.append(op)
         return result
 

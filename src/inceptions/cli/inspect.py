@@ -23,6 +23,7 @@ def inspect(
     *,
     img_size: int | None = None,
     stage: str | None = None,
+    principles: bool = False,
     options: dict[str, Option] | None = None,
     csv: Path | None = None,
     json: bool = False,
@@ -38,6 +39,7 @@ def inspect(
         model: a name of `inceptions models`, or a folder with a model (a run's, or one written by export).
         img_size: side of the picture, px; none: the network's own.
         stage: show the layers of this stage instead.
+        principles: check the design principles of Inception v3 instead: what is kept, what is not, and the cure.
         options: options of the network, such as `--options.width 0.5`; only with a name.
         csv: write the table there too.
         json: print one JSON object instead of the table.
@@ -45,21 +47,29 @@ def inspect(
     from inceptions.anatomy import cost, receptive_fields
 
     network = open_network(model, options or {})
+    if stage not in (None, *network.stages):
+        raise ValueError(f"{network.name} has no stage {stage!r}; it has: {', '.join(network.stages)}")
     counted = cost(network, img_size)
     fields = receptive_fields(network, img_size)
-    if stage is None:
-        facts = _network_facts(counted, fields)
+    if principles:
+        facts, cells = _principle_facts(network, counted, stage), _FINDING
+        rows = facts["principles"]
+    elif stage is None:
+        facts, cells = _network_facts(counted, fields), _STAGE
         rows = [*facts["stages"], *_heads(facts)]
     else:
-        facts = _stage_facts(network, counted, fields, stage)
+        facts, cells = _stage_facts(network, counted, fields, stage), _LAYER
         rows = facts["layers"]
     if csv:
         _write_csv(csv, rows)
     if json:
         print_json(facts)
         return
-    _print(rows, _STAGE if stage is None else _LAYER)
-    if stage is None:
+    table([[cell(row) for cell in cells.values()] for row in rows], list(cells))
+    if principles:
+        kept = sum(row["kept"] for row in rows)
+        print(f"\n{kept} of {len(rows)} checks are kept; the thresholds are ours, the paper states none")
+    elif stage is None:
         _print_totals(facts)
 
 
@@ -124,10 +134,7 @@ def _heads(facts: dict[str, Any]) -> list[dict[str, Any]]:
 def _stage_facts(network: Network, counted: Cost, fields: dict[str, Field], stage: str) -> dict[str, Any]:
     from inceptions.anatomy import elements
 
-    found = {row.name: row for row in counted.stages}
-    if stage not in found:
-        raise ValueError(f"{counted.model} has no stage {stage!r}; it has: {', '.join(found)}")
-    row = found[stage]
+    row = {row.name: row for row in counted.stages}[stage]
     layers = []
     for name, _ in elements(dict(network.table.stages)[stage], stage):
         parts = [part for part in row.layers if f"{part.name}.".startswith(f"body.{name}.")]
@@ -137,6 +144,16 @@ def _stage_facts(network: Network, counted: Cost, fields: dict[str, Field], stag
     whole = {**_counts(row), **_sight(fields[stage]), "share": _share(row.multiply_adds, counted)}
     whole["receptive_fields"] = fields[stage].sizes
     return {"model": counted.model, "input_size": counted.input_size[0], **whole, "layers": layers}
+
+
+def _principle_facts(network: Network, counted: Cost, stage: str | None) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from inceptions.anatomy import principles
+
+    found = principles(network, counted.input_size)
+    rows = [asdict(finding) for finding in found if stage in (None, finding.stage)]
+    return {"model": counted.model, "input_size": counted.input_size[0], "principles": rows}
 
 
 def _layer_facts(parts: list[LayerCost]) -> dict[str, Any]:
@@ -200,8 +217,14 @@ _LAYER: _Cells = {
 }
 
 
-def _print(rows: list[dict[str, Any]], cells: _Cells) -> None:
-    table([[cell(row) for cell in cells.values()] for row in rows], list(cells))
+_FINDING: _Cells = {
+    "principle": lambda row: row["principle"],
+    "stage": lambda row: row["stage"],
+    "kept": lambda row: row["kept"],
+    "number": lambda row: row["number"],
+    "what": lambda row: row["text"],
+    "cure": lambda row: row["cure"],
+}
 
 
 def _print_totals(facts: dict[str, Any]) -> None:

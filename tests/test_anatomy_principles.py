@@ -1,0 +1,184 @@
+"""The principles as checks: what is planted is found where it stands, with the numbers of a calculation by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from inceptions.anatomy import Finding, principles
+from inceptions.anatomy.principles import Principle, narrowest_place
+from inceptions.anatomy.trace import trace
+from inceptions.layers import Head, Layer, branches, chain, convolution, max_pool
+from inceptions.zoo import MEMBERS, Network, Table, build
+
+conv = convolution(width=1.0, norm=None, activation="relu")
+
+
+def of(network: nn.Module, principle: Principle, size: int | None = None) -> list[Finding]:
+    return [finding for finding in principles(network, size) if finding.principle == principle]
+
+
+def broken(network: nn.Module, principle: Principle, size: int | None = None) -> list[str]:
+    return [finding.stage for finding in of(network, principle, size) if not finding.kept]
+
+
+def hollow(name: str, **options: Any) -> Network:
+    with torch.device("meta"):
+        return build(name, **options)
+
+
+def network(**stages: Layer) -> Network:
+    return Network(Table(tuple(stages.items()), Head()), num_classes=2)
+
+
+def test_the_papers_bottleneck_is_named_and_its_cure_is_not() -> None:
+    """35x35x320 pooled to 17x17x320, and a 17x17x640 grid made of a strided convolution beside the pool."""
+    planted = network(wide=conv(320), halved=max_pool(3, 2, "valid"), after=conv(640))
+    cured = network(wide=conv(320), halved=branches({"3x3": conv(320, 3, 2, "valid"), "pool": max_pool(3, 2, "valid")}))
+    (found,) = of(planted, "bottleneck", 35)
+    assert (found.stage, found.kept) == ("halved", False)
+    assert found.number == 17 * 17 / (35 * 35)
+    assert "35x35x320 come in, 17x17x320 leave" in found.text
+    assert found.cure is not None
+    assert "beside the pool" in found.cure
+    (kept,) = of(cured, "bottleneck", 35)
+    assert (kept.stage, kept.kept, kept.cure) == ("halved", True, None)
+    assert kept.number == 2 * 17 * 17 / (35 * 35)
+
+
+def test_a_bottleneck_hidden_inside_a_stage_is_named() -> None:
+    pooled_first, parallel = hollow("inception_v3", parallel_reduction=False), hollow("inception_v3")
+    assert set(broken(pooled_first, "bottleneck")) - set(broken(parallel, "bottleneck")) == {"mixed_6a", "mixed_7a"}
+    numbers = {finding.stage: finding.number for finding in of(pooled_first, "bottleneck")}
+    assert numbers["mixed_6a"] == 17 * 17 * 288 / (35 * 35 * 288)  # it leaves with 768 channels all the same
+
+
+def test_a_bottleneck_spread_over_branches_is_named() -> None:
+    thin = branches({name: chain(conv(4), conv(40, 3)) for name in "abcd"})
+    (found,) = of(network(wide=conv(160), thin=thin), "bottleneck", 20)
+    assert (found.stage, found.kept, found.number) == ("thin", False, 4 * 4 / 160)
+
+
+def test_a_shortcut_around_a_squeeze_saves_it() -> None:
+    assert broken(hollow("xception"), "bottleneck") == []
+
+
+def test_v4s_stem_is_what_cures_v3s() -> None:
+    assert broken(hollow("inception_v3"), "bottleneck") == ["pool_3a", "pool_5a"]
+    assert broken(hollow("inception_v4"), "bottleneck") == []
+
+
+def test_the_narrowest_place_is_a_minimum_cut() -> None:
+    class Net(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:  # 12 -> 8 beside 4, joined to 12, widened to 24
+            return torch.cat([images[:, :, :2], images[:, :, :1]], 2).repeat(1, 1, 2, 1)
+
+    ops = trace(Net(), (1, 1, 3, 4))
+    assert narrowest_place(ops) == 12
+
+
+def test_a_grid_that_shrinks_without_more_channels_is_named() -> None:
+    narrow = network(a=conv(16), b=conv(16, 3, 2), c=conv(24, 3, 2))
+    findings = of(narrow, "widening", 32)
+    assert [(finding.stage, finding.kept, finding.number) for finding in findings] == [
+        ("b", False, 1.0),
+        ("c", True, 1.5),
+    ]
+
+
+def test_a_missing_rim_is_no_smaller_grid() -> None:
+    assert of(network(a=conv(16), b=conv(16, 3, 1, "valid")), "widening", 32) == []
+
+
+def test_the_naive_module_is_named_and_the_reduced_one_says_what_it_saves() -> None:
+    naive, reduced = hollow("googlenet", reduce=False), hollow("googlenet")
+    assert "inception_3a" in broken(naive, "reduction")
+    assert broken(reduced, "reduction") == []
+    (kept,) = [finding for finding in of(reduced, "reduction") if finding.stage == "inception_3a"]
+    positions = 28 * 28
+    with_reduction = positions * (192 * (64 + 96 + 16 + 32) + 9 * 96 * 128 + 25 * 16 * 32)
+    without = positions * (192 * (64 + 32) + 9 * 192 * 128 + 25 * 192 * 32)
+    assert kept.number == pytest.approx(1 - with_reduction / without)
+    assert f"{with_reduction:,} multiply-adds" in kept.text
+    assert f"{without:,}" in kept.text
+
+
+def test_the_cure_of_a_missing_reduction_is_kept() -> None:
+    planted = network(a=conv(96), b=conv(16, 3))
+    cured = network(a=conv(96), b=chain(conv(16), conv(16, 3)))
+    assert broken(planted, "reduction", 16) == ["b"]
+    assert broken(cured, "reduction", 16) == []
+    (found,) = of(planted, "reduction", 16)
+    assert found.number == pytest.approx(1 - (96 * 16 + 9 * 16 * 16) / (9 * 96 * 16))
+
+
+def test_what_factorising_saves_is_told_of_pairs() -> None:
+    found = {finding.stage: finding for finding in of(hollow("inception_v3"), "factorisation")}
+    # 1 x 7 and 7 x 1 of 192 channels for 7 x 7: 14 weights instead of 49.
+    assert found["mixed_7a"].kept
+    assert found["mixed_7a"].number == pytest.approx(1 - 14 / 49)
+    assert "1x7 and 7x1 for 7x7" in found["mixed_7a"].text
+
+
+def test_a_large_kernel_is_named_with_what_would_be_cheaper() -> None:
+    whole, factorised = hollow("inception_v3", factorize=False), hollow("inception_v3")
+    sevens = [f for f in of(whole, "factorisation") if f.stage == "mixed_6e"]
+    assert len(sevens) == 3
+    for found in sevens:
+        assert (found.kept, found.cure) == (False, "1x7 and 7x1")
+        assert found.number == pytest.approx(1 - 14 / 49)
+    assert "mixed_6e" not in broken(factorised, "factorisation")
+
+
+def test_a_large_kernel_with_few_channels_is_left_alone() -> None:
+    """GoogLeNet's first layer: three 3x3 in its place would cost more, for they would work on the large grid."""
+    (first,) = [finding for finding in of(hollow("googlenet"), "factorisation") if finding.stage == "conv1"]
+    assert first.kept
+    assert first.number < 0
+
+
+def test_a_grid_that_does_nearly_all_the_work_is_named() -> None:
+    heavy = network(a=conv(64, 3), b=conv(64, 3), c=conv(80, 3, 2))
+    (found,) = of(heavy, "balance", 32)
+    assert (found.stage, found.kept) == ("a to b", False)
+    work = [32 * 32 * 9 * (3 * 64 + 64 * 64), 16 * 16 * 9 * 64 * 80]
+    assert found.number == pytest.approx(work[0] / sum(work))
+    assert broken(hollow("xception65"), "balance") == ["block3 to block19"]  # sixteen middle blocks
+    assert broken(hollow("inception_v4"), "balance") == []
+
+
+class Foreign(nn.Module):
+    """The two reductions of the paper, written by hand in somebody else's style."""
+
+    def __init__(self, parallel: bool) -> None:
+        super().__init__()
+        self.parallel = parallel
+        self.stem = nn.Conv2d(3, 32, 1)
+        self.pool = nn.MaxPool2d(2)
+        self.thin = nn.Conv2d(32, 7, 3, stride=2, padding=1)
+        self.conv = nn.Conv2d(32, 32, 3, stride=2, padding=1)
+        self.late = nn.Conv2d(32, 64, 3, padding=1)
+        self.fc = nn.Linear(71 if parallel else 64, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = torch.relu(self.stem(images))
+        if self.parallel:
+            images = torch.cat([self.pool(images), self.thin(images), self.conv(images)], 1)
+        else:
+            images = self.late(self.pool(images))
+        return self.fc(torch.relu(images).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def test_foreign_modules_are_checked_like_ours() -> None:
+    assert broken(Foreign(parallel=False), "bottleneck", 16) == ["pool"]
+    assert broken(Foreign(parallel=True), "bottleneck", 16) == []
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_every_network_gets_a_verdict_on_every_principle_it_can_break(name: str) -> None:
+    found = principles(hollow(name))
+    assert {"bottleneck", "widening", "balance"} <= {finding.principle for finding in found}
+    assert all((finding.cure is None) == finding.kept for finding in found)
