@@ -14,7 +14,7 @@ from torch import Tensor
 
 from inceptions.data import Split, batches
 from inceptions.data.splits import natural
-from inceptions.engines import Engine, open_engine
+from inceptions.engines import Engine, exported, open_engine
 from inceptions.evaluate.answers import temperature_of, tempered
 from inceptions.evaluate.protocol import reading_workers
 from inceptions.evaluate.tables import rank
@@ -199,7 +199,7 @@ class Classifier:
 
 
 def load(path_or_name: str | Path, **options: Any) -> Classifier:
-    """A classifier from a model's folder, a run's folder, or published weights.
+    """A classifier from a model's folder, a run's folder, an export's folder, or published weights.
 
     Args:
         path_or_name: a folder that `inceptions train` or `Classifier.save` wrote, or whatever
@@ -216,6 +216,8 @@ def load(path_or_name: str | Path, **options: Any) -> Classifier:
 
 def load_network(path_or_name: str | Path) -> Network:
     """The network of `load`, without the classifier."""
+    if exported.is_export(path_or_name):
+        return exported.describe(path_or_name)
     if artifact.is_artifact(Path(path_or_name)):
         return artifact.load(path_or_name)
     return load_weights(path_or_name).net

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from inceptions.engines.eager import TorchEngine
 from inceptions.engines.engine import Engine
+from inceptions.engines.exported import ExportedEngine
 from inceptions.engines.prepared import Prepared
 from inceptions.progress import log
 from inceptions.zoo import Network
@@ -55,7 +56,8 @@ def open_engine(
     """Make `net` ready to answer.
 
     Args:
-        net: a network with its `preprocess`; copied, never changed.
+        net: a network with its `preprocess`; copied, never changed. One that an export describes runs on the file of
+            the export, in its precision.
         engine: "torch", "onnxruntime", "openvino"; "auto": torch on a GPU, and for work that it finishes on the CPU in
             half a minute; else the fastest installed that has the precision.
         precision: "float32", "bf16", "int8" (needs `calibration`); "auto": bf16 where the device is fast in it.
@@ -70,6 +72,11 @@ def open_engine(
         ValueError: an unknown engine or precision, one that is not installed, or that do not go together; a network
             without preprocessing.
     """
+    if net.export is not None:
+        exported = ExportedEngine(net.export, batch_size=batch_size or 16, threads=threads)
+        if engine not in ("auto", exported.name):
+            raise ValueError(f"{net.export} is an export for {exported.name}; it does not run on {engine}")
+        return exported
     place = torch.device(device or ("cuda" if engine in ("auto", "torch") and torch.cuda.is_available() else "cpu"))
     if precision == "auto":
         precision = "bf16" if fast_bf16(place) and engine != "onnxruntime" else "float32"

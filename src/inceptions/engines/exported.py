@@ -46,8 +46,8 @@ class ExportedEngine(Engine):
             DataError: the folder holds no export, a damaged one, or (with `verified`) one that failed its proof.
         """
         folder = Path(folder)
-        self.net: Network = artifact.describe(folder)
-        self.facts = _facts(self.net, folder)
+        self.net = describe(folder)
+        self.facts = self.net.artifact["export"]
         form = self.facts["format"]
         self.name = RUNTIMES[form]
         size = batch_size if self.facts["dynamic_batch"] else 1
@@ -77,6 +77,12 @@ class ExportedEngine(Engine):
 
     def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         preprocess = self.net.preprocess
+        if tuple(pictures.shape[2:]) != preprocess.size:
+            height, width = preprocess.size
+            raise ValueError(
+                f"this export takes pictures of {height} x {width} px, not {pictures.shape[2]} x {pictures.shape[3]}; "
+                "export the model at that size"
+            )
         if self.facts["with_preprocessing"]:
             # The graph takes RGB whatever the network's order, and divides by the temperature itself.
             rgb = pictures.flip(1) if preprocess.channel_order == "bgr" else pictures
@@ -92,6 +98,18 @@ def is_export(folder: str | Path) -> bool:
     return any((Path(folder) / file).is_file() for file in FILES.values())
 
 
+def describe(folder: str | Path) -> Network:
+    """The network of the export in `folder`: everything but the weights; `open_engine` runs the file in their place.
+
+    Raises:
+        DataError: the folder holds no export, or one whose config is damaged.
+    """
+    net = artifact.describe(folder)
+    _check_facts(net, Path(folder))
+    net.export = Path(folder)
+    return net
+
+
 def digest(folder: Path, form: str) -> str:
     """SHA-256 over the exported file (and OpenVINO's weights beside it), in hex."""
     total = hashlib.sha256()
@@ -102,7 +120,7 @@ def digest(folder: Path, form: str) -> str:
     return total.hexdigest()
 
 
-def _facts(net: Network, folder: Path) -> dict[str, Any]:
+def _check_facts(net: Network, folder: Path) -> None:
     facts = net.artifact.get("export")
     wanted = {"format": str, "precision": str, "with_preprocessing": bool, "dynamic_batch": bool, "sha256": str}
     if not isinstance(facts, dict) or any(not isinstance(facts.get(key), kind) for key, kind in wanted.items()):
@@ -111,7 +129,6 @@ def _facts(net: Network, folder: Path) -> dict[str, Any]:
         raise DataError(f"{folder}/config.json: export format {facts['format']!r}; one of {', '.join(FILES)} is known")
     if not (folder / FILES[facts["format"]]).is_file():
         raise DataError(f"{folder}: {FILES[facts['format']]} is missing; export the model again")
-    return facts
 
 
 def _refuse_unverified(folder: Path) -> None:

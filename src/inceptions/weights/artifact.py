@@ -63,7 +63,7 @@ def save(
         OSError: disk full, no permission; what was there before is still there.
     """
     folder = Path(os.path.abspath(folder))
-    config = _config(net, training, metrics, provenance, temperature)
+    config = facts(net, training, metrics, provenance, temperature)
     text = _to_json(config)
     _restore(folder)
     _refuse_foreign(folder)
@@ -87,7 +87,7 @@ def load(folder: str | Path) -> Network:
     """Reads the artifact in `folder` (or in its `model/`, if it is a run's folder).
 
     Returns:
-        The network in evaluation mode; `preprocess`, `classes` and `artifact` (the config's block `inceptions`) are set.
+        The network in evaluation mode with `preprocess`, `classes` and `artifact` (the config's block `inceptions`).
 
     Raises:
         FileNotFoundError: there is no artifact.
@@ -134,7 +134,7 @@ def describe(folder: str | Path) -> Network:
         raise DataError(f"{where}: {name} cannot be built with these options: {error}") from error
     if len(preprocess.mean) != net.in_channels or min(preprocess.size) < net.min_size:
         raise DataError(
-            f"{where}: preprocess makes {preprocess.channels} channels of {preprocess.size[0]}x{preprocess.size[1]} px, "
+            f"{where}: preprocess makes {preprocess.channels} channels, {preprocess.size[0]}x{preprocess.size[1]} px, "
             f"but the network takes {net.in_channels} channels of at least {net.min_size} px"
         )
     net.preprocess, net.classes, net.artifact = preprocess, classes, block
@@ -149,13 +149,14 @@ def is_artifact(folder: Path) -> bool:
         return False
 
 
-def _config(
+def facts(
     net: Network,
-    training: Mapping[str, Any] | None,
-    metrics: Mapping[str, Any] | None,
-    provenance: Mapping[str, Any] | None,
-    temperature: float | None,
+    training: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    temperature: float | None = None,
 ) -> dict[str, Any]:
+    """What `config.json` holds; arguments and errors as for `save`."""
     if net.preprocess is None or net.classes is None:
         missing = "preprocess" if net.preprocess is None else "classes"
         raise ValueError(
@@ -238,7 +239,7 @@ def _refuse_foreign(folder: Path) -> None:
     foreign = sorted(path.name for path in folder.iterdir() if path.name not in (TENSORS, CONFIG, CARD))
     if foreign or (any(folder.iterdir()) and not (folder / CONFIG).exists()):
         raise ValueError(
-            f"{folder} holds files that are no part of an artifact and would be lost ({', '.join(foreign[:5]) or CARD}); "
+            f"{folder} holds files that are no artifact's and would be lost ({', '.join(foreign[:5]) or CARD}); "
             "choose a new folder or empty this one"
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -88,6 +89,8 @@ class Network(nn.Module):
         """Names of the logits, in order; come with the weights."""
         self.artifact: dict[str, Any] = {}
         """What else the artifact said that the network was loaded from (its block `inceptions`)."""
+        self.export: Path | None = None
+        """The folder of an exported file that answers in place of these weights, which then are on `meta`."""
 
         taps = dict(table.aux)
         modules: OrderedDict[str, nn.Module] = OrderedDict()

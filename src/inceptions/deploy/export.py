@@ -1,0 +1,285 @@
+"""Write a network in a runtime's own format, open what was written, and keep it only if it answers the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inceptions.data import Split, batches
+from inceptions.deploy.card import export_card
+from inceptions.deploy.graph import ImagesToLogits, PicturesToProbabilities
+from inceptions.deploy.parity import Parity, compare
+from inceptions.engines import open_engine
+from inceptions.engines.exported import FILES, PARITY, ExportedEngine, digest
+from inceptions.engines.prepared import quiet
+from inceptions.progress import GateError, log, write_atomically
+from inceptions.weights import artifact
+from inceptions.zoo import Network
+
+FORMATS = {"onnx": ("float32",), "openvino": ("float32", "bf16", "int8"), "pt2": ("float32", "bf16")}
+"""format -> its precisions. ONNX Runtime has no bf16 convolutions on a CPU; 8 bits are OpenVINO's here."""
+CALIBRATION = 300  # pictures that 8-bit ranges are measured on: NNCF's own advice
+OPSET = 20  # of ONNX; read by ONNX Runtime since 1.17
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """What an export is checked on, and calibrated with."""
+
+    check: Split
+    name: str
+    """What they are, for `parity.json`."""
+    labelled: bool = True
+    calibration: Split | None = None
+    """int8: pictures to measure ranges on; never those of `check`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """An export that was proven."""
+
+    folder: Path
+    parity: Parity
+    kept_float: tuple[str, ...]
+    """int8: layers that had to stay in floating point."""
+
+
+def export(
+    net: Network,
+    folder: str | Path,
+    pictures: Pictures,
+    *,
+    format: str,
+    precision: str = "float32",
+    dynamic_batch: bool = True,
+    with_preprocessing: bool = False,
+    max_drop: float = 0.5,
+    workers: int = 0,
+) -> Exported:
+    """Write `net` to `folder` and prove that what was written answers the same.
+
+    Args:
+        net: a network with `preprocess` and `classes`.
+        folder: a new folder; it appears only when the proof holds.
+        pictures: what the proof runs on.
+        format: "onnx", "openvino" or "pt2".
+        precision: see `FORMATS`; "auto" is "float32".
+        dynamic_batch: any number of pictures at once; False: one.
+        with_preprocessing: uint8 RGB pictures of the network's size in, probabilities out; else normalised images in,
+            logits out.
+        max_drop: int8: percentage points of accuracy that may be lost.
+        workers: processes that decode.
+
+    Raises:
+        ValueError: a format or precision that does not exist, or `folder` holds something.
+        GateError: what was written does not answer as the original does; nothing is left behind.
+    """
+    precision = "float32" if precision == "auto" else precision
+    _refuse(net, Path(folder), format, precision)
+    folder = Path(os.path.abspath(folder))
+    module = _module(net, with_preprocessing)
+    with _new_folder(folder) as new:
+        kept = _write(module, net, new, pictures, format, precision, dynamic_batch, max_drop, workers)
+        kept_facts = {key: net.artifact.get(key) for key in ("training", "metrics", "provenance", "temperature")}
+        config = artifact.facts(net, **kept_facts)
+        config["inceptions"]["export"] = {
+            "format": format,
+            "precision": precision,
+            "with_preprocessing": with_preprocessing,
+            "dynamic_batch": dynamic_batch,
+            "sha256": digest(new, format),
+            "kept_float": list(kept),
+        }
+        (new / artifact.CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        parity = _prove(net, new, pictures, max_drop, workers)
+        if parity.verdict != "passed":
+            raise GateError(f"the export does not answer as the original: {parity.verdict} ({parity.n} pictures)")
+        (new / artifact.CARD).write_text(export_card(config, parity), encoding="utf-8")
+    return Exported(folder=folder, parity=parity, kept_float=kept)
+
+
+def check(net: Network, folder: str | Path, pictures: Pictures, *, max_drop: float = 0.5, workers: int = 0) -> Parity:
+    """Prove an existing export again, against the network it was made from; writes its `parity.json`.
+
+    Raises:
+        GateError: it does not answer as the original does; it is not opened any more until it does.
+    """
+    parity = _prove(net, Path(folder), pictures, max_drop, workers)
+    if parity.verdict != "passed":
+        raise GateError(f"{folder} does not answer as the original: {parity.verdict} ({parity.n} pictures)")
+    return parity
+
+
+def _refuse(net: Network, folder: Path, format: str, precision: str) -> None:
+    if format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}; one of {', '.join(FORMATS)}")
+    if precision not in FORMATS[format]:
+        able = [name for name, precisions in FORMATS.items() if precision in precisions]
+        raise ValueError(
+            f"{format} is written in {', '.join(FORMATS[format])}, not {precision}"
+            + (f"; {' and '.join(able)} can be" if able else "")
+        )
+    if net.preprocess is None or net.classes is None:
+        raise ValueError(f"{net.name} has no preprocessing or no classes: an export holds what a prediction needs")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists and is not empty; choose a new folder, or remove this one first")
+
+
+def _module(net: Network, with_preprocessing: bool) -> ImagesToLogits | PicturesToProbabilities:
+    if not with_preprocessing:
+        return ImagesToLogits(net)
+    if net.preprocess.interpolation == "tf1_bilinear":
+        raise ValueError("pictures resized as TensorFlow 1 does have fractional pixels, and cannot be uint8 inputs")
+    return PicturesToProbabilities(net, net.artifact.get("temperature") or 1.0)
+
+
+def _prove(net: Network, folder: Path, pictures: Pictures, max_drop: float, workers: int) -> Parity:
+    """Open what lies in `folder` with its own runtime and its own preprocessing, and compare."""
+    original = open_engine(net, engine="torch", precision="float32", batch_size=16)
+    exported = ExportedEngine(folder, verified=False)
+    drop = max_drop if exported.precision == "int8" and pictures.labelled else None
+    parity = compare(
+        original,
+        net.preprocess,
+        exported,
+        pictures.check,
+        pictures=pictures.name,
+        labelled=pictures.labelled,
+        max_drop=drop,
+        workers=workers,
+    )
+    write_atomically(folder / PARITY, json.dumps(parity.to_dict(), indent=2) + "\n")
+    return parity
+
+
+def _write(
+    module: ImagesToLogits | PicturesToProbabilities, net: Network, folder: Path, pictures: Pictures, format: str,
+    precision: str, dynamic_batch: bool, max_drop: float, workers: int,
+) -> tuple[str, ...]:  # fmt: skip
+    program = _program(module, net, dynamic_batch, torch.bfloat16 if (format, precision) == ("pt2", "bf16") else None)
+    file = folder / FILES[format]
+    if format == "pt2":
+        with quiet():
+            torch.export.save(program, file)
+        return ()
+    if format == "onnx":
+        _write_onnx(program, module, net, file)
+        return ()
+    import openvino
+
+    with quiet():
+        graph = openvino.convert_model(program)
+    graph.inputs[0].get_tensor().set_names({module.inputs})
+    graph.outputs[0].get_tensor().set_names({module.outputs})
+    kept: tuple[str, ...] = ()
+    if precision == "int8":
+        graph, kept = _quantised(graph, program, module, net, pictures, max_drop, workers)
+    openvino.save_model(graph, file, compress_to_fp16=False)
+    return kept
+
+
+def _program(
+    module: ImagesToLogits | PicturesToProbabilities, net: Network, dynamic_batch: bool, dtype: torch.dtype | None
+) -> torch.export.ExportedProgram:
+    size = (2 if dynamic_batch else 1, net.in_channels, *net.preprocess.size)
+    uint8 = isinstance(module, PicturesToProbabilities)
+    example = torch.zeros(size, dtype=torch.uint8) if uint8 else torch.zeros(size)
+    shapes = ({0: torch.export.Dim("n", min=1)},) if dynamic_batch else None
+    exportable = _InHalf(module, dtype) if dtype else module
+    with torch.no_grad(), quiet():
+        return torch.export.export(exportable, (example,), dynamic_shapes=shapes)
+
+
+class _InHalf(torch.nn.Module):
+    """The module under autocast: convolutions in bf16, sums and the softmax in float32."""
+
+    def __init__(self, module: torch.nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module, self.dtype = module, dtype
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        with torch.autocast("cpu", self.dtype):
+            outputs: Tensor = self.module(inputs)
+        return outputs.float()
+
+
+def _write_onnx(
+    program: torch.export.ExportedProgram, module: ImagesToLogits | PicturesToProbabilities, net: Network, file: Path
+) -> None:
+    import onnx
+
+    with quiet():
+        written = torch.onnx.export(
+            program,
+            input_names=[module.inputs],
+            output_names=[module.outputs],
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert written is not None
+    model = written.model_proto
+    facts = {"labels": list(net.classes or ()), "preprocess": net.preprocess.to_dict(), "architecture": net.name}
+    onnx.helper.set_model_props(model, {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items()})
+    onnx.save(model, file)
+
+
+def _quantised(
+    graph: Any, program: torch.export.ExportedProgram, module: ImagesToLogits | PicturesToProbabilities, net: Network,
+    pictures: Pictures, max_drop: float, workers: int,
+) -> tuple[Any, tuple[str, ...]]:  # fmt: skip
+    from inceptions.deploy.quantise import costly_layers, quantise_within
+    from inceptions.engines.open_vino import quantise
+
+    split = pictures.calibration or pictures.check
+    some = split.subset(np.linspace(0, len(split) - 1, min(CALIBRATION, len(split))).astype(np.int64))
+    calibration = [inputs for inputs, _ in _inputs(some, module, net, workers)]
+    if not pictures.labelled:
+        log.warning("int8 without labelled pictures: how much accuracy it costs is unknown")
+        return quantise(graph, calibration), ()
+    validation = list(_inputs(pictures.check, module, net, workers))
+    result = quantise_within(
+        graph, calibration, validation, costly_layers(program), max_drop=max_drop, threads=torch.get_num_threads()
+    )
+    return result.graph, result.kept
+
+
+def _inputs(
+    split: Split, module: ImagesToLogits | PicturesToProbabilities, net: Network, workers: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What the graph takes, in batches of 8, with the targets; pictures of unknown classes are left out."""
+    for batch in batches(split.known(), net.preprocess, batch_size=8, workers=workers):
+        if not len(batch):
+            continue
+        if isinstance(module, ImagesToLogits):
+            yield net.preprocess.normalise(batch.pictures), batch.targets
+        else:
+            rgb = batch.pictures.flip(1) if net.preprocess.channel_order == "bgr" else batch.pictures
+            yield rgb, batch.targets
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """A folder under another name that becomes `folder` when the block ends well, and vanishes when it does not."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".new", dir=folder.parent))
+    try:
+        yield new
+        new.chmod(0o755)  # mkdtemp's 0700 would hide the export from the account that serves it
+        if folder.exists():
+            folder.rmdir()  # empty: anything else was refused
+        new.rename(folder)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise

@@ -1,0 +1,135 @@
+"""8-bit networks after training (NNCF), held to the accuracy of the original on the user's own pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from inceptions.engines.open_vino import compiled
+from inceptions.engines.prepared import quiet
+from inceptions.progress import log
+
+Item = tuple[NDArray[Any], NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """An 8-bit graph."""
+
+    graph: Any
+    """`openvino.Model`"""
+    kept: tuple[str, ...]
+    """Layers that stay in floating point because the accuracy needs them."""
+
+
+def quantise_within(
+    graph: Any, calibration: Sequence[Tensor], validation: Sequence[tuple[Tensor, Tensor]], layers: Sequence[str], *,
+    max_drop: float, threads: int,
+) -> Quantised:  # fmt: skip
+    """`graph` in 8 bits, losing at most `max_drop` points of accuracy on `validation`.
+
+    All layers are tried in 8 bits first. If that loses too much, the layers that hurt most are put back into floating
+    point, one after the other, until the bound holds or none is left.
+
+    Args:
+        graph: an `openvino.Model`, one input, logits or probabilities out.
+        calibration: batches of inputs that the ranges are measured on.
+        validation: (inputs, targets) batches.
+        layers: names of the costly layers (see `costly_layers`).
+        max_drop: percentage points.
+        threads: of the CPU.
+    """
+    import nncf
+
+    inputs = [batch.contiguous().numpy() for batch in calibration]
+    with quiet():
+        plain = nncf.quantize(graph, nncf.Dataset(inputs), subset_size=len(inputs), preset=_preset())
+    items: list[Item] = [(images.contiguous().numpy(), targets.numpy()) for images, targets in validation]
+    drop = 100 * (accuracy(graph, items, threads) - accuracy(plain, items, threads))
+    if drop <= max_drop:
+        return Quantised(plain, ())
+    log.info(
+        "int8 everywhere loses %.2f points, %g allowed: searching the layers that must stay in float", drop, max_drop
+    )
+
+    def judge(model: Any, data: Iterable[Item]) -> tuple[float, list[float]]:
+        right = [float(value) for images, targets in data for value in _answers(model, images) == targets]
+        return sum(right) / len(right), right
+
+    with quiet():
+        controlled = nncf.quantize_with_accuracy_control(
+            graph,
+            nncf.Dataset(inputs),
+            nncf.Dataset(items, lambda item: item[0]),
+            lambda model, data: judge(model, items),
+            max_drop=max_drop / 100,
+            preset=_preset(),
+            subset_size=len(inputs),
+        )
+    return Quantised(controlled, floats(graph, controlled, layers))
+
+
+def accuracy(graph: Any, items: Sequence[Item], threads: int) -> float:
+    """Share of right answers of an `openvino.Model`."""
+    right = 0
+    ready: dict[tuple[int, ...], Any] = {}
+    for images, targets in items:
+        if images.shape not in ready:
+            ready[images.shape] = compiled(graph, images.shape, "int8", threads)
+        right += int((_answers(ready[images.shape], images) == targets).sum())
+    return right / sum(len(targets) for _, targets in items)
+
+
+def floats(graph: Any, quantised: Any, layers: Sequence[str]) -> tuple[str, ...]:
+    """The convolutions and matrix products of `graph` that have no 8-bit input in `quantised`.
+
+    Args:
+        layers: the network's names of them, in the order of execution (see `costly_layers`).
+    """
+    ordered = sorted((name for name, _ in _costly(graph)), key=_position)
+    named = dict(zip(ordered, layers, strict=True))
+    kept = {name for name, source in _costly(quantised) if name in named and source != "FakeQuantize"}
+    return tuple(named[name] for name in ordered if name in kept)
+
+
+def costly_layers(program: torch.export.ExportedProgram) -> list[str]:
+    """Names of the convolutions and linear layers of an exported program, in the order of execution."""
+    parameters = program.graph_signature.inputs_to_parameters
+    targets = ("aten.conv2d.", "aten.linear.")
+    nodes = [node for node in program.graph.nodes if str(node.target).startswith(targets)]
+    weights = [parameters[node.args[1].name] for node in nodes]
+    return [name.removeprefix("net.").removesuffix(".weight") for name in weights]
+
+
+def _costly(graph: Any) -> list[tuple[str, str]]:
+    """(name, type of what feeds it) of the operations that cost."""
+    types = ("Convolution", "GroupConvolution", "MatMul")
+    # "convolution_7/aten.convolution.default/Convolution": the converter numbers them as they are executed
+    return [
+        (op.get_friendly_name().split("/")[0], op.input_value(0).get_node().get_type_name())
+        for op in graph.get_ops()
+        if op.get_type_name() in types
+    ]
+
+
+def _position(name: str) -> tuple[str, int]:
+    """Orders convolution, convolution_1, ..., convolution_10, ..., linear."""
+    word, _, number = name.partition("_")
+    return word, int(number or 0)
+
+
+def _answers(model: Any, images: NDArray[Any]) -> NDArray[np.int64]:
+    answer: NDArray[np.int64] = np.asarray(model(images)[0]).argmax(axis=1)
+    return answer
+
+
+def _preset() -> Any:
+    import nncf
+
+    return nncf.QuantizationPreset.MIXED
