@@ -173,9 +173,11 @@ def test_a_foreign_module_is_counted_by_its_children() -> None:
     assert 2 * counted.multiply_adds == counted_independently(module.to("meta"), (1, 3, 32, 32))
     assert counted.parameters == sum(parameter.numel() for parameter in module.parameters())
     rows = {row.name: row for row in counted.stages}
-    assert list(rows) == ["stem", "shared", "up", "again", "head"]
+    assert list(rows) == ["stem", "shared", "up", "again.0", "head.1"]
     assert rows["stem"].parameters == 3 * 9 * 8 + 8
-    assert rows["again"].parameters == 6 * 8 + 8  # the shared part's were counted where it ran first
+    assert rows["again.0"].parameters == 6 * 8 + 8
+    assert sum(row.parameters for row in rows.values()) == counted.parameters - 5 * 8  # a shared part's count once
+    assert rows["shared"].multiply_adds == (15 * 15 + 31 * 31) * 8 * 2 * 9 + 31 * 31 * 8 * 5  # but it works twice
     assert rows["up"].multiply_adds == 15 * 15 * 8 * 6 * 9
     assert counted.head is None
 
@@ -202,6 +204,11 @@ def test_linear_layers_over_sequences_count_every_position() -> None:
 def test_what_cannot_be_counted_is_refused_in_words(network: Any, size: int | None, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         cost(network, size)
+
+
+@pytest.mark.parametrize(("name", "depth"), [("googlenet", 22), ("inception_v3", 48), ("xception", 71)])
+def test_depth_is_that_of_the_longest_path(name: str, depth: int) -> None:
+    assert of_the_family(name).depth == depth
 
 
 def test_memory_is_four_bytes_a_value() -> None:

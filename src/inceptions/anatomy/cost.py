@@ -95,7 +95,7 @@ def cost(network: nn.Module | str, size: int | Grid | None = None) -> Cost:
 
     Args:
         network: a name of the family, one of its networks, or any module that takes one (N, C, H, W) tensor. The stages
-            of a foreign module are its children.
+            of a foreign module are its children, and the items of children that are plain lists.
         size: side of the picture, or (height, width), in pixels; None is the published size (224 for a foreign module).
 
     Raises:
@@ -139,11 +139,22 @@ def channels_read(network: nn.Module) -> int:
 
 
 def stage_modules(network: nn.Module) -> dict[str, tuple[str, nn.Module]]:
-    """Stage name -> (path, module): the table's rows and the head of our networks, the children of others."""
+    """Stage name -> (path, module): the table's rows and the head of our networks, the children of others.
+
+    A child that is nothing but a list of modules is not a stage, its children are.
+    """
     if isinstance(network, Network):
         stages = {name: (f"body.{name}", module) for name, module in network.body.named_children()}
         return {**stages, "head": ("head", network.head)}
-    return {name: (name, module) for name, module in network.named_children()} or {"network": ("", network)}
+    return {path: (path, module) for path, module in _children(network, "")} or {"network": ("", network)}
+
+
+def _children(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+    for name, child in module.named_children():
+        if type(child) in (nn.Sequential, nn.ModuleList):
+            yield from _children(child, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", child
 
 
 def work_of_stages(network: nn.Module, ops: tuple[Op, ...]) -> dict[str, list[Op]]:
