@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import nn
 
 from inceptions.train.config import TrainConfig, changes, seconds
 from inceptions.train.ema import Average
-from inceptions.train.mix import balanced_order, class_weights, cross_entropy, cut_box, mix, soft_targets
+from inceptions.train.mix import class_weights, cross_entropy, cut_box, mix, soft_targets
 from inceptions.train.optim import RMSPropTF, decay_groups, learning_rate, optimizer
 
 # Settings
@@ -36,7 +35,7 @@ def test_all_problems_of_a_configuration_are_named_at_once() -> None:
         {"val_fraction": 1.0},
         {"crop_pct": 0.0},
         {"ratio": (2.0, 1.0)},
-        {"jitter": 1.5},
+        {"color_jitter": 1.5},
         {"min_lr": 1.0},
         {"warmup_epochs": 30},
         {"tune": "head"},  # without weights
@@ -274,30 +273,6 @@ def test_unfit_class_weights_are_refused(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(ValueError, match="class weights"):
         class_weights(str(file), np.array([0, 1]), ("a", "b"))
-
-
-def test_balanced_weights_need_pictures_of_every_class() -> None:
-    with pytest.raises(ValueError, match="'b'"):
-        class_weights("balanced", np.array([0, 0]), ("a", "b"))
-
-
-def test_the_balanced_order_draws_each_class_equally_and_wastes_no_picture() -> None:
-    targets = np.array([0] * 2 + [1] * 10 + [2] * 90)
-    order = balanced_order(targets, seed=3, epoch=1)
-    assert len(order) == 102
-    assert Counter(targets[order].tolist()) == {0: 34, 1: 34, 2: 34}
-    draws = Counter(order.tolist())
-    assert {draws[i] for i in range(2)} == {17}  # 34 cards of a deck of 2
-    assert {draws[i] for i in range(2, 12)} <= {3, 4}
-    assert max(draws[i] for i in range(12, 102)) == 1
-
-
-def test_the_balanced_order_is_a_function_of_seed_and_epoch() -> None:
-    targets = np.array([0, 1, 1, 1, 2, 2])
-    orders = [balanced_order(targets, seed=s, epoch=e).tolist() for s, e in ((0, 0), (0, 0), (0, 1), (1, 0))]
-    assert orders[0] == orders[1]
-    assert orders[0] != orders[2]
-    assert orders[0] != orders[3]
 
 
 # The average of the weights

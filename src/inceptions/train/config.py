@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from inceptions.data import Augment
+
 Option = int | float | bool | str
 
 
@@ -96,6 +98,10 @@ class TrainConfig:
     workers: Annotated[int | None, Parameter(alias="-j")] = None
     """Processes that read pictures; none: one a core, at most 8; 0: the training process itself."""
 
+    crop: Literal["inception", "pad", "none"] = "inception"
+    """Training view. inception: a random part of --scale and --ratio; pad: evaluation's, moved by up to 4 px over a
+    mirrored border (small pictures); none: evaluation's."""
+
     scale: tuple[float, float] = (0.08, 1.0)
     """Smallest and largest share of the picture's area that a training crop covers."""
 
@@ -103,13 +109,19 @@ class TrainConfig:
     """Narrowest and widest aspect (width / height) of a training crop."""
 
     flip: bool = True
-    """Mirror half of the training pictures."""
+    """Mirror half of the training pictures; not for digits and letters."""
 
-    jitter: float = 0.0
-    """Strength of the photometric distortion (brightness, contrast, saturation), 0 to 1."""
+    color_jitter: float = 0.0
+    """Photometric distortion: brightness, contrast and saturation by factors in 1 -+ this, at most 1."""
+
+    hue: float = 0.0
+    """Turn the colours by an angle in -+ this share of the circle, at most 0.5."""
 
     trivial: bool = False
     """TrivialAugment: one random operation of random strength a picture."""
+
+    reprob: float = 0.0
+    """Random erasing: the probability that a rectangle of a picture becomes noise."""
 
     mixup: float = 0.0
     """Alpha of mixup's Beta distribution; 0: no mixup."""
@@ -243,6 +255,21 @@ class TrainConfig:
             values["output"] = Path(values["output"])
         return cls(**values)
 
+    def augment(self) -> Augment:
+        """What happens to training pictures on the CPU. Raises ValueError for settings out of range."""
+        return Augment(
+            crop=self.crop,
+            scale=self.scale,
+            ratio=self.ratio,
+            flip=self.flip,
+            brightness=self.color_jitter,
+            contrast=self.color_jitter,
+            saturation=self.color_jitter,
+            hue=self.hue,
+            trivial=self.trivial,
+            erase=self.reprob,
+        )
+
     @property
     def max_seconds(self) -> float:
         """--max-time in seconds, infinite where there is none."""
@@ -259,18 +286,21 @@ class TrainConfig:
 NOT_COMPARED = frozenset({"output", "resume", "override", "workers", "checkpoint_every", "max_time"})
 """Settings that cannot change a run's result, so resuming may change them."""
 
+DIVIDING = frozenset({"data", "split_seed", "val_fraction", "label"})
+"""Settings that decide which pictures are in which split."""
+
 
 def changes(stored: TrainConfig, given: TrainConfig) -> dict[str, tuple[Any, Any]]:
     """What `given` asks for that `stored` (decided) is not: {setting: (stored, given)}.
 
     What is left to the run (None, "auto") differs from nothing.
     """
-    differences = {}
-    for name, value in given.to_dict().items():
-        old = stored.to_dict()[name]
-        if name not in NOT_COMPARED and value not in (None, "auto") and value != old:
-            differences[name] = (old, value)
-    return differences
+    old, new = stored.to_dict(), given.to_dict()
+    return {
+        name: (old[name], value)
+        for name, value in new.items()
+        if name not in NOT_COMPARED and value not in (None, "auto") and value != old[name]
+    }
 
 
 def seconds(text: str) -> float:
@@ -310,12 +340,10 @@ def _problems(config: TrainConfig) -> list[str]:
         found.append(f"val_fraction must lie between 0 and 1, not {config.val_fraction}")
     if config.crop_pct is not None and not 0 < config.crop_pct <= 1:
         found.append(f"crop_pct must be in (0, 1], not {config.crop_pct}")
-    if not 0 < config.scale[0] <= config.scale[1] <= 1:
-        found.append(f"scale must be two shares of the area, 0 < smallest <= largest <= 1, not {config.scale}")
-    if not 0 < config.ratio[0] <= config.ratio[1] < math.inf:
-        found.append(f"ratio must be two aspects, 0 < narrowest <= widest, not {config.ratio}")
-    if not 0 <= config.jitter <= 1:
-        found.append(f"jitter must be in [0, 1], not {config.jitter}")
+    try:
+        config.augment()
+    except ValueError as error:
+        found.append(str(error))
     if config.min_lr > config.lr or config.warmup_lr > config.lr:
         found.append(f"lr {config.lr} must not be below min_lr {config.min_lr} or warmup_lr {config.warmup_lr}")
     if config.warmup_epochs >= config.epochs:

@@ -9,16 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from inceptions.data import Batch, Dataset, batches, epoch_order
+from inceptions.data import Batch, Dataset, balanced_order, batches, epoch_order
 from inceptions.evaluate import Metrics, evaluate
 from inceptions.progress import log, note, track
 from inceptions.train import checkpoint
 from inceptions.train.config import TrainConfig
 from inceptions.train.ema import Average
 from inceptions.train.logs import Logs
-from inceptions.train.mix import balanced_order, class_weights, mix, soft_targets
+from inceptions.train.mix import class_weights, mix, soft_targets
 from inceptions.train.optim import learning_rate, optimizer
-from inceptions.train.settings import augmentation, batch_count
+from inceptions.train.settings import batch_count
 from inceptions.train.state import State
 from inceptions.train.step import WithLoss, freeze, gradient_norms, seed_step, starved, train_mode
 from inceptions.train.stop import Stop
@@ -29,7 +29,7 @@ LOOK_EVERY = 20  # steps between two looks at a GPU's numbers: each look waits f
 NORMS_EVERY = 10  # steps between two measurements of the gradients
 
 
-class Diverged(ValueError):
+class Diverged(ValueError):  # noqa: N818 - it says what happened
     """The loss is no finite number any more."""
 
 
@@ -102,7 +102,7 @@ class Training:
                     break
 
     def _train_batches(self) -> Iterator[Batch]:
-        """The batches of the epoch from the state's position on; measures how long the loop waits for them."""
+        """The batches of the epoch from the state's position on."""
         config, state, split = self.config, self.state, self.data.splits["train"]
         order = epoch_order(len(split), seed=config.seed, epoch=state.epoch)
         if config.balanced_sampler:
@@ -113,24 +113,25 @@ class Training:
             self.net.preprocess,
             batch_size=config.batch_size,
             workers=config.workers,
-            augment=augmentation(config),
+            augment=config.augment(),
             order=order,
             seed=config.seed,
             epoch=state.epoch,
             start=state.batch,
         )
 
-        def timed() -> Iterator[Batch]:
-            while True:
-                asked = time.monotonic()
-                batch = next(feed, None)
-                state.waiting += time.monotonic() - asked
-                if batch is None:
-                    return
-                yield batch
-
         title, left = f"epoch {state.epoch + 1}/{config.epochs}", len(order) - state.batch * config.batch_size
-        yield from track(timed(), description=title, total=left, amount=lambda b: len(b.targets) + len(b.refused))
+        yield from track(self._timed(feed), description=title, total=left, amount=lambda b: len(b) + len(b.refused))
+
+    def _timed(self, feed: Iterator[Batch]) -> Iterator[Batch]:
+        """The same batches; adds the time that is spent waiting for them to the state."""
+        while True:
+            asked = time.monotonic()
+            batch = next(feed, None)
+            self.state.waiting += time.monotonic() - asked
+            if batch is None:
+                return
+            yield batch
 
     def _backward(self, batch: Batch) -> None:
         """Adds one batch's gradients. Everything random in it is a function of the seed and the batch's number."""
@@ -140,9 +141,7 @@ class Training:
         random = seed_step(config.seed, number)
         state.batch += 1
         for refused in batch.refused:
-            if str(refused.file) not in state.refused:
-                state.refused[str(refused.file)] = refused.reason
-                log.warning("left out, unreadable: %s: %s", refused.file, refused.reason)
+            state.refused[refused.file] = refused.reason
         if len(batch.targets) < 2:  # nothing that batch norm could learn from
             return
         images, labels = self._images(batch.pictures), batch.targets.to(self.device, non_blocking=True)

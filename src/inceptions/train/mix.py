@@ -1,4 +1,4 @@
-"""Targets and losses: label smoothing, mixup, cutmix, class weights. Everything on the device, random by (seed, step)."""
+"""Targets and losses: label smoothing, mixup, cutmix, class weights; on the device, random by (seed, step)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 (the field's name for it)
+from torch.nn import functional as F
+
+from inceptions.data import class_weights as balanced_weights
 
 
 def soft_targets(targets: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
@@ -88,11 +90,7 @@ def class_weights(spec: str, targets: NDArray[np.int64], classes: Sequence[str])
         ValueError: the file misses or does not know classes, or holds a weight that is no positive number.
     """
     if spec == "balanced":
-        counts = np.bincount(targets, minlength=len(classes))
-        if not counts.all():
-            missing = [name for name, count in zip(classes, counts, strict=True) if not count]
-            raise ValueError(f"balanced class weights need training pictures of every class; none of {missing}")
-        return torch.from_numpy(len(targets) / (len(classes) * counts)).float()
+        return torch.from_numpy(balanced_weights(targets, classes))
     try:
         record = json.loads(Path(spec).read_text())
     except ValueError as error:
@@ -104,24 +102,6 @@ def class_weights(spec: str, targets: NDArray[np.int64], classes: Sequence[str])
     if wrong:
         raise ValueError(f"class weights must be positive numbers; {spec} holds {wrong}")
     return torch.tensor([float(record[name]) for name in classes])
-
-
-def balanced_order(targets: NDArray[np.int64], *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """As many indices as there are targets, every class equally often (to one), pictures with repetition.
-
-    A function of (seed, epoch) only. A class's pictures are dealt like cards, reshuffled when used up, so none is drawn
-    a third time before all were drawn twice.
-    """
-    random = np.random.default_rng((seed, epoch, 0xBA1A))
-    classes = np.unique(targets)
-    share, extra = divmod(len(targets), len(classes))
-    counts = share + np.isin(np.arange(len(classes)), random.permutation(len(classes))[:extra])
-    drawn = []
-    for label, count in zip(classes, counts, strict=True):
-        members = np.flatnonzero(targets == label)
-        decks = [random.permutation(members) for _ in range(-(-int(count) // len(members)))]
-        drawn.append(np.concatenate(decks)[:count] if decks else members[:0])
-    return random.permutation(np.concatenate(drawn)).astype(np.int64)
 
 
 def _positive(weight: object) -> bool:

@@ -1,4 +1,4 @@
-"""From what was asked to what is done: decides what a configuration leaves open, and builds network and augmentation."""
+"""From what was asked to what is done: decides what a configuration leaves open, builds network and augmentation."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
-from inceptions.data import Augment, Dataset
+from inceptions.data import Dataset
 from inceptions.image import Preprocess
 from inceptions.progress import log
 from inceptions.train.config import TrainConfig
-from inceptions.weights import create_model
-from inceptions.zoo import MEMBERS, Network
+from inceptions.zoo import Network, build, resolve
 
 SMALL = 96  # px; up to here pictures are small ones (digits, CIFAR), which are not cropped for evaluation
 MOST_WORKERS = 8
+FEW_PIXELS = 20_000_000  # an epoch of so many is read in about a second
 
 
 def decide(config: TrainConfig) -> TrainConfig:
-    """Fills in device, tune and workers. What needs the network follows: `network`, then the batch size.
+    """Fills in device and tune; what needs data or network follows (`workers`, `batch_size`).
 
     Raises:
         ValueError: no such device or network; an option the network does not have.
@@ -33,11 +33,8 @@ def decide(config: TrainConfig) -> TrainConfig:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {config.device} cannot be used: {str(error).splitlines()[0]}") from error
-    if config.model not in MEMBERS:
-        raise ValueError(f"there is no network {config.model!r}; one of {', '.join(MEMBERS)}")
     tune = config.tune or ("head" if config.weights and device == "cpu" else "all")
-    workers = min(os.cpu_count() or 1, MOST_WORKERS) if config.workers is None else config.workers
-    return config.replace(device=device, tune=tune, workers=workers)
+    return config.replace(model=resolve(config.model), device=device, tune=tune)
 
 
 def default_output(config: TrainConfig) -> Path:
@@ -54,7 +51,12 @@ def network(config: TrainConfig, data: Dataset) -> Network:
         ValueError: options or weights do not fit, or the pictures would be too small for the network.
     """
     torch.manual_seed(config.seed)
-    net = create_model(config.model, weights=config.weights, **_options(config))
+    if config.weights is None:
+        net = build(config.model, num_classes=len(data.classes), **_options(config))
+    else:
+        from inceptions.weights import create_model
+
+        net = create_model(config.model, weights=config.weights, **_options(config))
     if net.classes != data.classes:
         net.reset_classifier(len(data.classes))
         net.classes = data.classes
@@ -68,7 +70,7 @@ def network(config: TrainConfig, data: Dataset) -> Network:
 
 
 def preprocess(config: TrainConfig, net: Network) -> Preprocess:
-    """The weights' preprocessing, or the family's ([-1, 1], short side then centre crop), with what `config` changes."""
+    """The weights' preprocessing, or the family's (values in [-1, 1], centre crop), with what `config` changes."""
     published = net.preprocess
     size = config.img_size or (min(published.size) if published else net.input_size)
     changes: dict[str, Any] = {"size": (size, size)} if config.img_size or not published else {}
@@ -90,13 +92,6 @@ def preprocess(config: TrainConfig, net: Network) -> Preprocess:
     return dataclasses.replace(start, **changes)
 
 
-def augmentation(config: TrainConfig) -> Augment:
-    """What happens to training pictures on the CPU."""
-    return Augment(
-        scale=config.scale, ratio=config.ratio, flip=config.flip, jitter=config.jitter, trivial=config.trivial
-    )
-
-
 def batch_count(pictures: int, config: TrainConfig) -> int:
     """Batches an epoch. A last batch of one picture is left out, for batch norm cannot learn from it; the order
     differs each epoch, so it is another picture each time.
@@ -109,6 +104,13 @@ def batch_count(pictures: int, config: TrainConfig) -> int:
     assert isinstance(config.batch_size, int)
     whole, rest = divmod(pictures, config.batch_size)
     return whole + (rest >= 2)
+
+
+def workers(net: Network, data: Dataset) -> int:
+    """How many processes read pictures: one a core, or none where an epoch is over before they have started."""
+    height, width = net.preprocess.size
+    pixels = len(data.splits["train"]) * height * width
+    return 0 if pixels < FEW_PIXELS else min(os.cpu_count() or 1, MOST_WORKERS)
 
 
 def batch_size(config: TrainConfig, net: Network) -> int:

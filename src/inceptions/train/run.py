@@ -1,0 +1,188 @@
+"""`train`: everything a run does, in its order, and what it comes to."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inceptions.data import Dataset, batches, load, read_split, write_split
+from inceptions.data.splitfile import changed
+from inceptions.engines import Engine, open_engine
+from inceptions.evaluate import Counts, Metrics, answers
+from inceptions.evaluate.tables import prediction_rows, write_predictions
+from inceptions.progress import DataError, log, track
+from inceptions.train import folder as run_folder
+from inceptions.train.config import DIVIDING, NOT_COMPARED, TrainConfig, changes
+from inceptions.train.loop import Training
+from inceptions.train.settings import batch_size, decide, default_output, network, workers
+from inceptions.weights import artifact
+from inceptions.zoo import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a run came to."""
+
+    output: Path
+    """The run folder; `output / "model"` is the artifact."""
+    model: str
+    top1: float
+    """Share of right answers on the validation part, by the saved model in float32."""
+    seconds: float
+    """Of this call."""
+    metrics: Metrics
+    """Of the validation part."""
+    test: Metrics | None
+    """Of the test part, where the data has one; nothing was chosen by it."""
+    best_epoch: int
+    """The epoch whose weights were saved, from 1; 0: the fitted head, before any epoch."""
+    peak_memory: int
+    """Bytes: the device's, or the process's on a CPU."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able summary."""
+        return {
+            "output": str(self.output),
+            "model": self.model,
+            "top1": self.top1,
+            "top1_interval": list(self.metrics.top1_interval),
+            "top5": self.metrics.top5,
+            "loss": self.metrics.loss,
+            "n": self.metrics.n,
+            "test_top1": self.test.top1 if self.test else None,
+            "best_epoch": self.best_epoch,
+            "seconds": self.seconds,
+            "peak_memory": self.peak_memory,
+        }
+
+
+def run(config: TrainConfig) -> RunResult:
+    """See `inceptions.train.train`."""
+    started = time.monotonic()
+    output = config.output or default_output(config)
+    stored = run_folder.stored_settings(output, resume=config.resume)
+    config = _settle(config, stored).replace(output=output)
+    torch.use_deterministic_algorithms(config.deterministic)
+    recorded = _recorded(config, stored, output / "split.json")
+    data = recorded or load(
+        config.data, split_seed=config.split_seed, val_fraction=config.val_fraction, label=config.label
+    )
+    if absent := {"train", "val"} - data.splits.keys():
+        raise DataError(f"{config.data} has no pictures for {' and '.join(sorted(absent))}; add some of each class")
+    net = network(config, data)
+    if config.batch_size == "auto":
+        config = config.replace(batch_size=batch_size(config, net))
+    if config.workers is None:
+        config = config.replace(workers=workers(net, data))
+    training = Training(config, data, net, output)
+    if stored:
+        if training.restore():
+            log.info("resuming in epoch %d after batch %d", training.state.epoch + 1, training.state.batch)
+        else:
+            log.info("this run was stopped before anything was saved: starting anew")
+    run_folder.write_config(output, config)
+    run_folder.write_environment(output, training.device)
+    if recorded is None:
+        write_split(data, output / "split.json")
+    training.fit()
+    return _finish(output, config, data, started)
+
+
+def _settle(given: TrainConfig, stored: TrainConfig | None) -> TrainConfig:
+    """The settings to run with: those given, or a stored run's with the changes that are allowed.
+
+    Raises:
+        ValueError: `given` differs from `stored` and does not override it.
+    """
+    if stored is None:
+        return decide(given)
+    different = changes(stored, given)
+    if different and not given.override:
+        listed = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in different.items())
+        raise ValueError(f"these settings differ from the run's: {listed}; leave them out, or --override")
+    for name, (old, new) in different.items():
+        log.warning("overriding %s: %s -> %s", name, old, new)
+    asked = {name: getattr(given, name) for name in (*different, *NOT_COMPARED)}
+    return decide(stored.replace(**{name: value for name, value in asked.items() if value is not None}))
+
+
+def _recorded(config: TrainConfig, stored: TrainConfig | None, file: Path) -> Dataset | None:
+    """The data set as the stored run's split.json has it, whatever was added since; None: read it anew.
+
+    Raises:
+        DataError: recorded pictures have changed or are gone, and nothing is overridden.
+    """
+    if stored is None or not file.exists() or DIVIDING & changes(stored, config).keys():
+        return None
+    data = read_split(file)
+    different = [picture for split in data.splits.values() for picture in changed(split)]
+    if not different:
+        return data
+    some = "; ".join(f"{picture.file}: {picture.reason}" for picture in different[:3])
+    if not config.override:
+        raise DataError(
+            f"{len(different)} pictures are not what this run was started on ({some}); --override accepts that"
+        )
+    log.warning("overriding: %d pictures are not what this run was started on (%s)", len(different), some)
+    return None
+
+
+def _finish(output: Path, config: TrainConfig, data: Dataset, started: float) -> RunResult:
+    """Judges the saved model as `inceptions val` would; writes predictions.csv and the artifact's metrics."""
+    net = artifact.load(output / "model")
+    assert isinstance(config.batch_size, int)
+    engine = open_engine(net, engine="torch", precision="float32", batch_size=config.batch_size, device=config.device)
+    metrics = {name: _judge(engine, net, data, name, config, output) for name in ("val", "test") if name in data.splits}
+    block = net.artifact
+    artifact.save(
+        net,
+        output / "model",
+        training=block["training"],
+        metrics={name: found.to_dict() for name, found in metrics.items()},
+        provenance=block["provenance"],
+    )
+    result = RunResult(
+        output=output,
+        model=net.name,
+        top1=metrics["val"].top1,
+        seconds=time.monotonic() - started,
+        metrics=metrics["val"],
+        test=metrics.get("test"),
+        best_epoch=block["training"]["epoch"],
+        peak_memory=_peak_memory(config.device),
+    )
+    low, high = result.metrics.top1_interval
+    log.info(
+        "%s: accuracy %.2f %% (95 %%: %.2f to %.2f, n %d) on the validation part; peak memory %.2f GB; %.0f s",
+        *(output, 100 * result.top1, 100 * low, 100 * high, result.metrics.n, result.peak_memory / 1e9, result.seconds),
+    )
+    return result
+
+
+def _judge(engine: Engine, net: Network, data: Dataset, name: str, config: TrainConfig, output: Path) -> Metrics:
+    """The metrics of one split; for `val` also predictions.csv."""
+    split, counts, rows = data.splits[name], Counts(net.num_classes), []
+    feed = batches(split, net.preprocess, batch_size=engine.batch_size, workers=config.workers)
+    shown = track(feed, description=f"final {name}", total=len(split), amount=lambda batch: len(batch.targets))
+    for answer in answers(engine, shown):
+        counts.add(answer.logits, answer.targets, skipped=answer.skipped)
+        if len(answer.targets):
+            files = [split.name(index) for index in answer.indices.tolist()]
+            labels = [data.classes[target] for target in answer.targets.tolist()]
+            rows += prediction_rows(files, labels, answer.logits, data.classes)
+    if name == "val":
+        write_predictions(output / "predictions.csv", rows)
+    return Metrics.of(counts, data.classes)
+
+
+def _peak_memory(device: str) -> int:
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    # the one fact on which the systems disagree: macOS counts bytes, Linux kibibytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
