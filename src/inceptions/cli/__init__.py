@@ -28,6 +28,10 @@ VERBS = {
         "Evaluate a model on labelled pictures: accuracy with its interval, per class, confusion, calibration.",
     ),
     "predict": ("inceptions.cli.predict:predict", "Classify pictures, and folders of pictures."),
+    "export": (
+        "inceptions.cli.export:export",
+        "Write a model as ONNX, OpenVINO or .pt2, and prove on pictures that it answers the same.",
+    ),
     "models": (
         "inceptions.cli.models:models",
         "List the family: generation, paper, year, size and cost of each network.",
@@ -174,7 +178,7 @@ def _message(error: Exception) -> str:
     match error:
         case OSError(strerror=str(reason), filename=str(file)):
             return f"{file}: {reason}"
-        case ModuleNotFoundError(name=str(module)):
+        case ModuleNotFoundError(name=str(module)) if not module.startswith("inceptions"):
             return f"the package {module!r} is not installed; pip install 'inceptions[all]' brings the optional ones"
         case ValueError() | OSError():
             return str(error) or type(error).__name__

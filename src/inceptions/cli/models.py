@@ -38,4 +38,5 @@ def models(*, json: bool = False) -> None:
         print_json(rows)
         return
     columns = ["name", "generation", "paper", "year", "parameters", "multiply_adds", "input_size"]
-    table([[row[key] for key in columns] for row in rows], [key.replace("_", " ") for key in columns])
+    shown = [{**row, "year": str(row["year"])} for row in rows]  # a year has no thousands separator
+    table([[row[key] for key in columns] for row in shown], [key.replace("_", " ") for key in columns])

@@ -14,7 +14,7 @@ from inceptions.progress import log
 
 
 def table(rows: Iterable[Sequence[object]], columns: Sequence[str], *, title: str | None = None) -> None:
-    """Prints `rows` under the headings `columns` on stdout; numbers stand right, long ones with thousands separators.
+    """Prints `rows` under the headings `columns` on stdout; numbers stand right, integers with thousands separators.
 
     On a terminal the table fits its width; in a pipe or a file every row is one unbroken line.
     """
@@ -75,7 +75,7 @@ def _cell(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case int():
-            return f"{value:,}" if abs(value) >= 10_000 else str(value)  # years stay years
+            return f"{value:,}"
         case float():
             return f"{value:.4g}"
         case os.PathLike():
