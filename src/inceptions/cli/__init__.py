@@ -40,6 +40,7 @@ VERBS = {
         "inceptions.cli.inspect:inspect",
         "Show a network's stages: shapes, parameters, multiply-adds, receptive fields.",
     ),
+    "compare": ("inceptions.cli.compare:compare", "Compare networks side by side, or two checkpoints of one network."),
     "doctor": ("inceptions.cli.doctor:doctor", "Show what this machine offers and what is missing or broken."),
 }
 """verb (one word or two) -> ("module:function", the first line of the function's docstring)."""
