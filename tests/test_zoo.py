@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from inceptions.zoo import ALIASES, MEMBERS, Network, build, list_models
+from inceptions.zoo import ALIASES, MEMBERS, Network, build, list_models, parse_options
 from inceptions.zoo.network import stretch
 
 # architectures: (parameters at the published number of classes, multiply-adds of convolutions and classifier)
@@ -426,3 +426,10 @@ def test_each_generation_says_what_it_brought() -> None:
         assert module is not None
         assert "brought" in (module.__doc__ or ""), name
         assert member.paper in (module.__doc__ or ""), name
+
+
+def test_options_written_as_text_become_what_they_say() -> None:
+    written = {"width": "0.25", "aux": "true", "five": "3x3", "num_classes": "5"}
+    assert parse_options(written) == {"width": 0.25, "aux": True, "five": "3x3", "num_classes": 5}
+    assert meta("googlenet", **parse_options(written)).options["width"] == 0.25
+    assert parse_options({"norm": "null", "scales": "[0.1, 0.2, 0.3]"}) == {"norm": None, "scales": [0.1, 0.2, 0.3]}

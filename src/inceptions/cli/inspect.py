@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from inceptions.anatomy import Cost, Field, LayerCost, StageCost
     from inceptions.zoo import Network
 
-Option = int | float | bool | str
-
 
 def inspect(
     model: str,
@@ -24,7 +22,7 @@ def inspect(
     img_size: int | None = None,
     stage: str | None = None,
     principles: bool = False,
-    options: dict[str, Option] | None = None,
+    options: dict[str, str] | None = None,
     csv: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -73,19 +71,19 @@ def inspect(
         _print_totals(facts)
 
 
-def open_network(model: str, options: dict[str, Option]) -> Network:
-    """The network in a folder, weights included; or that of a name, with shapes but no weights."""
+def open_network(model: str, options: dict[str, str]) -> Network:
+    """The network of a name or in a folder, with shapes but without weights."""
     import torch
 
     from inceptions.weights import artifact
-    from inceptions.zoo import build
+    from inceptions.zoo import build, parse_options
 
     if Path(model).exists():
         if options:
             raise ValueError(f"{model} is a folder, whose network has its options already; give options with a name")
-        return artifact.load(model)
+        return artifact.describe(model)
     with torch.device("meta"):
-        return build(model, **options)
+        return build(model, **parse_options(options))
 
 
 def _network_facts(counted: Cost, fields: dict[str, Field]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from inceptions.data import Split, batches
 from inceptions.deploy.card import export_card
 from inceptions.deploy.graph import ImagesToLogits, PicturesToProbabilities
 from inceptions.deploy.parity import Parity, compare
+from inceptions.deploy.pictures import Pictures
 from inceptions.engines import open_engine
 from inceptions.engines.exported import FILES, PARITY, ExportedEngine, digest
 from inceptions.engines.prepared import quiet
@@ -31,18 +32,6 @@ FORMATS = {"onnx": ("float32",), "openvino": ("float32", "bf16", "int8"), "pt2":
 """format -> its precisions. ONNX Runtime has no bf16 convolutions on a CPU; 8 bits are OpenVINO's here."""
 CALIBRATION = 300  # pictures that 8-bit ranges are measured on: NNCF's own advice
 OPSET = 20  # of ONNX; read by ONNX Runtime since 1.17
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """What an export is checked on, and calibrated with."""
-
-    check: Split
-    name: str
-    """What they are, for `parity.json`."""
-    labelled: bool = True
-    calibration: Split | None = None
-    """int8: pictures to measure ranges on; never those of `check`."""
 
 
 @dataclass(frozen=True, kw_only=True)

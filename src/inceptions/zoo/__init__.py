@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from inceptions.zoo.inception_v4 import inception_v4
 from inceptions.zoo.network import Network, Table
 from inceptions.zoo.xception import xception, xception_aligned
 
-__all__ = ["ALIASES", "MEMBERS", "Member", "Network", "Table", "build", "list_models", "resolve"]
+__all__ = ["ALIASES", "MEMBERS", "Member", "Network", "Table", "build", "list_models", "parse_options", "resolve"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +121,8 @@ def build(name: str, **options: Any) -> Network:
 
     Args:
         name: one of `list_models()`, or an alias.
-        options: `num_classes`, `in_channels`, `hidden` (widths of ReLU layers between pooling and classifier), and those
-            of the network's function (see `MEMBERS[name].options`).
+        options: `num_classes`, `in_channels`, `hidden` (widths of ReLU layers between pooling and classifier), and
+            those of the network's function (see `MEMBERS[name].options`).
 
     Raises:
         ValueError: for an unknown name or option, a wrong type or an impossible value; the text says what is allowed.
@@ -140,6 +141,17 @@ def build(name: str, **options: Any) -> Network:
         input_size=member.input_size,
         aux_weight=member.aux_weight,
     )
+
+
+def parse_options(words: Mapping[str, str]) -> dict[str, Any]:
+    """Options written as text, on a command line: numbers, `true`, `false`, `null`, lists as in JSON; else words."""
+    parsed = {}
+    for key, word in words.items():
+        try:
+            parsed[key] = json.loads(word)
+        except json.JSONDecodeError:
+            parsed[key] = word
+    return parsed
 
 
 # --- options: names, types and ranges, all read from the signatures -----------------------------------------------

@@ -1,0 +1,86 @@
+"""`inceptions export`: a network in the format of another runtime, proven to answer the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from inceptions.cli.terminal import print_json, table
+
+
+def export(
+    model: str,
+    /,
+    *,
+    format: Literal["onnx", "openvino", "pt2"] = "onnx",
+    precision: Literal["auto", "float32", "bf16", "int8"] = "auto",
+    output: Path | None = None,
+    data: str | None = None,
+    pictures: int = 200,
+    dynamic_batch: bool = True,
+    with_preprocessing: bool = False,
+    max_drop: float = 0.5,
+    img_size: int | None = None,
+    check: bool = False,
+    options: dict[str, str] | None = None,
+    workers: Annotated[int, Parameter(name=["--workers", "-j"])] = 0,
+    json: bool = False,
+) -> None:
+    """Write a model as ONNX, OpenVINO or .pt2, and prove on pictures that it answers the same.
+
+    The written file is opened with its own runtime and compared with the original from picture file to logits, before
+    the folder gets its name: what differs too much leaves nothing behind (exit code 4). The folder holds the model,
+    config.json (classes, preprocessing), parity.json (the proof) and a README with code that runs it without this
+    package; `predict` and `val` take it like any model.
+
+    Args:
+        model: a run's folder, a model's folder, published weights, or a name of `inceptions models` (fresh weights).
+        format: onnx (one file), openvino (the fastest on a CPU), or pt2 (PyTorch's own).
+        precision: bf16 and int8 are openvino's (pt2 has bf16); auto: float32.
+        output: the new folder; none: MODEL-FORMAT-PRECISION beside the model.
+        data: pictures to check on, and to measure int8 ranges on; none: the run's own.
+        pictures: how many to check on (int8: all are judged).
+        dynamic_batch: any number of pictures at once; else one.
+        with_preprocessing: the graph takes uint8 RGB pictures of its size and gives probabilities; else it takes
+            normalised images and gives logits.
+        max_drop: int8: points of accuracy that may be lost. Layers that cost too much stay in floating point.
+        img_size: side of the pictures, px; none: the model's own.
+        check: prove the export in --output again instead of writing it.
+        options: of the network, such as `--options.width 0.5`; only with a name.
+        workers: processes that decode.
+        json: print one JSON object instead of a table.
+    """
+    from inceptions import deploy
+    from inceptions.zoo import parse_options
+
+    net = deploy.open_original(model, options=parse_options(options or {}), img_size=img_size)
+    precision_written = "float32" if precision == "auto" else precision
+    folder = output or Path(f"{model.rstrip('/')}-{format}-{precision_written}")
+    most = None if precision_written == "int8" else pictures
+    recorded = Path(model) / "split.json"
+    with deploy.find_pictures(net.classes or (), data=data, recorded=recorded, most=most) as found:
+        if check:
+            kept: tuple[str, ...] = ()
+            parity = deploy.check(net, folder, found, max_drop=max_drop, workers=workers)
+        else:
+            done = deploy.export(
+                net,
+                folder,
+                found,
+                format=format,
+                precision=precision_written,
+                dynamic_batch=dynamic_batch,
+                with_preprocessing=with_preprocessing,
+                max_drop=max_drop,
+                workers=workers,
+            )
+            parity, kept = done.parity, done.kept_float
+    facts = {"output": str(folder), "files": sorted(p.name for p in folder.iterdir()), **parity.to_dict()}
+    if json:
+        print_json({**facts, "kept_float": kept})
+        return
+    table([(key, ", ".join(value) if isinstance(value, list) else value) for key, value in facts.items()], ("fact", ""))
+    if kept:
+        table([(name,) for name in kept], ("kept in floating point",))

@@ -1,0 +1,36 @@
+"""The network that is exported or measured: a trained one, published weights, or a bare name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from inceptions.predict import load_network
+from inceptions.weights import create_model
+from inceptions.zoo import ALIASES, MEMBERS, Network
+
+
+def open_original(model: str, *, options: Mapping[str, Any] | None = None, img_size: int | None = None) -> Network:
+    """A network with preprocessing and classes.
+
+    Args:
+        model: a folder or published weights as `inceptions.load` takes them; a name of the family: fresh weights and
+            numbered classes.
+        options: of the network, only with a name.
+        img_size: side of the pictures, px; None: the network's own.
+
+    Raises:
+        ValueError: options for a network that has its own already; a size below its minimum.
+    """
+    bare = model in (*MEMBERS, *ALIASES) and not Path(model).exists()
+    if not bare and options:
+        raise ValueError(f"{model} has its options already; give options with a name of `inceptions models`")
+    net = create_model(model, **(options or {})).eval() if bare else load_network(model)
+    net.classes = net.classes or tuple(f"class{index}" for index in range(net.num_classes))
+    if img_size is not None:
+        if img_size < net.min_size:
+            raise ValueError(f"--img-size {img_size}: {net.name} needs at least {net.min_size} px")
+        net.preprocess = replace(net.preprocess, size=(img_size, img_size))
+    return net

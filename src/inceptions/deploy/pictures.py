@@ -1,0 +1,77 @@
+"""Which pictures an export is proven on: the run's own, the user's, or, for a bare network, made-up ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+
+from inceptions.data import Split, evaluation_split, read_split
+from inceptions.progress import log
+
+MADE_UP = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """What an export is checked on, and calibrated with."""
+
+    check: Split
+    name: str
+    """What they are, for `parity.json`."""
+    labelled: bool = True
+    calibration: Split | None = None
+    """int8: pictures to measure ranges on; never those of `check`, where there are others."""
+
+
+@contextmanager
+def find_pictures(
+    classes: tuple[str, ...], *, data: str | None, recorded: Path | None, most: int | None
+) -> Iterator[Pictures]:
+    """The pictures to prove an export on.
+
+    Args:
+        classes: of the network.
+        data: a data set the user names; None: the run's own.
+        recorded: the run's split.json, if the network comes from a run.
+        most: how many to check on, spread evenly over the split; None: all.
+
+    Raises:
+        DataError: `data` cannot be used.
+    """
+    if data is None and (recorded is None or not recorded.is_file()):
+        with TemporaryDirectory() as folder:
+            log.warning("no pictures are known for this network (--data names some): parity is checked on made-up ones")
+            yield Pictures(check=made_up(Path(folder), classes), name="made-up pictures", labelled=False)
+        return
+    part, dataset = evaluation_split(data, classes=classes, recorded=recorded)
+    split = dataset.splits[part].known()
+    if most is not None and len(split) > most:
+        split = split.subset(np.linspace(0, len(split) - 1, most).astype(np.int64))
+    own = recorded is not None and recorded.is_file()
+    training = read_split(recorded, classes=classes).splits if own and recorded else dataset.splits
+    name = f"{part} of {dataset.source}"
+    yield Pictures(check=split, name=name, calibration=training.get("train"))
+
+
+def made_up(folder: Path, classes: tuple[str, ...]) -> Split:
+    """JPEG files of smooth random colours with noise: seeded, so the same everywhere."""
+    generator = np.random.default_rng(0)
+    names = []
+    for index in range(MADE_UP):
+        coarse = generator.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        smooth = np.asarray(Image.fromarray(coarse).resize((480, 360), Image.Resampling.BICUBIC)).astype(np.int16)
+        noisy = np.clip(smooth + generator.integers(-20, 21, smooth.shape), 0, 255).astype(np.uint8)
+        names.append(f"{index}.jpg")
+        Image.fromarray(noisy).save(folder / names[-1], quality=92)
+    return Split(
+        root=folder,
+        files=np.array(names, dtype=np.bytes_),
+        targets=np.zeros(len(names), np.int64),
+        classes=classes,
+    )
