@@ -19,6 +19,7 @@ from typing import NoReturn
 from inceptions.progress import DataError, GateError
 
 VERBS = {
+    "train": ("inceptions.cli.train:train", "Train a network on labelled pictures, or adapt a published one."),
     "data check": (
         "inceptions.cli.data:check",
         "Look at every picture: counts, unreadable ones, duplicates, sizes, modes.",

@@ -11,18 +11,17 @@ from typing import Any
 
 import torch
 
-from inceptions.data import Dataset, batches, load, read_split, write_split
+from inceptions.data import Dataset, load, read_split, write_split
 from inceptions.data.splitfile import changed
-from inceptions.engines import Engine, open_engine
-from inceptions.evaluate import Counts, Metrics, answers
-from inceptions.evaluate.tables import prediction_rows, write_predictions
-from inceptions.progress import DataError, log, track
+from inceptions.evaluate import Metrics, Protocol, judge
+from inceptions.evaluate.protocol import reading_workers
+from inceptions.evaluate.tables import write_predictions
+from inceptions.progress import DataError, log
 from inceptions.train import folder as run_folder
 from inceptions.train.config import DIVIDING, NOT_COMPARED, TrainConfig, changes
 from inceptions.train.loop import Training
-from inceptions.train.settings import batch_size, decide, default_output, network, workers
+from inceptions.train.settings import batch_size, decide, default_output, network
 from inceptions.weights import artifact
-from inceptions.zoo import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +78,7 @@ def run(config: TrainConfig) -> RunResult:
     if config.batch_size == "auto":
         config = config.replace(batch_size=batch_size(config, net))
     if config.workers is None:
-        config = config.replace(workers=workers(net, data))
+        config = config.replace(workers=reading_workers(len(data.splits["train"]), net.preprocess))
     training = Training(config, data, net, output)
     if stored:
         if training.restore():
@@ -137,24 +136,28 @@ def _finish(output: Path, config: TrainConfig, data: Dataset, started: float) ->
     """Judges the saved model as `inceptions val` would; writes predictions.csv and the artifact's metrics."""
     net = artifact.load(output / "model")
     assert isinstance(config.batch_size, int)
-    engine = open_engine(net, engine="torch", precision="float32", batch_size=config.batch_size, device=config.device)
-    metrics = {name: _judge(engine, net, data, name, config, output) for name in ("val", "test") if name in data.splits}
-    block = net.artifact
+    protocol = Protocol(
+        batch_size=config.batch_size, workers=config.workers, engine="torch", precision="float32", device=config.device
+    )
+    outcomes = {name: judge([net], data.splits[name], protocol) for name in ("val", "test") if name in data.splits}
+    write_predictions(output / "predictions.csv", outcomes["val"].rows(data.splits["val"]))
+    facts = net.artifact
     artifact.save(
         net,
         output / "model",
-        training=block["training"],
-        metrics={name: found.to_dict() for name, found in metrics.items()},
-        provenance=block["provenance"],
+        training=facts["training"],
+        metrics={name: outcome.metrics.to_dict() for name, outcome in outcomes.items()},
+        provenance=facts["provenance"],
+        temperature=facts["temperature"],
     )
     result = RunResult(
         output=output,
         model=net.name,
-        top1=metrics["val"].top1,
+        top1=outcomes["val"].metrics.top1,
         seconds=time.monotonic() - started,
-        metrics=metrics["val"],
-        test=metrics.get("test"),
-        best_epoch=block["training"]["epoch"],
+        metrics=outcomes["val"].metrics,
+        test=outcomes["test"].metrics if "test" in outcomes else None,
+        best_epoch=facts["training"]["epoch"],
         peak_memory=_peak_memory(config.device),
     )
     low, high = result.metrics.top1_interval
@@ -163,22 +166,6 @@ def _finish(output: Path, config: TrainConfig, data: Dataset, started: float) ->
         *(output, 100 * result.top1, 100 * low, 100 * high, result.metrics.n, result.peak_memory / 1e9, result.seconds),
     )
     return result
-
-
-def _judge(engine: Engine, net: Network, data: Dataset, name: str, config: TrainConfig, output: Path) -> Metrics:
-    """The metrics of one split; for `val` also predictions.csv."""
-    split, counts, rows = data.splits[name], Counts(net.num_classes), []
-    feed = batches(split, net.preprocess, batch_size=engine.batch_size, workers=config.workers)
-    shown = track(feed, description=f"final {name}", total=len(split), amount=lambda batch: len(batch.targets))
-    for answer in answers(engine, shown):
-        counts.add(answer.logits, answer.targets, skipped=answer.skipped)
-        if len(answer.targets):
-            files = [split.name(index) for index in answer.indices.tolist()]
-            labels = [data.classes[target] for target in answer.targets.tolist()]
-            rows += prediction_rows(files, labels, answer.logits, data.classes)
-    if name == "val":
-        write_predictions(output / "predictions.csv", rows)
-    return Metrics.of(counts, data.classes)
 
 
 def _peak_memory(device: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,10 @@ from inceptions.data import Dataset
 from inceptions.image import Preprocess
 from inceptions.progress import log
 from inceptions.train.config import TrainConfig
-from inceptions.zoo import Network, build, resolve
+from inceptions.weights import create_model
+from inceptions.zoo import Network, resolve
 
 SMALL = 96  # px; up to here pictures are small ones (digits, CIFAR), which are not cropped for evaluation
-MOST_WORKERS = 8
-FEW_PIXELS = 20_000_000  # an epoch of so many is read in about a second
 
 
 def decide(config: TrainConfig) -> TrainConfig:
@@ -51,12 +49,7 @@ def network(config: TrainConfig, data: Dataset) -> Network:
         ValueError: options or weights do not fit, or the pictures would be too small for the network.
     """
     torch.manual_seed(config.seed)
-    if config.weights is None:
-        net = build(config.model, num_classes=len(data.classes), **_options(config))
-    else:
-        from inceptions.weights import create_model
-
-        net = create_model(config.model, weights=config.weights, **_options(config))
+    net = create_model(config.model, num_classes=len(data.classes), weights=config.weights, **_options(config))
     if net.classes != data.classes:
         net.reset_classifier(len(data.classes))
         net.classes = data.classes
@@ -70,25 +63,18 @@ def network(config: TrainConfig, data: Dataset) -> Network:
 
 
 def preprocess(config: TrainConfig, net: Network) -> Preprocess:
-    """The weights' preprocessing, or the family's (values in [-1, 1], centre crop), with what `config` changes."""
-    published = net.preprocess
-    size = config.img_size or (min(published.size) if published else net.input_size)
-    changes: dict[str, Any] = {"size": (size, size)} if config.img_size or not published else {}
+    """The weights' preprocessing (without weights: values in [-1, 1], centre crop), with what `config` changes."""
+    start = net.preprocess
+    size = config.img_size or (min(start.size) if config.weights or config.stem == "small" else net.input_size)
+    changes: dict[str, Any] = {}
+    if config.img_size or not config.weights:
+        changes["size"] = (size, size)
+    if not config.weights:
+        changes["crop_pct"] = 1.0 if size <= SMALL else 0.875
     if config.crop_pct:
         changes["crop_pct"] = config.crop_pct
     if config.interpolation:
         changes["interpolation"] = config.interpolation
-    if published:
-        return dataclasses.replace(published, **changes)
-    half = (0.5,) * config.in_channels
-    start = Preprocess(
-        size=(size, size),
-        resize="short",
-        crop_pct=1.0 if size <= SMALL else 0.875,
-        interpolation="bilinear",
-        mean=half,
-        std=half,
-    )
     return dataclasses.replace(start, **changes)
 
 
@@ -104,13 +90,6 @@ def batch_count(pictures: int, config: TrainConfig) -> int:
     assert isinstance(config.batch_size, int)
     whole, rest = divmod(pictures, config.batch_size)
     return whole + (rest >= 2)
-
-
-def workers(net: Network, data: Dataset) -> int:
-    """How many processes read pictures: one a core, or none where an epoch is over before they have started."""
-    height, width = net.preprocess.size
-    pixels = len(data.splits["train"]) * height * width
-    return 0 if pixels < FEW_PIXELS else min(os.cpu_count() or 1, MOST_WORKERS)
 
 
 def batch_size(config: TrainConfig, net: Network) -> int:

@@ -1,0 +1,64 @@
+"""`inceptions train`: from labelled pictures to a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from inceptions.cli.terminal import print_json
+from inceptions.train.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Given(TrainConfig):
+    """Settings that remember which of them were given: only these override a recipe, or a stored run's."""
+
+    data: str = ""  # may be left out with --resume: the run knows it
+    """Folder (train|val|test / CLASS / picture, or CLASS / picture), CSV or JSONL manifest, or data set."""
+
+    def __new__(cls, *data: str, **settings: Any) -> Given:
+        self = super().__new__(cls)
+        object.__setattr__(self, "given", dict(zip(("data",), data, strict=False)) | settings)
+        return self
+
+    def __post_init__(self) -> None:
+        """Nothing is checked before the recipe has been asked."""
+
+    def settle(self, recipe: str | None) -> TrainConfig:
+        """The run's settings with those given, or the recipe's with those given.
+
+        Raises:
+            ValueError: there is no such recipe; settings out of range.
+        """
+        from inceptions.recipes import configure
+        from inceptions.train.folder import stored_settings
+
+        given: dict[str, Any] = dict(vars(self)["given"])
+        stored = stored_settings(self.output, resume=True) if self.resume and self.output else None
+        if stored is None or recipe is not None:
+            return configure(recipe, given.pop("data", ""), **given)
+        return stored.replace(**given)
+
+
+def train(
+    config: Annotated[Given, Parameter(name="*")] = Given(),  # noqa: B008 - frozen
+    *,
+    recipe: str | None = None,
+    json: bool = False,
+) -> None:
+    """Train a network on labelled pictures, or adapt a published one.
+
+    Args:
+        recipe: googlenet, bn_inception, inception_v3, inception_v4, xception (as in the papers), finetune, head, or
+            modern: named settings, which any flag overrides.
+        json: end with one JSON object: output, model, top1, seconds and more.
+    """
+    from inceptions.train import train as run
+
+    result = run(config.settle(recipe))
+    if json:
+        print_json(result.to_dict())
+    else:
+        print(f"{result.top1:.2%} right on {result.metrics.n} validation pictures; the model is {result.output}/model")
