@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -11,12 +10,8 @@ from inceptions.cli.terminal import print_json
 from inceptions.train.config import TrainConfig
 
 
-@dataclass(frozen=True)
 class Given(TrainConfig):
     """Settings that remember which of them were given: only these override a recipe, or a stored run's."""
-
-    data: str = ""  # may be left out with --resume: the run knows it
-    """Folder (train|val|test / CLASS / picture, or CLASS / picture), CSV or JSONL manifest, or data set."""
 
     def __new__(cls, *data: str, **settings: Any) -> Given:
         self = super().__new__(cls)

@@ -26,7 +26,7 @@ class TrainConfig:
         ValueError: settings out of range or in conflict; the message names all of them.
     """
 
-    data: str
+    data: str = ""
     """Folder (train|val|test / CLASS / picture, or CLASS / picture), CSV or JSONL manifest, or data set."""
 
     _: KW_ONLY
