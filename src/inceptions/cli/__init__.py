@@ -33,6 +33,10 @@ VERBS = {
         "inceptions.cli.export:export",
         "Write a model as ONNX, OpenVINO or .pt2, and prove on pictures that it answers the same.",
     ),
+    "benchmark": (
+        "inceptions.cli.benchmark:benchmark",
+        "Measure throughput, latency, memory and parity on every engine, beside the machine's limit.",
+    ),
     "models": (
         "inceptions.cli.models:models",
         "List the family: generation, paper, year, size and cost of each network.",

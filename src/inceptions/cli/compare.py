@@ -1,0 +1,171 @@
+"""`inceptions compare`: networks side by side, or two checkpoints of one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from inceptions.cli.terminal import print_json, table
+from inceptions.progress import log
+
+if TYPE_CHECKING:
+    from inceptions.anatomy.compare import Portrait
+    from inceptions.anatomy.difference import AnswerDifference, TensorDifference
+    from inceptions.zoo import Network
+
+SHOWN = 20
+"""Tensors that a table shows."""
+
+
+def compare(
+    *models: str,
+    weights: tuple[str, str] | None = None,
+    img_size: int | None = None,
+    latency: bool = True,
+    json: bool = False,
+) -> None:
+    """Compare networks side by side, or two checkpoints of one network.
+
+    Latency is the median of nine single pictures in PyTorch, measured here and now; published accuracies are top-1 on
+    ImageNet by the protocols of those who published them, a run's is its own on its validation pictures.
+
+    Args:
+        models: names of `inceptions models` and folders of runs and models; none: the whole family. With --weights,
+            pictures and folders of pictures instead, to compare the answers to.
+        weights: two checkpoints to compare tensor by tensor: folders, files, or published weights.
+        img_size: side of the pictures, px; none: each network's own.
+        latency: measure it.
+        json: print JSON: a list of networks, or an object with `tensors` and `answers`.
+    """
+    if weights:
+        _compare_weights(*weights, models, json=json)
+        return
+    from inceptions.anatomy.compare import portrait
+    from inceptions.progress import track
+    from inceptions.zoo import list_models
+
+    chosen = models or list_models()
+    opened = ((name, _network(name, with_weights=latency)) for name in chosen)
+    rows = [
+        portrait(network, name=name, size=img_size, timed=latency)
+        for name, network in track(opened, description="comparing", total=len(chosen), unit="networks")
+    ]
+    if json:
+        print_json([asdict(row) for row in rows])
+    else:
+        _print(rows)
+
+
+def _network(name: str, *, with_weights: bool) -> Network:
+    from pathlib import Path
+
+    from inceptions.cli.inspect import open_network
+    from inceptions.predict import load_network
+    from inceptions.zoo import build
+
+    if not with_weights:
+        return open_network(name, {})
+    return load_network(name) if Path(name).exists() else build(name)
+
+
+def _print(rows: list[Portrait]) -> None:
+    def measured(row: Portrait) -> str | None:
+        if not row.measured:
+            return None
+        low, high = row.measured["top1_interval"]
+        return f"{row.measured['top1']:.2%} ({low:.1%} to {high:.1%}, n {row.measured['n']:,})"
+
+    cells: dict[str, list[object]] = {
+        "model": [row.name for row in rows],
+        "generation": [row.generation for row in rows],
+        "year": [str(row.year) if row.year else None for row in rows],
+        "input": [f"{row.input_size[0]}x{row.input_size[1]}" for row in rows],
+        "depth": [row.depth for row in rows],
+        "parameters": [row.parameters for row in rows],
+        "multiply-adds": [row.multiply_adds for row in rows],
+        "activations": [row.activations for row in rows],
+        "receptive field": [f"{row.receptive_field[0]}x{row.receptive_field[1]}" for row in rows],
+        "latency, ms": [
+            f"{row.latency.median:.1f} ({row.latency.quartiles[0]:.1f} to {row.latency.quartiles[1]:.1f})"
+            if row.latency
+            else None
+            for row in rows
+        ],
+        "published top-1": [row.published_top1 for row in rows],
+        "published by": [row.published_by for row in rows],
+        "measured top-1": [measured(row) for row in rows],
+    }
+    filled = {heading: column for heading, column in cells.items() if any(cell is not None for cell in column)}
+    table(list(zip(*filled.values(), strict=True)), list(filled))
+    timed = [row.latency for row in rows if row.latency]
+    if timed:
+        print(f"\nlatency: median and quartiles of single pictures, {timed[0].device}, {timed[0].threads} threads")
+
+
+# --- two checkpoints ----------------------------------------------------------------------------------------------
+
+
+def _compare_weights(first: str, second: str, paths: tuple[str, ...], *, json: bool) -> None:
+    from inceptions.anatomy.difference import answer_differences, tensor_differences
+    from inceptions.predict import load_network, pictures_in
+    from inceptions.progress import track
+
+    one, other = load_network(first), load_network(second)
+    tensors = tensor_differences(one.state_dict(), other.state_dict())
+    files = pictures_in(paths)
+    answers = list(track(answer_differences(one, other, files), description="comparing", total=len(files)))
+    if json:
+        print_json({"tensors": [asdict(row) for row in tensors], "answers": [asdict(row) for row in answers]})
+        return
+    _print_tensors(tensors)
+    if files:
+        print()
+        _print_answers(answers)
+
+
+def _print_tensors(tensors: tuple[TensorDifference, ...]) -> None:
+    strange = [row for row in tensors if row.largest is None]
+    known = [row for row in tensors if row.largest is not None]
+    different = sorted((row for row in known if not row.equal), key=lambda row: -(row.relative or 0.0))
+    shown = [*strange, *different][:SHOWN]
+    if shown:
+        table(
+            [
+                (row.name, _shape(row.shapes[0]), _shape(row.shapes[1]), row.largest, row.relative, row.cosine)
+                for row in shown
+            ],
+            ("tensor", "first", "second", "largest difference", "relative", "cosine"),
+        )
+        print()
+    left = len(strange) + len(different) - len(shown)
+    print(
+        f"{len(tensors)} tensors: {len(known) - len(different)} equal, {len(different)} different, "
+        f"{len(strange)} only in one or of another shape" + (f"; {left} more are in --json" if left else "")
+    )
+
+
+def _shape(shape: tuple[int, ...] | None) -> str | None:
+    return None if shape is None else "x".join(map(str, shape)) or "number"
+
+
+def _print_answers(answers: list[AnswerDifference]) -> None:
+    read = [row for row in answers if row.labels and row.probabilities]
+    for row in answers:
+        if row.error:
+            log.warning("%s: %s", row.file, row.error)
+    apart = [row for row in read if not row.agree]
+    if apart:
+        table(
+            [(row.file, *_both(row), row.distance) for row in apart],
+            ("picture", "first", "probability", "second", "probability", "distance"),
+        )
+        print()
+    largest = max((row.distance or 0.0 for row in read), default=0.0)
+    alike = len(read) - len(apart)
+    print(f"{alike} of {len(read)} pictures get the same label; the answers differ by {largest:.3g} at most")
+
+
+def _both(row: AnswerDifference) -> tuple[str, float, str, float]:
+    assert row.labels
+    assert row.probabilities
+    return row.labels[0], row.probabilities[0], row.labels[1], row.probabilities[1]
