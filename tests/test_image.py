@@ -230,11 +230,13 @@ def test_a_strip_that_would_explode_when_resized_is_refused() -> None:
 
 
 def test_pillows_warnings_do_not_leak_not_even_from_threads() -> None:
-    large = Image.new("1", (10_000, 9_000))  # Pillow warns above 89 million pixels
-    content = encoded(large, "PNG")
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x09"  # promises nine entries and has none
+    content = encoded(Image.fromarray(gradient()), "PNG", exif=exif)
+    with pytest.warns(UserWarning, match="EXIF"):
+        Image.open(io.BytesIO(content)).getexif()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        threads = [threading.Thread(target=RAW.picture, args=(content,)) for _ in range(2)]
+        threads = [threading.Thread(target=RAW.picture, args=(content,)) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
