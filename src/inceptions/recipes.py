@@ -38,9 +38,9 @@ _EVERY_TWO_EPOCHS = {"sched": "step", "decay_rate": 0.94, "decay_epochs": 2.0}
 RECIPES: Mapping[str, Recipe] = {
     "googlenet": Recipe(
         title="GoogLeNet as published (v1)",
-        source="1409.4842, sections 5 and 6: SGD with momentum 0.9, learning rate -4 % every 8 epochs, auxiliary losses "
-        "weighted 0.3, crops of 8-100 % of the area with aspect 3/4-4/3, photometric distortion, Polyak averaging. Not "
-        "stated there: batch, rate and weight decay; these are those of Caffe's solver for it (BVLC).",
+        source="1409.4842, sections 5 and 6: SGD with momentum 0.9, learning rate -4 % every 8 epochs, auxiliary "
+        "losses weighted 0.3, crops of 8-100 % of the area with aspect 3/4-4/3, photometric distortion, Polyak averaging. "
+        "Not stated there: batch, rate and weight decay; these are those of Caffe's solver for it (BVLC).",
         published="10.07 % top-5 error on ImageNet, one model, one crop",
         settings={
             "model": "googlenet", "aux": True, "epochs": 250, "batch_size": 32, "opt": "sgd", "lr": 0.01,
@@ -89,8 +89,8 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "xception": Recipe(
         title="Xception as published",
-        source="1610.02357, section 4: SGD with momentum 0.9, learning rate 0.045 x 0.94 every two epochs, weight decay "
-        "1e-5, dropout 0.5, Polyak averaging, no auxiliary head. The batch is not stated.",
+        source="1610.02357, section 4: SGD with momentum 0.9, learning rate 0.045 x 0.94 every two epochs, weight "
+        "decay 1e-5, dropout 0.5, Polyak averaging, no auxiliary head. The batch is not stated.",
         published="79.0 % top-1, 94.5 % top-5 on ImageNet, one crop",
         settings={
             "model": "xception", "epochs": 100, "batch_size": 32, "opt": "sgd", "lr": 0.045, "weight_decay": 1e-5,
@@ -100,8 +100,8 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "finetune": Recipe(
         title="All weights of a published network, adapted to your pictures",
-        source="ours: the head is fitted first; then a small rate with warm-up and cosine, gentle crops, and an average "
-        "of the weights, so that little of what the weights know is lost.",
+        source="ours: the head is fitted first; then a small rate with warm-up and cosine, gentle crops, and an "
+        "average of the weights, so that little of what the weights know is lost.",
         published="",
         settings={
             "tune": "all", "epochs": 10, "opt": "nesterov", "lr": 0.002, "weight_decay": 1e-4, "warmup_epochs": 1.0,
@@ -118,8 +118,8 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "modern": Recipe(
         title="Today's habits for training from nothing",
-        source="2110.00476 (ResNet strikes back) and torchvision's new recipe, shortened: cosine with warm-up, Nesterov, "
-        "averaged weights, TrivialAugment (2103.10158), mixup (1710.09412), cutmix (1905.04899), label smoothing.",
+        source="2110.00476 (ResNet strikes back) and torchvision's new recipe, shortened: cosine with warm-up, "
+        "Nesterov, averaged weights, TrivialAugment (2103.10158), mixup (1710.09412), cutmix (1905.04899), label smoothing.",
         published="",
         settings={
             "epochs": 100, "batch_size": 64, "opt": "nesterov", "lr": 0.1, "weight_decay": 5e-5, "warmup_epochs": 5.0,

@@ -20,7 +20,7 @@ from inceptions.train.mix import class_weights, mix, soft_targets
 from inceptions.train.optim import learning_rate, optimizer
 from inceptions.train.settings import batch_count
 from inceptions.train.state import State
-from inceptions.train.step import WithLoss, freeze, gradient_norms, seed_step, starved, train_mode
+from inceptions.train.step import WithLoss, freeze, gradient_norms, parts, seed_step, starved, train_mode
 from inceptions.train.stop import Stop
 from inceptions.weights import artifact
 from inceptions.zoo import Network
@@ -59,7 +59,7 @@ class Training:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
         self.average = Average(net, config.model_ema_decay) if config.model_ema else None
         self.evaluated = self.average.net if self.average else net
-        self.parts = (*net.stages, "head", "aux")
+        self.parts = parts(net)
         self.state = State.new(len(self.parts), self.device)
         self.batches = batch_count(len(data.splits["train"]), config)
         self.stop = Stop()
@@ -163,7 +163,7 @@ class Training:
                 group["lr"] = rate
             self.scaler.unscale_(self.optimizer)
             if state.step % NORMS_EVERY == 0:
-                state.measure(gradient_norms(self.net))
+                state.measure(gradient_norms(self.parts.values(), self.device))
             if config.clip_grad:
                 nn.utils.clip_grad_norm_(weights, config.clip_grad)
             self.scaler.step(self.optimizer)
@@ -227,9 +227,9 @@ class Training:
         """Writes the epoch's row, keeps the model if it is the best so far, and moves the state to the next epoch."""
         self._tick()
         state = self.state
-        if starved(self.net, state.mean_norms()):
+        if starved(list(self.parts.values()), state.mean_norms()):
             log.warning("vanishing gradients: a weight of the first stage gets under 1/1000 of one of the last")
-        row = state.end_epoch(lr=self.optimizer.param_groups[0]["lr"], metrics=metrics, parts=self.parts)
+        row = state.end_epoch(lr=self.optimizer.param_groups[0]["lr"], metrics=metrics, parts=list(self.parts))
         if state.best_epoch == state.epoch:
             training = {"settings": self.config.to_dict(), "epoch": state.epoch, "step": state.step}
             artifact.save(self.evaluated, self.folder / "model", training=training, metrics={"val": metrics.to_dict()})

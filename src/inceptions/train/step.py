@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -62,23 +64,25 @@ def train_mode(net: Network, frozen: list[nn.Module]) -> None:
         module.eval()
 
 
-def gradient_norms(net: Network) -> Tensor:
-    """Norm of the gradients of each stage (then head, then aux together), of shape (stages + 2,); 0 where none is."""
+def parts(net: Network) -> dict[str, nn.Module]:
+    """What gradients are measured of: the stages that have weights, the head, and the auxiliary heads together."""
+    every = {**dict(net.body.named_children()), "head": net.head, "aux": net.aux}
+    return {name: module for name, module in every.items() if any(True for _ in module.parameters())}
+
+
+def gradient_norms(modules: Iterable[nn.Module], device: torch.device) -> Tensor:
+    """Norm of the gradients of each module, of shape (modules,); 0 where there is none."""
     norms = []
-    for part in (*(getattr(net.body, name) for name in net.stages), net.head, net.aux):
-        gradients = [p.grad for p in part.parameters() if p.grad is not None]
-        norms.append(nn.utils.get_total_norm(gradients) if gradients else torch.zeros((), device=_device(net)))
+    for module in modules:
+        gradients = [weight.grad for weight in module.parameters() if weight.grad is not None]
+        norms.append(nn.utils.get_total_norm(gradients) if gradients else torch.zeros((), device=device))
     return torch.stack(norms)
 
 
-def starved(net: Network, norms: list[float]) -> bool:
-    """Whether the first trained stage's gradient, per weight, is below a thousandth of the last stage's.
-
-    Args:
-        norms: of `gradient_norms`.
-    """
-    sizes = [sum(p.numel() for p in getattr(net.body, name).parameters() if p.requires_grad) for name in net.stages]
-    rms = [norm / size**0.5 for norm, size in zip(norms, sizes, strict=False) if size]
+def starved(modules: Sequence[nn.Module], norms: Sequence[float]) -> bool:
+    """Whether the first trained module's gradient, per weight, is below a thousandth of the last one's."""
+    sizes = [sum(w.numel() for w in module.parameters() if w.requires_grad) for module in modules]
+    rms = [norm / size**0.5 for norm, size in zip(norms, sizes, strict=True) if size]
     return len(rms) > 1 and rms[0] < 1e-3 * rms[-1]
 
 
@@ -87,7 +91,3 @@ def seed_step(seed: int, step: int) -> np.random.Generator:
     sequence = np.random.SeedSequence((seed, step))
     torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
     return np.random.default_rng(sequence)
-
-
-def _device(net: nn.Module) -> torch.device:
-    return next(net.parameters()).device

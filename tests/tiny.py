@@ -1,0 +1,41 @@
+"""A data set and settings so small that a training run takes a second."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from inceptions.train import TrainConfig
+
+TIME_COLUMNS = {"seconds", "waiting", "pictures_per_second"}
+
+
+def write_pictures(folder: Path, *, train: int = 14, val: int = 4, classes: int = 3, size: int = 32) -> Path:
+    """train|val / c0, c1, ... / N.png: noise around a grey or colour of each class."""
+    random = np.random.default_rng(7)
+    for split, count in (("train", train), ("val", val)):
+        for label in range(classes):
+            (folder / split / f"c{label}").mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                pixels = random.normal(60 + 70 * label, 25, (size, size, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / split / f"c{label}" / f"{number}.png")
+    return folder
+
+
+def config(data: Path, output: Path, **settings: Any) -> TrainConfig:
+    """Settings of a tiny network for `write_pictures`' data; any setting may be given."""
+    tiny = {
+        "model": "bn_inception", "width": 0.05, "depth": 0.2, "stem": "small", "img_size": 32, "epochs": 2,
+        "batch_size": 8, "workers": 0, "device": "cpu", "lr": 0.02, "crop": "none",
+    }  # fmt: skip
+    return TrainConfig(str(data), output=output, **(tiny | settings))
+
+
+def results(run: Path) -> list[dict[str, str]]:
+    """The rows of results.csv without its time columns, as text."""
+    with (run / "results.csv").open() as file:
+        return [{k: v for k, v in row.items() if k not in TIME_COLUMNS} for row in csv.DictReader(file)]
