@@ -86,7 +86,7 @@ def _unpack(path: Path) -> tuple[Any, bytes]:
             raise DataError(f"{path}: {_CONFIG} claims {config.file_size:,} bytes; at most {_LARGEST_CONFIG:,} is read")
         if weights.file_size > _EXPANSION * weights.compress_size or weights.compress_size > path.stat().st_size:
             raise DataError(
-                f"{path}: {_WEIGHTS} claims {weights.file_size:,} bytes, the archive has {weights.compress_size:,} of it"
+                f"{path}: {_WEIGHTS} claims {weights.file_size:,} bytes, stored are {weights.compress_size:,}"
             )
         return _json(archive.read(config), str(path)), archive.read(weights)
 

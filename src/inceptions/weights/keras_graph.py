@@ -115,7 +115,7 @@ def _refuse_code(config: object, source: str) -> None:
                 facts = item.get("config")
                 name = facts.get("name") if isinstance(facts, Mapping) else None
                 raise DataError(
-                    f"{source}: layer {name or 'unnamed'!r:.80} is a Lambda, that is program code, which is never executed "
+                    f"{source}: layer {name or 'unnamed'!r:.80} is a Lambda, program code, which is never executed "
                     "from a file. Save the network's own weights (base.save_weights), or use a Rescaling layer instead"
                 )
             waiting.extend(item.values())

@@ -105,8 +105,8 @@ def recognise(checkpoint: Checkpoint, network: str | None = None) -> Match:
         raise DataError(f"{checkpoint.source} holds {match.layout.title}, not {network}")
     if checkpoint.dialect != "keras" and match.beside:
         raise DataError(
-            f"{checkpoint.source}: {len(match.beside)} modules have no place in the nearest layout, {match.layout.title}: "
-            + _some(match.beside)
+            f"{checkpoint.source}: the nearest layout, {match.layout.title}, has no place for {len(match.beside)} of its "
+            f"modules: {_some(match.beside)}"
         )
     return match
 
