@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FunctionType
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "inceptions"
@@ -284,3 +285,23 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(tmp_path: Pa
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     files = {path for path in SOURCE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     assert packed == {str(path.relative_to(SOURCE.parent)) for path in files}
+
+
+def test_train_val_and_predict_run_beside_a_torchvision_that_does_not_import(tmp_path: Path) -> None:
+    """Torchvision is pinned to one exact torch, and raises beside another; nothing of ours may notice."""
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    for colour, name in enumerate(("dark", "light")):
+        folder = tmp_path / "pictures" / name
+        folder.mkdir(parents=True)
+        for i in range(6):
+            Image.new("RGB", (24, 24), (200 * colour + i,) * 3).save(folder / f"{i}.png")
+    code = """
+from inceptions.cli import main
+network = "--model bn_inception --width 0.125 --stem small --img-size 24"
+assert main(f"train pictures {network} --epochs 1 -b 4 -j 0 --output run".split()) == 0
+assert main(["val", "run"]) == 0
+assert main(["predict", "run", "pictures"]) == 0
+"""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
