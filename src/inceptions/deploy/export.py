@@ -23,6 +23,7 @@ from inceptions.deploy.parity import Parity, compare
 from inceptions.deploy.pictures import Pictures
 from inceptions.engines import open_engine
 from inceptions.engines.exported import FILES, PARITY, ExportedEngine, digest
+from inceptions.engines.open_vino import convert
 from inceptions.engines.prepared import quiet
 from inceptions.progress import GateError, log, write_atomically
 from inceptions.weights import artifact
@@ -167,8 +168,7 @@ def _write(
         return ()
     import openvino
 
-    with quiet():
-        graph = openvino.convert_model(program)
+    graph = convert(program)
     graph.inputs[0].get_tensor().set_names({module.inputs})
     graph.outputs[0].get_tensor().set_names({module.outputs})
     kept: tuple[str, ...] = ()

@@ -82,10 +82,15 @@ def compiled(graph: Any, shape: Iterable[int], precision: str, threads: int) -> 
 
 def to_openvino(prepared: Prepared, pictures: Tensor) -> Any:
     """An `openvino.Model` of `prepared` for pictures of this height, width and type, any number of them."""
+    return convert(exported(prepared, pictures))
+
+
+def convert(program: torch.export.ExportedProgram) -> Any:
+    """An `openvino.Model` of an exported program."""
     import openvino
 
     with quiet():
-        return openvino.convert_model(exported(prepared, pictures))
+        return openvino.convert_model(program)
 
 
 def quantise(graph: Any, calibration: Iterable[Tensor]) -> Any:

@@ -1,0 +1,325 @@
+"""How fast is a network here, on every engine, beside what the machine can do at most.
+
+Every case runs in a process of its own, so that memory and threads are its own; the processes take turns, round after
+round, so that a noisy machine is noisy for all of them. The limit is a large matrix product of the same precision, in
+the same engine, on the same threads, in the same rounds.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from inceptions.anatomy import cost
+from inceptions.deploy.original import open_original
+from inceptions.deploy.pictures import made_up
+from inceptions.engines import ENGINES, available, open_engine
+from inceptions.engines.prepared import quiet
+from inceptions.progress import log, track
+from inceptions.weights.artifact import TENSORS
+from inceptions.zoo import ALIASES, MEMBERS
+
+SIDE = 2048  # of the matrices whose product is the limit: far beyond the caches, small enough for a short round
+LINKS = 4  # products one after the other, so that reading the input and writing the output does not count
+OPERATIONS = 2 * LINKS * SIDE**3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What one process measures."""
+
+    model: str
+    engine: str
+    precision: str
+    batch: int
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A case and what came out; times are medians over the rounds."""
+
+    model: str
+    engine: str
+    precision: str
+    batch: int
+    threads: int
+    pictures_per_second: float
+    latency_ms: dict[str, float]
+    """p50, p95 and p99 of one batch."""
+    share_of_peak: float
+    """Operations per second (two a multiply-add) against the large matrix product; above 1 nothing is left to gain."""
+    peak_gops: float
+    """That product's rate, 10^9 operations per second."""
+    parity: dict[str, float]
+    """`equal_top1`: share of equal answers with float32 PyTorch; `max_difference`: of a logit; `max_logit`."""
+    load_seconds: float
+    """Opening, converting and the first answer."""
+    peak_memory: int
+    """Bytes of the process."""
+    file_size: int | None
+    """Bytes of the weights on disk; None: a bare name has none."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return asdict(self)
+
+
+def cases(
+    models: Sequence[str], *, engines: Sequence[str] | None, precisions: Sequence[str] | None, batches: Sequence[int],
+    threads: Sequence[int],
+) -> list[Case]:  # fmt: skip
+    """Every combination that exists here.
+
+    Raises:
+        ValueError: an engine or precision that is unknown or not installed, or nothing is left.
+    """
+    installed = available()
+    wrong = [name for name in engines or () if name not in installed]
+    wrong += [name for name in precisions or () if name not in ("float32", "bf16", "int8")]
+    if wrong:
+        raise ValueError(f"not here: {', '.join(wrong)}; engines: {', '.join(installed)}; float32, bf16, int8")
+    found = [
+        Case(model=model, engine=engine, precision=precision, batch=batch, threads=count)
+        for model in models
+        for engine in installed
+        for precision in ENGINES[engine]
+        for batch in batches
+        for count in threads
+        if (not engines or engine in engines) and (not precisions or precision in precisions)
+    ]
+    if not found:
+        raise ValueError("no engine here has any of these precisions")
+    return found
+
+
+def benchmark(
+    wanted: Sequence[Case],
+    *,
+    rounds: int = 7,
+    seconds: float = 1.0,
+    img_size: int | None = None,
+    options: dict[str, Any] | None = None,
+) -> list[Measured]:
+    """Measure every case, taking turns.
+
+    Args:
+        wanted: what to measure.
+        rounds: turns of each case; medians over them are reported.
+        seconds: of one turn.
+        img_size: side of the pictures, px; None: the network's own.
+        options: of bare networks, whose weights are drawn from a fixed seed.
+
+    Raises:
+        RuntimeError: a process failed; the message holds its traceback.
+    """
+    with TemporaryDirectory() as folder:
+        split = made_up(Path(folder), ())
+        job = _Job(tuple(split.path(index) for index in range(len(split))), img_size, options)
+        workers: list[_Worker] = []
+        try:
+            originals = {}
+            for model in dict.fromkeys(case.model for case in wanted):
+                plain = Case(
+                    model=model, engine="torch", precision="float32", batch=16, threads=torch.get_num_threads()
+                )
+                workers.append(_Worker(plain, job))
+                originals[model] = workers.pop().close().opened.logits
+            workers.extend(_Worker(case, job) for case in track(wanted, description="loading", unit="cases"))
+            for _ in track(range(rounds), description="measuring", unit="rounds"):
+                for worker in workers:
+                    worker.turn(seconds)
+            return [worker.result(originals[worker.case.model]) for worker in workers]
+        finally:
+            for worker in workers:
+                worker.close()
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every process is told."""
+
+    files: tuple[Path, ...]
+    img_size: int | None
+    options: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What a process says when it is ready."""
+
+    logits: NDArray[np.float32]
+    multiply_adds: int
+    load_seconds: float
+    file_size: int | None
+
+
+class _Worker:
+    """The parent's side of one process."""
+
+    def __init__(self, case: Case, job: _Job) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.case = case
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, case, job), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.latencies: list[list[float]] = []
+        self.peaks: list[float] = []
+        self.opened: _Opened = self._receive()
+
+    def turn(self, seconds: float) -> None:
+        """Let the process measure for `seconds`."""
+        self.connection.send(seconds)
+        latencies, peak = self._receive()
+        self.latencies.append(latencies)
+        self.peaks.append(peak)
+
+    def result(self, original: NDArray[np.float32]) -> Measured:
+        """What came out, beside the answers of the original."""
+        self.connection.send(None)
+        memory: int = self._receive()
+        logits = self.opened.logits
+        turn = float(np.median([np.median(latencies) for latencies in self.latencies]))
+        every = np.concatenate(self.latencies) * 1000
+        peak = float(np.median(self.peaks))
+        p50, p95, p99 = (float(value) for value in np.percentile(every, (50, 95, 99)))
+        return Measured(
+            **asdict(self.case),
+            pictures_per_second=self.case.batch / turn,
+            latency_ms={"p50": p50, "p95": p95, "p99": p99},
+            share_of_peak=self.case.batch / turn * 2 * self.opened.multiply_adds / peak,
+            peak_gops=peak / 1e9,
+            parity={
+                "equal_top1": float((logits.argmax(1) == original.argmax(1)).mean()),
+                "max_difference": float(np.abs(logits - original).max()),
+                "max_logit": float(np.abs(original).max()),
+            },
+            load_seconds=self.opened.load_seconds,
+            peak_memory=memory,
+            file_size=self.opened.file_size,
+        )
+
+    def close(self) -> _Worker:
+        """End the process."""
+        self.connection.close()
+        self.process.join(timeout=5)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        return self
+
+    def _receive(self) -> Any:
+        try:
+            answer = self.connection.recv()
+        except EOFError:
+            raise RuntimeError(f"the process that measures {self.case} died (out of memory?)") from None
+        if isinstance(answer, str):
+            raise RuntimeError(f"the process that measures {self.case} failed:\n{answer}")
+        return answer
+
+
+# --- in the process -----------------------------------------------------------------------------------------------
+
+
+def _serve(connection: Connection, case: Case, job: _Job) -> None:
+    """Open the case, then measure as often as asked; `None` ends it. A failure is sent as its traceback."""
+    try:
+        torch.set_num_threads(case.threads)
+        run, opened = _open(case, job)
+        product = _product(case)
+        connection.send(opened)
+        while (seconds := connection.recv()) is not None:
+            connection.send((_latencies(run, seconds), OPERATIONS / min(_latencies(product, seconds / 4))))
+        scale = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+        connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale)
+    except EOFError:  # the parent needs nothing more
+        pass
+    except Exception:
+        connection.send(traceback.format_exc())
+
+
+def _open(case: Case, job: _Job) -> tuple[Callable[[], object], _Opened]:
+    torch.manual_seed(0)
+    net = open_original(case.model, options=job.options, img_size=job.img_size)
+    pictures = torch.stack([torch.from_numpy(net.preprocess.picture(file)) for file in job.files])
+    begin = time.perf_counter()
+    calibration = list(torch.split(pictures, 8)) if case.precision == "int8" else None
+    if calibration is not None and case.model in (*MEMBERS, *ALIASES):
+        log.warning("%s: a bare network, quantised on made-up pictures: its int8 accuracy says nothing", case.model)
+    engine = open_engine(
+        net,
+        engine=case.engine,
+        precision=case.precision,
+        batch_size=case.batch,
+        device="cpu",
+        threads=case.threads,
+        calibration=calibration,
+    )
+    batch = pictures[torch.arange(case.batch) % len(pictures)]
+    engine(batch)
+    seconds = time.perf_counter() - begin
+    file = Path(case.model) / TENSORS
+    file = file if file.is_file() else Path(case.model) / "model" / TENSORS
+    opened = _Opened(
+        logits=engine(pictures).numpy(),
+        multiply_adds=cost(net, net.preprocess.size[0]).multiply_adds,
+        load_seconds=seconds,
+        file_size=file.stat().st_size if file.is_file() else None,
+    )
+    return lambda: engine(batch), opened
+
+
+def _latencies(run: Callable[[], object], seconds: float) -> list[float]:
+    run()
+    latencies: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(latencies) < 2 or time.perf_counter() < end:
+        begin = time.perf_counter()
+        run()
+        latencies.append(time.perf_counter() - begin)
+    return latencies
+
+
+def _product(case: Case) -> Callable[[], object]:
+    """A chain of large matrix products in the case's engine and precision: what this machine can do at most."""
+    chain = nn.Sequential(*[nn.Linear(SIDE, SIDE, bias=False) for _ in range(LINKS)]).requires_grad_(False)
+    inputs = torch.randn(SIDE, SIDE)
+    if case.engine == "torch":
+        dtype = torch.bfloat16 if case.precision == "bf16" else torch.float32
+        chain, inputs = chain.to(dtype), inputs.to(dtype)
+        return lambda: chain(inputs)
+    with quiet():
+        program = torch.export.export(chain, (inputs,))
+    if case.engine == "onnxruntime":
+        import onnxruntime
+
+        with quiet():
+            written = torch.onnx.export(program, dynamo=True, verbose=False)
+        assert written is not None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = case.threads
+        session = onnxruntime.InferenceSession(written.model_proto.SerializeToString(), options)
+        feed = {session.get_inputs()[0].name: inputs.numpy()}
+        return lambda: session.run(None, feed)
+    from inceptions.engines.open_vino import compiled, convert, quantise
+
+    graph = convert(program)
+    if case.precision == "int8":
+        graph = quantise(graph, [inputs])
+    model = compiled(graph, inputs.shape, case.precision, case.threads)
+    return lambda: model(inputs.numpy(), share_inputs=True)
