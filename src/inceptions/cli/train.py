@@ -29,8 +29,11 @@ class Given(TrainConfig):
         """
         from inceptions.recipes import configure
         from inceptions.train.folder import stored_settings
+        from inceptions.zoo import parse_options
 
         given: dict[str, Any] = dict(vars(self)["given"])
+        if "options" in given:  # text so far: which types they have, the network knows
+            given["options"] = parse_options(given["options"])
         stored = stored_settings(self.output, resume=True) if self.resume and self.output else None
         if stored is None or recipe is not None:
             return configure(recipe, given.pop("data", ""), **given)

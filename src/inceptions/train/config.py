@@ -13,8 +13,6 @@ from cyclopts import Parameter
 
 from inceptions.data import Augment
 
-Option = int | float | bool | str
-
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -69,7 +67,7 @@ class TrainConfig:
     aux_weight: float | None = None
     """Weight of an auxiliary head's loss; none: the network's paper's (0.3 for v1, 0.4 for the others)."""
 
-    options: dict[str, Option] = dataclasses.field(default_factory=dict)
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Other options of the network, such as `--options.residual false`."""
 
     # Pictures
