@@ -1,0 +1,24 @@
+"""Why this answer: which pixels spoke for a class, which branch answered, what the channels look for.
+
+A map shows what the network used, not what is right; where it lies says nothing of how sure the network is.
+"""
+
+from __future__ import annotations
+
+from inceptions.explain.attribution import METHODS, Method, attribute, grid_stage
+from inceptions.explain.drawing import overlaid, sheet, shown
+from inceptions.explain.inside import BranchAnswer, branch_answers, feature_maps, first_filters
+
+__all__ = [
+    "METHODS",
+    "BranchAnswer",
+    "Method",
+    "attribute",
+    "branch_answers",
+    "feature_maps",
+    "first_filters",
+    "grid_stage",
+    "overlaid",
+    "sheet",
+    "shown",
+]

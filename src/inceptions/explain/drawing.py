@@ -1,0 +1,67 @@
+"""Maps as pictures."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from inceptions.image import Preprocess
+
+STRONGEST = 0.65
+"""How much of the picture the strongest place of a map covers."""
+
+
+def shown(picture: NDArray[np.uint8] | NDArray[np.float32], preprocess: Preprocess) -> Image.Image:
+    """What the network saw: `picture` (C, H, W) of `Preprocess.picture` in RGB, without normalisation."""
+    pixels = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    if preprocess.channel_order == "bgr":
+        pixels = pixels[::-1]
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).convert("RGB")
+
+
+def overlaid(picture: Image.Image, weights: Tensor) -> Image.Image:
+    """A map (H, W) over its picture: warm where it is positive, cold where negative, clear where it is zero."""
+    from matplotlib import colormaps
+
+    values = _scaled(weights)
+    colours = colormaps["coolwarm"](values / 2 + 0.5)[..., :3] * 255
+    cover = STRONGEST * np.sqrt(np.abs(values))[..., None]
+    below = np.asarray(picture.resize((values.shape[1], values.shape[0])), dtype=np.float64)
+    return Image.fromarray(np.rint(below * (1 - cover) + colours * cover).astype(np.uint8))
+
+
+def _scaled(weights: Tensor) -> NDArray[np.float64]:
+    """To -1 ... 1 by the strongest value; all zero where the map is."""
+    values: NDArray[np.float64] = weights.detach().cpu().double().numpy()
+    return values / (np.abs(values).max() or 1.0)
+
+
+def sheet(maps: Tensor, *, columns: int | None = None, scale: int = 1, gap: int = 2) -> Image.Image:
+    """Many maps (N, H, W), or filters (N, 3, H, W) in colour, side by side; each stretched from its least to its most.
+
+    Args:
+        maps: at least one.
+        columns: in a row; None: about as many as there are rows.
+        scale: pixels for each value, along either side.
+        gap: pixels between two.
+    """
+    planes = maps.detach().cpu().double().numpy()
+    if planes.ndim == 4:
+        planes = planes.transpose(0, 2, 3, 1)
+        planes = planes if planes.shape[3] == 3 else planes.mean(3)
+    count, high, wide = planes.shape[:3]
+    across = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / across)
+    page = np.full((rows * (high * scale + gap) - gap, across * (wide * scale + gap) - gap, 3), 255, dtype=np.uint8)
+    for index, plane in enumerate(planes):
+        low, span = plane.min(), np.ptp(plane) or 1.0
+        grey = np.rint((plane - low) / span * 255).astype(np.uint8)
+        coloured = grey if grey.ndim == 3 else np.repeat(grey[..., None], 3, 2)
+        top, left = (index // across) * (high * scale + gap), (index % across) * (wide * scale + gap)
+        large = coloured.repeat(scale, 0).repeat(scale, 1)
+        page[top : top + high * scale, left : left + wide * scale] = large
+    return Image.fromarray(page)

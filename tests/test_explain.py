@@ -1,0 +1,252 @@
+"""Maps lie on what they must lie on, and change with the weights; contributions add up to the logit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from inceptions.explain import (
+    METHODS,
+    Method,
+    attribute,
+    branch_answers,
+    feature_maps,
+    first_filters,
+    grid_stage,
+    overlaid,
+    sheet,
+    shown,
+)
+from inceptions.image import Preprocess
+from inceptions.layers import Head, convolution, initialise, max_pool
+from inceptions.zoo import Network, Table, build
+
+SIDE = 32
+PIXELS = 48
+
+
+@pytest.fixture
+def red_or_blue() -> Network:
+    """Says how much red (class 0) and how much blue (class 1) there is, by weights that are set by hand."""
+    conv = convolution(width=1.0, norm=None, activation="relu")
+    net = Network(Table((("colours", conv(2)), ("halved", max_pool(3, 2))), Head()), num_classes=2)
+    with torch.no_grad():
+        colours, head = net.body.colours.conv, net.head.linear
+        colours.weight.copy_(torch.tensor([[1.0, -1.0, -1.0], [-1.0, -1.0, 1.0]])[..., None, None])  # type: ignore[union-attr,operator]  # a Conv2d
+        head.weight.copy_(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))  # type: ignore[union-attr,operator]  # a Linear
+    return net.eval()
+
+
+@pytest.fixture
+def squares() -> Tensor:
+    """On black, a red square at the top left and a blue one at the bottom right."""
+    images = torch.zeros(1, 3, SIDE, SIDE)
+    images[0, 0, 4:12, 4:12] = 1
+    images[0, 2, 20:28, 18:26] = 1
+    return images
+
+
+def tiny(**options: Any) -> Network:
+    torch.manual_seed(0)
+    return build("googlenet", width=0.125, depth=0.4, stem="small", norm="batch", num_classes=4, **options).eval()
+
+
+def picture(seed: int = 0, count: int = 1) -> Tensor:
+    return torch.randn(count, 3, PIXELS, PIXELS, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("target", "rows", "columns"), [(0, (4, 12), (4, 12)), (1, (20, 28), (18, 26))])
+def test_the_map_of_a_synthetic_target_lies_on_it(
+    red_or_blue: Network, squares: Tensor, method: Method, target: int, rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    (found,) = attribute(red_or_blue, squares, [target], method=method).clamp(min=0)
+    blurred = 4 if method == "occlusion" else 3  # a window's side; a pool's reach and a step of the grid
+    inside = found[rows[0] - blurred : rows[1] + blurred, columns[0] - blurred : columns[1] + blurred]
+    assert inside.sum() > 0.99 * found.sum()
+    strongest = divmod(int(found.argmax()), SIDE)
+    assert rows[0] - 1 <= strongest[0] <= rows[1]
+    assert columns[0] - 1 <= strongest[1] <= columns[1]
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])
+def test_what_speaks_against_a_class_is_negative(red_or_blue: Network, squares: Tensor, method: Method) -> None:
+    (found,) = attribute(red_or_blue, squares, [0], method=method)
+    assert found[20:28, 18:26].sum() < 0 < found[4:12, 4:12].sum()
+
+
+def test_grad_cam_shows_no_evidence_against(red_or_blue: Network, squares: Tensor) -> None:
+    assert attribute(red_or_blue, squares, [0]).min() >= 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_other_weights_give_another_map(method: Method) -> None:
+    net = tiny()
+    target = [int(net(picture()).argmax())]
+    (before,) = attribute(net, picture(), target, method=method)
+    (again,) = attribute(net, picture(), target, method=method)
+    torch.manual_seed(7)
+    initialise(net.modules())
+    (after,) = attribute(net, picture(), [int(net(picture()).argmax())], method=method)
+    assert torch.equal(before, again)
+    assert before.abs().sum() > 0
+    alike = torch.corrcoef(torch.stack([before.flatten(), after.flatten()]))[0, 1]
+    assert abs(alike) < 0.5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_pictures_do_not_change_each_others_maps(method: Method) -> None:
+    net, pair = tiny(), picture(count=2)
+    both = attribute(net, pair, [0, 3], method=method)
+    assert both.shape == (2, PIXELS, PIXELS)
+    for index, target in enumerate([0, 3]):
+        alone = attribute(net, pair[index : index + 1], [target], method=method)
+        torch.testing.assert_close(both[index], alone[0], rtol=1e-3, atol=1e-4)
+
+
+def test_integrated_gradients_add_up_to_the_difference_of_the_logits(red_or_blue: Network, squares: Tensor) -> None:
+    found = attribute(red_or_blue, squares, [0], method="integrated_gradients")
+    with torch.no_grad():
+        difference = red_or_blue(squares)[0, 0] - red_or_blue(torch.zeros_like(squares))[0, 0]
+    assert found.sum().item() == pytest.approx(difference.item(), abs=1e-4)
+
+
+def test_the_class_and_the_stage_act() -> None:
+    net = tiny()
+    best, worst = (int(index) for index in net(picture())[0].topk(4).indices[[0, 3]])
+    maps = [attribute(net, picture(), [target], stage=stage) for target, stage in (
+        (best, "inception_4b"), (worst, "inception_4b"), (best, "inception_3a"))]  # fmt: skip
+    assert maps[0].sum() > 0
+    assert not torch.equal(maps[0], maps[1])
+    assert not torch.equal(maps[0], maps[2])
+
+
+@pytest.mark.parametrize(("size", "stage"), [(299, "mixed_7c"), (160, "mixed_6e"), (128, "mixed_6e"), (75, "mixed_5d")])
+def test_the_default_stage_is_the_last_that_can_say_where(size: int, stage: str) -> None:
+    with torch.device("meta"):
+        net = build("inception_v3")
+    assert grid_stage(net, (size, size)) == stage
+
+
+def test_the_default_stage_is_the_one_grad_cam_looks_at() -> None:
+    net, image = tiny(), picture()
+    target = [int(net(image).argmax())]
+    default = attribute(net, image, target)
+    assert default.sum() > 0
+    assert torch.equal(default, attribute(net, image, target, stage=grid_stage(net, (PIXELS, PIXELS))))
+
+
+def test_without_a_fine_grid_the_finest_is_taken() -> None:
+    net = Network(Table((("a", max_pool(3, 4)), ("b", max_pool(3, 2))), Head()), num_classes=2)
+    assert grid_stage(net, (8, 8)) == "a"
+
+
+def test_the_branches_of_the_last_stage_share_out_the_logit_exactly() -> None:
+    net, image = tiny(), picture()
+    answers = branch_answers(net, image, 2, net.stages[-1])
+    assert [answer.name for answer in answers] == ["1x1", "3x3", "5x5", "pool"]
+    assert sum(answer.channels for answer in answers) == net.num_features
+    with torch.no_grad():
+        logit = net(image)[0, 2] - net.head.linear.bias[2]  # type: ignore[union-attr,index]  # a Linear
+    assert sum(answer.contribution for answer in answers) == pytest.approx(logit.item(), rel=1e-4)
+    assert all(answer.map.shape == (PIXELS, PIXELS) for answer in answers)
+
+
+def test_a_silenced_branch_does_not_answer() -> None:
+    net, image = tiny(), picture()
+    for name, parameter in net.body.get_submodule(net.stages[-1]).named_parameters():
+        if name.startswith("5x5"):
+            torch.nn.init.zeros_(parameter)
+    answers = {answer.name: answer for answer in branch_answers(net, image, 2, net.stages[-1])}
+    assert answers["5x5"].contribution == 0
+    assert answers["5x5"].map.abs().sum() == 0
+    assert answers["3x3"].contribution != 0
+
+
+def test_the_branches_inside_a_residual_block_answer_too() -> None:
+    torch.manual_seed(0)
+    net = build("inception_resnet_v2", width=0.125, depth=0.05, stem="small", num_classes=3).requires_grad_(False)
+    answers = branch_answers(net, picture(), 0, "block17_1")
+    assert [answer.name for answer in answers] == ["1x1", "7x7"]
+
+
+def test_feature_maps_are_a_stages_output_strongest_first() -> None:
+    net, image = tiny(), picture()
+    maps = feature_maps(net, image, "inception_3a")
+    with torch.no_grad():
+        output = net.forward_stages(image)["inception_3a"][0]
+    strengths = maps.abs().mean((1, 2))
+    assert (strengths.diff() <= 0).all()
+    torch.testing.assert_close(strengths, output.abs().mean((1, 2)).sort(descending=True).values)
+    assert {tuple(plane.flatten().tolist()) for plane in maps} == {tuple(plane.flatten().tolist()) for plane in output}
+
+
+def test_first_filters_are_the_first_layers() -> None:
+    net = tiny()
+    assert torch.equal(first_filters(net), net.body.conv1.conv.weight.detach())  # type: ignore[union-attr,operator]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"method": "guess"}, "grad_cam, integrated_gradients, occlusion"),
+        ({"stage": "mixed_9z"}, "has no stage 'mixed_9z'; it has: conv1"),
+        ({"stage": "conv1", "method": "occlusion"}, "leave the stage out"),
+        ({"targets": [0, 1]}, "1 pictures need as many targets"),
+    ],
+)
+def test_impossible_questions_are_refused_in_words(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        attribute(tiny(), picture(), **{"targets": [0], **arguments})
+
+
+def test_a_stage_without_branches_is_refused_with_those_that_have_some() -> None:
+    with pytest.raises(ValueError, match="has no branches; these have: inception_3a"):
+        branch_answers(tiny(), picture(), 0, "conv1")
+
+
+# --- drawing ------------------------------------------------------------------------------------------------------
+
+
+def test_an_overlay_is_warm_where_the_map_is_positive_cold_where_negative_and_clear_elsewhere() -> None:
+    weights = torch.zeros(8, 8)
+    weights[0, 0], weights[7, 7] = 2.0, -2.0
+    drawn = np.asarray(overlaid(Image.new("RGB", (8, 8), (90, 90, 90)), weights)).astype(int)
+    assert drawn[0, 0, 0] > drawn[0, 0, 2]
+    assert drawn[7, 7, 2] > drawn[7, 7, 0]
+    assert (drawn[3, 4] == 90).all()
+
+
+def test_an_empty_map_leaves_the_picture_as_it_is() -> None:
+    picture = Image.new("RGB", (4, 4), (1, 2, 3))
+    assert np.array_equal(np.asarray(overlaid(picture, torch.zeros(4, 4))), np.asarray(picture))
+
+
+def test_a_picture_is_shown_as_people_see_it() -> None:
+    planes = np.zeros((3, 2, 2), dtype=np.uint8)
+    planes[0] = 255
+    rgb = Preprocess(size=(2, 2), mean=(0.0,) * 3, std=(1.0,) * 3)
+    bgr = Preprocess(size=(2, 2), mean=(0.0,) * 3, std=(1.0,) * 3, channel_order="bgr")
+    assert shown(planes, rgb).getpixel((0, 0)) == (255, 0, 0)
+    assert shown(planes, bgr).getpixel((0, 0)) == (0, 0, 255)
+    assert shown(planes[:1], rgb).getpixel((1, 1)) == (255, 255, 255)
+
+
+def test_a_sheet_stretches_every_map_for_itself() -> None:
+    maps = torch.tensor([[[0.0, 1.0]], [[5.0, 9.0]], [[3.0, 3.0]]])
+    drawn = np.asarray(sheet(maps, columns=2, scale=3, gap=1))
+    assert drawn.shape == (2 * 3 + 1, 2 * 6 + 1, 3)
+    assert drawn[0, 0, 0] == drawn[0, 7, 0] == 0
+    assert drawn[0, 5, 0] == drawn[0, 12, 0] == 255
+    assert drawn[4, 0, 0] == 0
+
+
+def test_filters_of_colour_pictures_are_shown_in_colour() -> None:
+    filters = torch.zeros(1, 3, 1, 1)
+    filters[0, 0] = 1
+    assert tuple(np.asarray(sheet(filters))[0, 0]) == (255, 0, 0)
