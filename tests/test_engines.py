@@ -17,8 +17,6 @@ from torch import Tensor
 
 import inceptions.engines.choice as choice
 from inceptions.engines import ENGINES, Engine, available, open_engine
-from inceptions.engines.open_vino import to_openvino
-from inceptions.engines.prepared import Prepared
 from inceptions.image import Preprocess
 from inceptions.layers import BatchNorm, Head, branches, chain, convolution, max_pool
 from inceptions.zoo import Network
@@ -75,6 +73,7 @@ def engines(net: Network) -> dict[tuple[str, str], Engine]:
             engine=name,
             precision=precision,
             batch_size=4,
+            threads=None if name == "torch" else 1,  # PyTorch's number is the whole process's
             calibration=pictures(40).split(8) if precision == "int8" else None,
         )
         for name, precision in EVERY
@@ -114,18 +113,10 @@ def test_the_probability_of_a_picture_does_not_depend_on_its_batch(
 
 
 @pytest.mark.parametrize("which", [one for one in EVERY if one[1] == "float32"], ids="-".join)
-def test_every_engine_takes_other_sizes_than_its_own(
+def test_every_engine_takes_other_sizes_and_fractional_values(
     which: tuple[str, str], net: Network, engines: dict[tuple[str, str], Engine]
 ) -> None:
-    logits, _ = expected(net, pictures(3, size=45))
-    assert torch.allclose(engines[which](pictures(3, size=45)), logits, atol=1e-5)
-
-
-@pytest.mark.parametrize("which", [one for one in EVERY if one[1] == "float32"], ids="-".join)
-def test_pictures_with_fractional_values_are_taken_as_they_are(
-    which: tuple[str, str], net: Network, engines: dict[tuple[str, str], Engine]
-) -> None:
-    batch = pictures(2).float() + 0.4
+    batch = pictures(2, size=45).float() + 0.4
     logits, _ = expected(net, batch)
     assert torch.allclose(engines[which](batch), logits, atol=1e-5)
     assert not torch.allclose(logits, expected(net, batch.floor())[0], atol=1e-4)
@@ -235,15 +226,14 @@ def test_tuning_keeps_the_batch_size_with_the_best_rate(net: Network, monkeypatc
     assert open_engine(net, engine="torch", expected=10_000, batch_size=7).batch_size == 7
 
 
-def test_threads_reach_every_runtime(net: Network) -> None:
-    onnx = open_engine(net, engine="onnxruntime", threads=1)
-    onnx(pictures(1))
-    (session,) = onnx._sessions.values()  # type: ignore[attr-defined]
-    assert session.get_session_options().intra_op_num_threads == 1
-    vino = open_engine(net, engine="openvino", threads=1)
-    vino(pictures(1))
-    (compiled,) = vino._compiled.values()  # type: ignore[attr-defined]
-    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+def test_threads_reach_every_runtime(net: Network, engines: dict[tuple[str, str], Engine]) -> None:
+    onnx, vino = engines["onnxruntime", "float32"], engines["openvino", "float32"]
+    for engine in (onnx, vino):
+        engine(pictures(1))
+    sessions = onnx._sessions.values()  # type: ignore[attr-defined]
+    assert [session.get_session_options().intra_op_num_threads for session in sessions] == [1] * len(sessions)
+    compiled = vino._compiled.values()  # type: ignore[attr-defined]
+    assert [one.get_property("INFERENCE_NUM_THREADS") for one in compiled] == [1] * len(compiled)
     before = torch.get_num_threads()
     try:
         open_engine(net, engine="torch", threads=before + 1)
@@ -252,9 +242,11 @@ def test_threads_reach_every_runtime(net: Network) -> None:
         torch.set_num_threads(before)
 
 
-def test_normalisation_lies_in_the_converted_graph(net: Network) -> None:
-    graph = to_openvino(Prepared(net), pictures(2))
-    assert str(graph.input(0).element_type) == "<Type: 'uint8_t'>"
+def test_normalisation_lies_in_the_converted_graph(engines: dict[tuple[str, str], Engine]) -> None:
+    vino = engines["openvino", "float32"]
+    vino(pictures(1))
+    graphs = vino._graphs  # type: ignore[attr-defined]
+    assert str(graphs[torch.Size([3, 32, 32]), torch.uint8].input(0).element_type) == "<Type: 'uint8_t'>"
 
 
 PHONE = """
