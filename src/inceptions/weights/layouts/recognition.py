@@ -99,16 +99,25 @@ def recognise(checkpoint: Checkpoint, network: str | None = None) -> Match:
     full = [match for score, match in scored if score == 1.0]
     if not full:
         raise DataError(_nothing_fits(scored[0][1]))
-    # publishers share names: the size of the head tells them apart
-    match = next((m for m in full if _has_published_head(m)), full[0])
+    # the names of one network may be among another's, and publishers share names: what is left over and the head decide
+    match = min(full, key=lambda m: (len(m.beside), not _has_published_head(m)))
     if network is not None and match.layout.network != network:
         raise DataError(f"{checkpoint.source} holds {match.layout.title}, not {network}")
-    if checkpoint.dialect != "keras" and match.beside:
+    if surplus := _surplus(match):
         raise DataError(
-            f"{checkpoint.source}: the nearest layout, {match.layout.title}, has no place for {len(match.beside)} of its "
-            f"modules: {_some(match.beside)}"
+            f"{checkpoint.source}: the nearest layout, {match.layout.title}, has no place for {len(surplus)} of its "
+            f"modules: {_some(surplus)}"
         )
     return match
+
+
+def _surplus(match: Match) -> tuple[str, ...]:
+    """What makes a file another network: any module too much; in Keras a convolution, as dense layers may be a head."""
+    if match.checkpoint.dialect != "keras":
+        return match.beside
+    tensors = match.checkpoint.tensors
+    kernels = {name.rpartition("/")[0] for name, tensor in tensors.items() if tensor.ndim > 2}
+    return tuple(name for name in match.beside if name in kernels)
 
 
 def _has_published_head(match: Match) -> bool:
