@@ -1,0 +1,110 @@
+"""Bars on terminals only, and files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from inceptions.progress import note, track, write_atomically
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    return screen
+
+
+def run() -> None:
+    for batch in track([3, 4], description="reading [x]", total=7, amount=lambda batch: batch):
+        for _ in track(range(batch), description="inner"):
+            note("loss 0.5")
+            time.sleep(0.06)  # bars are drawn ten times a second
+
+
+def test_a_terminal_shows_nested_bars_with_notes(terminal: Terminal) -> None:
+    run()
+    shown = terminal.getvalue()
+    for text in ("reading [x]", "3/7", "pictures/s", "inner  loss 0.5"):
+        assert text in shown
+    assert "\x1b[3" in shown or "\x1b[9" in shown  # colours
+
+
+def test_no_color_is_honoured(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    run()
+    assert "3/7" in terminal.getvalue()
+    assert "\x1b[3" not in terminal.getvalue()
+    assert "\x1b[9" not in terminal.getvalue()
+
+
+def test_ci_and_pipes_see_no_bar(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    run()
+    assert terminal.getvalue() == ""
+    monkeypatch.delenv("CI")
+    pipe = StringIO()
+    monkeypatch.setattr(sys, "stderr", pipe)
+    run()
+    assert pipe.getvalue() == ""
+
+
+@pytest.mark.usefixtures("terminal")
+def test_items_pass_unchanged_and_errors_close_the_bar() -> None:
+    assert list(track("abc", description="x")) == ["a", "b", "c"]
+    with pytest.raises(ZeroDivisionError):
+        list(track((1 // n for n in (1, 0)), description="x"))
+    note("nobody listens")
+    assert list(track([1], description="y")) == [1]
+
+
+def test_writing_replaces_the_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_atomically(path, "one")
+    write_atomically(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert os.listdir(tmp_path) == ["a.json"]
+    write_atomically(path, os.fsdecode(b"\xff"))  # a file name that is no text
+    assert path.read_bytes() == b"\xff"
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os if step == "fsync" else Path, step, full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_the_data_is_on_the_disk_before_the_name_points_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (steps.append("fsync"), fsync(fd))[1])
+    monkeypatch.setattr(Path, "replace", lambda self, to: (steps.append("rename"), replace(self, to))[1])
+    write_atomically(tmp_path / "a", "x")
+    assert steps == ["fsync", "rename", "fsync"]
