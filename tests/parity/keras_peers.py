@@ -11,14 +11,20 @@ os.environ["KERAS_BACKEND"] = "torch"
 import keras
 import numpy as np
 
-from keras.src import backend
+from keras.src.backend.common import dtypes
 
 from parity.recipe import Answer
 from parity.rows import Row, Size
 
-# Keras's batch norm computes in float32 at least, and at most: asked for float64 it would round. Here it does as asked.
-_result_type = backend.result_type
-backend.result_type = lambda *kinds: "float64" if "float64" in kinds else _result_type(*kinds)
+# By Keras's rules of promotion float64 and float32 make float32, and its batch norm, mean and dense layers ask them:
+# in a float64 model they would round. Here they compute as the model says.
+_promoted = dtypes._lattice_result_type
+dtypes._lattice_result_type = lambda *kinds: "float64" if "float64" in map(_kind, kinds) else _promoted(*kinds)
+
+
+def _kind(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
+
 
 MODELS = {
     "inception_v3": keras.applications.InceptionV3,

@@ -53,7 +53,7 @@ ROWS = (
         golden=((107, 131), OTHER), aux_sizes=((224, 224), (107, 131), OTHER),
     ),
     Row(
-        network="googlenet", peer="slim", double=False, sizes=((224, 224), ODD), golden=(ODD, (96, 96)),
+        network="googlenet", peer="slim", sizes=((224, 224), ODD), golden=(ODD, (96, 96)),
         options={**SLIM, "norm": "batch", "five": "3x3", "fourth_pool": "2x2", "padding": "tf_same"},
     ),
     # Caffe's reductions join a convolution and a pool that is rounded up: even grids only.
@@ -66,7 +66,7 @@ ROWS = (
         golden=((96, 128), (64, 96)),
     ),
     Row(
-        network="bn_inception", peer="slim", double=False, sizes=((224, 224), ODD), golden=(ODD, (96, 96)),
+        network="bn_inception", peer="slim", sizes=((224, 224), ODD), golden=(ODD, (96, 96)),
         options={
             **SLIM, "first_conv": "separable", "late_pool_width": 96, "padding": "tf_same", "include_border": False,
             "conv_bias": False,
@@ -86,7 +86,7 @@ ROWS = (
         golden=(ODD, OTHER),
     ),
     Row(
-        network="inception_v3", peer="slim", options={**SLIM, "aux": True}, double=False, sizes=(LARGE, ODD),
+        network="inception_v3", peer="slim", options={**SLIM, "aux": True}, sizes=(LARGE, ODD),
         golden=(ODD, (96, 96)), aux_sizes=(LARGE,),
     ),
     Row(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -26,11 +27,12 @@ tf1 = tf.compat.v1
 def slim_peer(
     row: Row, tensors: Mapping[str, np.ndarray], size: Size, double: bool
 ) -> Callable[[np.ndarray], Answer]:
-    """The peer of a row with our tensors in it, for pictures of this size. float32 only: so is its batch norm."""
-    assert not double
+    """The peer of a row with our tensors in it, for pictures of this size."""
     graph = tf1.Graph()
-    with graph.as_default():
-        images = tf1.placeholder(tf.float32, (None, *size, 3))
+    # The fused batch norm has no float64.
+    fusion = slim.arg_scope([slim.batch_norm], fused=False) if double else nullcontext()
+    with graph.as_default(), fusion:
+        images = tf1.placeholder(tf.float64 if double else tf.float32, (None, *size, 3))
         logits, points = _NETWORKS[row.network](images, row, aux=size in row.aux_sizes)
         variables = sorted(tf1.global_variables(), key=lambda variable: "AuxLogits" in variable.op.name)
     stages = _STAGES[row.network]
@@ -98,7 +100,7 @@ def _v2(images: Any, row: Row, aux: bool) -> tuple[Any, dict[str, Any]]:
 
 
 def _v3(images: Any, row: Row, aux: bool) -> tuple[Any, dict[str, Any]]:
-    with slim.arg_scope(inception_v3.inception_v3_arg_scope()):
+    with slim.arg_scope(inception_v3.inception_v3_arg_scope(use_fused_batchnorm=images.dtype != tf.float64)):
         return inception_v3.inception_v3(
             images, num_classes=row.options["num_classes"], is_training=False, create_aux_logits=aux
         )
