@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import time
+from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
 
@@ -21,24 +21,23 @@ class Terminal(StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    return screen
+    return Terminal()
 
 
-def run() -> None:
-    for batch in track([3, 4], description="reading [x]", total=7, amount=lambda batch: batch):
-        for _ in track(range(batch), description="inner"):
-            note("loss 0.5")
-            time.sleep(0.06)  # bars are drawn ten times a second
+def run(screen: StringIO) -> None:
+    with redirect_stderr(screen):  # here: pytest sets its own between a fixture and its test
+        for batch in track([3, 4], description="reading [x]", total=7, amount=lambda batch: batch):
+            for _ in track(range(batch), description="inner"):
+                note("loss 0.5")
+                time.sleep(0.06)  # bars are drawn ten times a second
 
 
 def test_a_terminal_shows_nested_bars_with_notes(terminal: Terminal) -> None:
-    run()
+    run(terminal)
     shown = terminal.getvalue()
     for text in ("reading [x]", "3/7", "pictures/s", "inner  loss 0.5"):
         assert text in shown
@@ -47,7 +46,7 @@ def test_a_terminal_shows_nested_bars_with_notes(terminal: Terminal) -> None:
 
 def test_no_color_is_honoured(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    run()
+    run(terminal)
     assert "3/7" in terminal.getvalue()
     assert "\x1b[3" not in terminal.getvalue()
     assert "\x1b[9" not in terminal.getvalue()
@@ -55,22 +54,22 @@ def test_no_color_is_honoured(terminal: Terminal, monkeypatch: pytest.MonkeyPatc
 
 def test_ci_and_pipes_see_no_bar(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
-    run()
+    run(terminal)
     assert terminal.getvalue() == ""
     monkeypatch.delenv("CI")
     pipe = StringIO()
-    monkeypatch.setattr(sys, "stderr", pipe)
-    run()
+    run(pipe)
     assert pipe.getvalue() == ""
 
 
-@pytest.mark.usefixtures("terminal")
-def test_items_pass_unchanged_and_errors_close_the_bar() -> None:
-    assert list(track("abc", description="x")) == ["a", "b", "c"]
-    with pytest.raises(ZeroDivisionError):
-        list(track((1 // n for n in (1, 0)), description="x"))
-    note("nobody listens")
-    assert list(track([1], description="y")) == [1]
+def test_items_pass_unchanged_and_errors_close_the_bar(terminal: Terminal) -> None:
+    with redirect_stderr(terminal):
+        assert list(track("abc", description="x")) == ["a", "b", "c"]
+        with pytest.raises(ZeroDivisionError):
+            list(track((1 // n for n in (1, 0)), description="x"))
+        note("nobody listens")
+        assert list(track([1], description="y")) == [1]
+    assert terminal.getvalue().rstrip().endswith("\x1b[?25h")  # the cursor is back
 
 
 def test_writing_replaces_the_whole_file(tmp_path: Path) -> None:
