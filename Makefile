@@ -2,16 +2,18 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+PARITY ?= .parity
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow clean
+.PHONY: help install demo test slow parity clean
 
 help:
 	@echo "make demo          train a small network on handwritten digits, evaluate it, predict (under 2 minutes)"
 	@echo "make test          format, lint, types and tests (what CI runs)"
 	@echo "make slow          the tests that take minutes"
+	@echo "make parity        every network against independent implementations, in an environment of their own"
 	@echo "make install       only the virtual environment $(VENV)"
 	@echo "make clean         remove the environment and everything that was generated"
 
@@ -32,5 +34,15 @@ test: $(INSTALLED)
 slow: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
 
+# The peers: torchvision, timm, Keras, TensorFlow and others. Numbers from them are kept in tests/golden/parity.
+$(PARITY)/installed: tests/parity/requirements.txt tests/parity/requirements-alone.txt
+	test -x $(PARITY)/bin/python || $(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/parity/requirements.txt
+	$(PARITY)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/parity/requirements-alone.txt
+	touch $@
+
+parity: $(PARITY)/installed
+	PYTHONPATH=src $(PARITY)/bin/python tests/parity/prove.py
+
 clean:
-	rm -rf $(VENV) build dist demo .mypy_cache .ruff_cache .pytest_cache src/inceptions.egg-info
+	rm -rf $(VENV) $(PARITY) build dist demo .mypy_cache .ruff_cache .pytest_cache src/inceptions.egg-info

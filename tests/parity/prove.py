@@ -5,7 +5,8 @@
     .parity/bin/python tests/parity/prove.py --write     and renew tests/golden/parity
 
 Every row: random weights, random batch-norm statistics, two sizes, float32 and (where the peer can) float64; logits,
-auxiliary logits and stage outputs. Largest difference, relative to the root mean square, at most 1e-5 and 1e-10.
+auxiliary logits and stage outputs. The largest difference, relative to the largest value, is at most 1e-5 and 1e-12;
+peers written in PyTorch do the same arithmetic, and from them there is none.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from parity.recipe import Answer, answer, error, filled, pictures, signature, te
 from parity.rows import ROWS, Row, Size
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "parity"
-ALLOWED = {False: 1e-5, True: 1e-10}
-"""Largest relative error in float32 and in float64."""
+ALLOWED = {False: 1e-5, True: 1e-12}
+"""Largest relative error in float32 and in float64, where another library computes."""
 
 # peer: (module of this folder, its function, the package whose version is recorded)
 PEERS = {
@@ -75,7 +76,7 @@ def prove(row: Row) -> bool:
             images = pictures(*size, row.amplitude)
             theirs = peer_of(row)(row, weights, size, double)(images)
             found = differences(answer(network, images), theirs)
-            fine = max(found.values()) <= ALLOWED[double]
+            fine = max(found.values()) <= (0.0 if PEERS[row.peer][0] == "torch_peers" else ALLOWED[double])
             good &= fine
             said = "  ".join(f"{part} {value:7.1e}" if value else f"{part}   exact" for part, value in found.items())
             print(

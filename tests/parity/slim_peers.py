@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "torch")  # TensorFlow loads Keras, which decides once
 import numpy as np
 import tensorflow as tf
 import tf_keras
