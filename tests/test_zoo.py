@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from inceptions.zoo import ALIASES, MEMBERS, Network, build, list_models, parse_options
-from inceptions.zoo.network import stretch
+from inceptions.zoo.common import Common
 
 # architectures: (parameters at the published number of classes, multiply-adds of convolutions and classifier)
 PUBLISHED = {
@@ -307,9 +307,9 @@ def test_width_scales_channels_and_depth_repeats_blocks() -> None:
     # A middle block of Xception: three separable convolutions of 728, their norms.
     block = 3 * (728 * 9 + 728 * 728 + 2 * 728)
     assert difference("xception", depth=2.0) == (8 * block, 8 * 3 * 19**2 * (728 * 9 + 728 * 728))
-    assert stretch("abcde", 0.4) == ["c", "e"]
-    assert stretch("ab", 2) == ["a", "a", "b", "b"]
-    assert stretch("abc", 0.01) == ["c"]
+    assert Common(depth=0.4).repeat("abcde") == ["c", "e"]
+    assert Common(depth=2).repeat("ab") == ["a", "a", "b", "b"]
+    assert Common(depth=0.01).repeat("abc") == ["c"]
 
 
 # --- options that change values only ------------------------------------------------------------------------------

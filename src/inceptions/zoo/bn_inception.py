@@ -11,21 +11,17 @@ from __future__ import annotations
 from typing import Literal
 
 from inceptions.layers import (
-    Activation,
-    BatchNorm,
     Branches,
-    Head,
     Layer,
     Padding,
     Separable,
     avg_pool,
     branches,
     chain,
-    convolution,
     max_pool,
-    scale_width,
 )
-from inceptions.zoo.network import Table, lettered, stretch
+from inceptions.zoo.common import Common
+from inceptions.zoo.network import Table, lettered
 
 #     1x1  3x3 reduce  3x3  double 3x3 reduce  double 3x3  pool projection    (figure 5 of the paper)
 INCEPTION_3 = (
@@ -45,11 +41,8 @@ INCEPTION_5 = (
 
 
 def bn_inception(
+    common: Common,
     *,
-    width: float = 1.0,
-    depth: float = 1.0,
-    drop_rate: float = 0.0,
-    stem: Literal["standard", "small"] = "standard",
     norm: Literal["batch"] | None = "batch",
     first_conv: Literal["dense", "separable"] = "dense",
     late_pool_width: Literal[128, 96] = 128,
@@ -57,10 +50,6 @@ def bn_inception(
     include_border: bool = True,
     last_pool: Literal["max", "avg"] = "max",
     conv_bias: bool = True,
-    activation: Activation = "relu",
-    norm_eps: float = 1e-3,
-    norm_momentum: float = 0.1,
-    norm_scale: bool = True,
 ) -> Table:
     """Inception v2, by default as the Caffe model has it (figure 5 of the paper).
 
@@ -76,8 +65,8 @@ def bn_inception(
         conv_bias: biases under batch norm, as in the published weights. Batch norm subtracts them again (section 3.2
             of the paper), so False gives the same family of functions.
     """
-    batch = BatchNorm(norm_eps, norm_momentum, norm_scale) if norm else None
-    conv = convolution(width=width, norm=batch, activation=activation, bias=conv_bias or norm is None)
+    batch = common.norm if norm else None
+    conv = common.conv(batch, bias=conv_bias or norm is None)
     same: Padding = "tf_same" if padding == "tf_same" else "same"
     pooled: Padding = "tf_same" if padding == "tf_same" else "ceil"
 
@@ -104,15 +93,15 @@ def bn_inception(
         )
 
     fours = [*INCEPTION_4[:2], *((*row[:5], late_pool_width) for row in INCEPTION_4[2:])]
-    blocks3 = [inception(*row) for row in stretch(INCEPTION_3, depth)]
-    blocks4 = [inception(*row) for row in stretch(fours, depth)]
-    *fives, last = stretch(INCEPTION_5, depth)
+    blocks3 = [inception(*row) for row in common.repeat(INCEPTION_3)]
+    blocks4 = [inception(*row) for row in common.repeat(fours)]
+    *fives, last = common.repeat(INCEPTION_5)
     blocks5 = [*(inception(*row) for row in fives), inception(*last, kind=last_pool)]
 
-    small = stem == "small"
+    small = common.small
     first: Layer = conv(64, 7, 2, same)
     if first_conv == "separable":
-        first = Separable(scale_width(64, width), 7, 2, same, activation=activation, multiplier=8, bias=True)
+        first = Separable(common.scaled(64), 7, 2, same, activation=common.activation, multiplier=8, bias=True)
     stages: list[tuple[str, Layer]] = [
         ("conv1", conv(64, 3) if small else first),
         *([] if small else [("pool1", max_pool(3, 2, pooled))]),
@@ -123,4 +112,4 @@ def bn_inception(
         *lettered("inception_4", [*blocks4, reduction(128, 192, 192, 256)]),
         *lettered("inception_5", blocks5),
     ]
-    return Table(tuple(stages), Head(drop_rate))
+    return Table(tuple(stages), common.head())

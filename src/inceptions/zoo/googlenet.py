@@ -13,19 +13,16 @@ from typing import Literal
 
 from inceptions.layers import (
     LRN,
-    Activation,
     AuxHead,
-    BatchNorm,
     Branches,
-    Head,
     Layer,
     Padding,
     branches,
     chain,
-    convolution,
     max_pool,
 )
-from inceptions.zoo.network import Table, lettered, stretch
+from inceptions.zoo.common import Common
+from inceptions.zoo.network import Table, lettered
 
 #     1x1  3x3 reduce  3x3  5x5 reduce  5x5  pool projection    (table 1 of the paper)
 INCEPTION_3 = (
@@ -46,22 +43,15 @@ INCEPTION_5 = (
 
 
 def googlenet(
+    common: Common,
     *,
-    width: float = 1.0,
-    depth: float = 1.0,
-    drop_rate: float = 0.4,
     aux: bool = False,
-    stem: Literal["standard", "small"] = "standard",
     norm: Literal["lrn", "batch"] = "lrn",
     five: Literal["5x5", "3x3"] = "5x5",
     reduce: bool = True,
     fourth_pool: Literal["3x3", "2x2"] = "3x3",
     padding: Literal["caffe", "tf_same"] = "caffe",
     aux_pool: Literal["paper", "adaptive"] = "paper",
-    activation: Activation = "relu",
-    norm_eps: float = 1e-3,
-    norm_momentum: float = 0.1,
-    norm_scale: bool = True,
 ) -> Table:
     """Inception v1, by default as in the paper and in Caffe's `bvlc_googlenet` (table 1; figures 2 and 3).
 
@@ -73,8 +63,8 @@ def googlenet(
         padding: "caffe" pads convolutions symmetrically and rounds pools up; "tf_same" is TensorFlow's SAME.
         aux_pool: "adaptive" pools to 4x4 in torchvision's way at every size.
     """
-    batch = BatchNorm(norm_eps, norm_momentum, norm_scale) if norm == "batch" else None
-    conv = convolution(width=width, norm=batch, activation=activation)
+    batch = common.norm if norm == "batch" else None
+    conv = common.conv(batch)
     strided: Padding = "tf_same" if padding == "tf_same" else "same"
     pooled: Padding = "tf_same" if padding == "tf_same" else "ceil"
     large = 5 if five == "5x5" else 3
@@ -91,12 +81,12 @@ def googlenet(
             }
         )
 
-    threes = [inception(*row) for row in stretch(INCEPTION_3, depth)]
-    fours = [inception(*row) for row in stretch(INCEPTION_4, depth)]
-    fives = [inception(*row) for row in stretch(INCEPTION_5, depth)]
+    threes = [inception(*row) for row in common.repeat(INCEPTION_3)]
+    fours = [inception(*row) for row in common.repeat(INCEPTION_4)]
+    fives = [inception(*row) for row in common.repeat(INCEPTION_5)]
 
     lrn: list[Layer] = [LRN()] if norm == "lrn" else []
-    small = stem == "small"
+    small = common.small
     stages: list[tuple[str, Layer]] = [
         ("conv1", conv(64, 3) if small else conv(64, 7, 2, strided)),
         *([] if small else [("pool1", max_pool(3, 2, pooled))]),
@@ -113,4 +103,4 @@ def googlenet(
     ]
     head = AuxHead(conv(128), grid=4, hidden=1024, drop_rate=0.7, adaptive=aux_pool == "adaptive")
     taps = dict.fromkeys(name for name, layer in stages if layer in (fours[0], fours[max(0, len(fours) - 2)]))
-    return Table(tuple(stages), Head(drop_rate), tuple((tap, head) for tap in taps) if aux else ())
+    return Table(tuple(stages), common.head(), tuple((tap, head) for tap in taps) if aux else ())

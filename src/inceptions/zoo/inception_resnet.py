@@ -9,44 +9,33 @@ cures it. v1 costs about as much as Inception v3, v2 about as much as v4.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from inceptions.layers import (
     Activation,
-    BatchNorm,
     Branches,
     ConvWord,
-    Head,
     Layer,
     Projected,
     Residual,
     avg_pool,
     branches,
     chain,
-    convolution,
     max_pool,
 )
+from inceptions.zoo.common import Common
 from inceptions.zoo.inception_v3 import inception_aux, inception_stem
-from inceptions.zoo.network import Table, stretch
+from inceptions.zoo.network import Table
 
 SCALES = (0.17, 0.10, 0.20)
 """Residual scale of the blocks on the 35x35, 17x17 and 8x8 grid, as released (the paper says 0.1 to 0.3)."""
 
 
 def inception_resnet_v2(
+    common: Common,
     *,
-    width: float = 1.0,
-    depth: float = 1.0,
-    drop_rate: float = 0.2,
     aux: bool = False,
-    stem: Literal["standard", "small"] = "standard",
     residual: bool = True,
     scales: tuple[float, ...] = SCALES,
     include_border: bool = False,
-    activation: Activation = "relu",
-    norm_eps: float = 1e-3,
-    norm_momentum: float = 0.1,
-    norm_scale: bool = True,
 ) -> Table:
     """Inception-ResNet v2 as Google released it: 10, 20 and 9 + 1 blocks (the paper prints 5, 10 and 5).
 
@@ -55,9 +44,8 @@ def inception_resnet_v2(
         scales: what the body is multiplied by on the three grids; the last block has 1 and no activation.
         include_border: the average pool counts the zeros of the border or not (not: as released).
     """
-    conv = convolution(
-        width=width, norm=BatchNorm(norm_eps, norm_momentum, norm_scale), activation=activation, bias=False
-    )
+    conv = common.conv(common.norm, bias=False)
+    scale35, scale17, scale8 = _three(scales)
     block35 = branches(
         {
             "1x1": conv(32),
@@ -75,34 +63,27 @@ def inception_resnet_v2(
             "pool": chain(avg_pool(3, include_border), conv(64)),
         }
     )
-    block17s = _blocks("block17", block17, 20, depth, residual, scales, 1, activation)
+    block17s = _blocks(common, "block17", block17, 20, residual, scale17)
     stages: list[tuple[str, Layer]] = [
-        *inception_stem(conv, stem),
+        *inception_stem(conv, small=common.small),
         ("mixed_5b", mixed_5b),
-        *_blocks("block35", block35, 10, depth, residual, scales, 0, activation),
+        *_blocks(common, "block35", block35, 10, residual, scale35),
         ("mixed_6a", _reduction_a(conv, 256, 256, 384)),
         *block17s,
         ("mixed_7a", _reduction_b(conv, 384, 288, 288, 320)),
-        *_blocks("block8", block8, 9, depth, residual, scales, 2, activation),
+        *_blocks(common, "block8", block8, 9, residual, scale8),
         ("block8_last", _block(block8, residual, 1.0, None)),
         ("conv_7b", conv(1536)),
     ]
-    return Table(tuple(stages), Head(drop_rate), ((block17s[-1][0], inception_aux(conv)),) if aux else ())
+    return Table(tuple(stages), common.head(), ((block17s[-1][0], inception_aux(conv)),) if aux else ())
 
 
 def inception_resnet_v1(
+    common: Common,
     *,
-    width: float = 1.0,
-    depth: float = 1.0,
-    drop_rate: float = 0.2,
-    stem: Literal["standard", "small"] = "standard",
     bottleneck: int | None = None,
     residual: bool = True,
     scales: tuple[float, ...] = SCALES,
-    activation: Activation = "relu",
-    norm_eps: float = 1e-3,
-    norm_momentum: float = 0.1,
-    norm_scale: bool = True,
 ) -> Table:
     """Inception-ResNet v1 as facenet released it: 5, 10 and 5 + 1 blocks, with a plain head.
 
@@ -111,9 +92,8 @@ def inception_resnet_v1(
             `forward_head(features, pre_logits=True)` divided by its length.
         residual, scales: as in v2.
     """
-    conv = convolution(
-        width=width, norm=BatchNorm(norm_eps, norm_momentum, norm_scale), activation=activation, bias=False
-    )
+    conv = common.conv(common.norm, bias=False)
+    scale35, scale17, scale8 = _three(scales)
     block35 = branches(
         {
             "1x1": conv(32),
@@ -124,18 +104,18 @@ def inception_resnet_v1(
     block17 = branches({"1x1": conv(128), "7x7": chain(conv(128), conv(128, (1, 7)), conv(128, (7, 1)))})
     block8 = branches({"1x1": conv(192), "3x3": chain(conv(192), conv(192, (1, 3)), conv(192, (3, 1)))})
     # One more strided convolution in the place of v3's second pool.
-    *light, _ = inception_stem(conv, stem)
+    *light, _ = inception_stem(conv, small=common.small)
     stages: list[tuple[str, Layer]] = [
         *light,
-        ("conv_4b", conv(256, 3, 2, "same" if stem == "small" else "valid")),
-        *_blocks("block35", block35, 5, depth, residual, scales, 0, activation),
+        ("conv_4b", conv(256, 3, 2, "same" if common.small else "valid")),
+        *_blocks(common, "block35", block35, 5, residual, scale35),
         ("mixed_6a", _reduction_a(conv, 192, 192, 256)),
-        *_blocks("block17", block17, 10, depth, residual, scales, 1, activation),
+        *_blocks(common, "block17", block17, 10, residual, scale17),
         ("mixed_7a", _reduction_b(conv, 384, 256, 256, 256)),
-        *_blocks("block8", block8, 5, depth, residual, scales, 2, activation),
+        *_blocks(common, "block8", block8, 5, residual, scale8),
         ("block8_last", _block(block8, residual, 1.0, None)),
     ]
-    return Table(tuple(stages), Head(drop_rate, bottleneck))
+    return Table(tuple(stages), common.head(bottleneck))
 
 
 def _block(body: Branches, residual: bool, scale: float, activation: Activation | None) -> Layer:
@@ -145,13 +125,16 @@ def _block(body: Branches, residual: bool, scale: float, activation: Activation 
 
 
 def _blocks(
-    name: str, body: Branches, count: int, depth: float, residual: bool, scales: tuple[float, ...], grid: int,
-    activation: Activation,
-) -> list[tuple[str, Layer]]:  # fmt: skip
+    common: Common, name: str, body: Branches, count: int, residual: bool, scale: float
+) -> list[tuple[str, Layer]]:
+    block = _block(body, residual, scale, common.activation)
+    return [(f"{name}_{index + 1}", block) for index, _ in enumerate(common.repeat(range(count)))]
+
+
+def _three(scales: tuple[float, ...]) -> tuple[float, float, float]:
     if len(scales) != 3:
         raise ValueError(f"scales has {len(scales)} numbers; three are needed, for the 35x35, 17x17 and 8x8 blocks")
-    block = _block(body, residual, scales[grid], activation)
-    return [(f"{name}_{index + 1}", block) for index, _ in enumerate(stretch(range(count), depth))]
+    return scales[0], scales[1], scales[2]
 
 
 def _reduction_a(conv: ConvWord, reduce: int, three: int, last: int) -> Layer:

@@ -12,22 +12,19 @@ from __future__ import annotations
 from typing import Literal
 
 from inceptions.layers import (
-    Activation,
     AuxHead,
-    BatchNorm,
     Branches,
     Conv,
     ConvWord,
-    Head,
     Identity,
     Layer,
     avg_pool,
     branches,
     chain,
-    convolution,
     max_pool,
 )
-from inceptions.zoo.network import Table, lettered, stretch
+from inceptions.zoo.common import Common
+from inceptions.zoo.network import Table, lettered
 
 POOL_5 = (32, 64, 64)
 """Pool projections of the blocks on the 35x35 grid."""
@@ -36,20 +33,13 @@ WIDTH_6 = (128, 160, 160, 192)
 
 
 def inception_v3(
+    common: Common,
     *,
-    width: float = 1.0,
-    depth: float = 1.0,
-    drop_rate: float = 0.2,
     aux: bool = False,
-    stem: Literal["standard", "small"] = "standard",
     factorize: bool = True,
     parallel_reduction: bool = True,
     include_border: bool = False,
     last_pool: Literal["avg", "max"] = "avg",
-    activation: Activation = "relu",
-    norm_eps: float = 1e-3,
-    norm_momentum: float = 0.1,
-    norm_scale: bool = True,
 ) -> Table:
     """Inception v3 as Google released it (figures 5, 6, 7 and 10 of the paper; its table 1 was never published so).
 
@@ -61,9 +51,7 @@ def inception_v3(
         include_border: average pools count the zeros of the border (torchvision, timm) or not (TensorFlow, Keras).
         last_pool: "max" in the last block of the 2015-12-05 graph that FID is computed with.
     """
-    conv = convolution(
-        width=width, norm=BatchNorm(norm_eps, norm_momentum, norm_scale), activation=activation, bias=False
-    )
+    conv = common.conv(common.norm, bias=False)
 
     def pool(channels: int, kind: str = "avg") -> Layer:
         return chain(max_pool(3) if kind == "max" else avg_pool(3, include_border), conv(channels))
@@ -125,23 +113,23 @@ def inception_v3(
     reduction8 = reduction(
         {"3x3": chain(conv(192), halving(320)), "7x7x3": chain(conv(192), *seven(192, 192), halving(192))}
     )
-    blocks6 = [block17(inner) for inner in stretch(WIDTH_6, depth)]
-    blocks7 = [block8() for _ in stretch(range(2), depth)]
+    blocks6 = [block17(inner) for inner in common.repeat(WIDTH_6)]
+    blocks7 = [block8() for _ in common.repeat(range(2))]
     blocks7[-1] = block8(last_pool)
 
     stages: list[tuple[str, Layer]] = [
-        *inception_stem(conv, stem),
-        *lettered("mixed_5", [block35(pooled) for pooled in stretch(POOL_5, depth)], first="b"),
+        *inception_stem(conv, small=common.small),
+        *lettered("mixed_5", [block35(pooled) for pooled in common.repeat(POOL_5)], first="b"),
         *lettered("mixed_6", [reduction17, *blocks6]),
         *lettered("mixed_7", [reduction8, *blocks7]),
     ]
     tap = next(name for name, layer in reversed(stages) if layer is blocks6[-1])
-    return Table(tuple(stages), Head(drop_rate), ((tap, inception_aux(conv)),) if aux else ())
+    return Table(tuple(stages), common.head(), ((tap, inception_aux(conv)),) if aux else ())
 
 
-def inception_stem(conv: ConvWord, stem: str) -> list[tuple[str, Layer]]:
+def inception_stem(conv: ConvWord, *, small: bool) -> list[tuple[str, Layer]]:
     """The stem of v3 and of both Inception-ResNets as released: 299 px to a 35x35 grid of 192 channels."""
-    if stem == "small":
+    if small:
         return [
             ("conv_1a", conv(32, 3)),
             ("conv_2a", conv(32, 3)),

@@ -11,35 +11,25 @@ from __future__ import annotations
 from typing import Literal
 
 from inceptions.layers import (
-    Activation,
-    BatchNorm,
     Grid,
-    Head,
     Layer,
     Padding,
     avg_pool,
     branches,
     chain,
-    convolution,
     max_pool,
 )
+from inceptions.zoo.common import Common
 from inceptions.zoo.inception_v3 import inception_aux
-from inceptions.zoo.network import Table, lettered, stretch
+from inceptions.zoo.network import Table, lettered
 
 
 def inception_v4(
+    common: Common,
     *,
-    width: float = 1.0,
-    depth: float = 1.0,
-    drop_rate: float = 0.2,
     aux: bool = False,
-    stem: Literal["standard", "small"] = "standard",
     asymmetric_order: Literal["released", "paper"] = "released",
     include_border: bool = False,
-    activation: Activation = "relu",
-    norm_eps: float = 1e-3,
-    norm_momentum: float = 0.1,
-    norm_scale: bool = True,
 ) -> Table:
     """Inception v4 (figures 3 to 9 of the paper).
 
@@ -48,9 +38,7 @@ def inception_v4(
             blocks). The released code and weights disagree with the paper's figures; neither counts nor shapes tell.
         include_border: average pools count the zeros of the border or not (not: as released).
     """
-    conv = convolution(
-        width=width, norm=BatchNorm(norm_eps, norm_momentum, norm_scale), activation=activation, bias=False
-    )
+    conv = common.conv(common.norm, bias=False)
     released = asymmetric_order == "released"
 
     def asymmetric(size: int, first: int, second: int, high_first: bool) -> list[Layer]:
@@ -105,9 +93,9 @@ def inception_v4(
         }
     )
 
-    blocks_b = [block_b for _ in stretch(range(7), depth)]
+    blocks_b = [block_b for _ in common.repeat(range(7))]
     sixes = lettered("mixed_6", [reduction_a, *blocks_b])
-    small = stem == "small"
+    small = common.small
     # For small pictures the stem keeps the grid until its last halving.
     stride = 1 if small else 2
     border: Padding = "same" if small else "valid"
@@ -126,8 +114,8 @@ def inception_v4(
             ),
         ),
         ("mixed_5a", branches({"3x3": conv(192, 3, 2, "valid"), "pool": max_pool(3, 2, "valid")})),
-        *lettered("mixed_5", [block_a for _ in stretch(range(4), depth)], first="b"),
+        *lettered("mixed_5", [block_a for _ in common.repeat(range(4))], first="b"),
         *sixes,
-        *lettered("mixed_7", [reduction_b, *(block_c for _ in stretch(range(3), depth))]),
+        *lettered("mixed_7", [reduction_b, *(block_c for _ in common.repeat(range(3)))]),
     ]
-    return Table(tuple(stages), Head(drop_rate), ((sixes[-1][0], inception_aux(conv)),) if aux else ())
+    return Table(tuple(stages), common.head(), ((sixes[-1][0], inception_aux(conv)),) if aux else ())

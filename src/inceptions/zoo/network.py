@@ -6,13 +6,11 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor, nn
 
 from inceptions.layers import AuxHead, Chain, Grid, Head, Layer, initialise
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,12 +29,6 @@ class Table:
     def min_size(self) -> int:
         """Side of the smallest square picture every stage can read, in pixels."""
         return next(size for size in range(1, 10_000) if min(self.grid(size, size)) >= 1)
-
-
-def stretch(rows: Sequence[T], depth: float) -> list[T]:
-    """The rows of one grid size, repeated or thinned to `depth` times as many; at least one, and the last one stays."""
-    count = max(1, round(len(rows) * depth))
-    return [rows[-(-(index + 1) * len(rows) // count) - 1] for index in range(count)]
 
 
 def lettered(prefix: str, rows: Sequence[Layer], first: str = "a") -> list[tuple[str, Layer]]:

@@ -14,28 +14,23 @@ from typing import Literal
 from inceptions.layers import (
     Act,
     Activation,
-    BatchNorm,
     Conv,
-    Head,
     Layer,
     Padding,
     Residual,
     Separable,
     chain,
     max_pool,
-    scale_width,
 )
-from inceptions.zoo.network import Table, stretch
+from inceptions.zoo.common import Common
+from inceptions.zoo.network import Table
 
 Order = Literal["space_first", "channel_first"]
 
 
 def xception(
+    common: Common,
     *,
-    width: float = 1.0,
-    depth: float = 1.0,
-    drop_rate: float = 0.5,
-    stem: Literal["standard", "small"] = "standard",
     residual: bool = True,
     separable: bool = True,
     middle_activation: bool = False,
@@ -45,10 +40,6 @@ def xception(
     block4_stride: Literal[1, 2] = 2,
     shortcut_bias: bool = False,
     rectify: bool = False,
-    activation: Activation = "relu",
-    norm_eps: float = 1e-3,
-    norm_momentum: float = 0.1,
-    norm_scale: bool = True,
 ) -> Table:
     """Xception as in figure 5 of the paper and in Keras; stages are numbered as in Keras.
 
@@ -61,15 +52,15 @@ def xception(
         stem_padding, block4_stride, shortcut_bias: differ in `xception_stride16`.
         rectify: shortcuts receive the rectified input in blocks 3, 4 and the middle flow, as an in-place ReLU does it.
     """
-    norm = BatchNorm(norm_eps, norm_momentum, norm_scale)
-    small = stem == "small"
+    norm, activation = common.norm, common.activation
+    small = common.small
     pooled: Padding = "tf_same" if padding == "tf_same" else "same"
 
     def conv(channels: int, kernel: int = 1, stride: int = 1, border: Padding = "same") -> Conv:
-        return Conv(scale_width(channels, width), (kernel, kernel), stride, border, norm, activation, bias=False)
+        return Conv(common.scaled(channels), (kernel, kernel), stride, border, norm, activation, bias=False)
 
     def sep(channels: int, after: Activation | None = None) -> Layer:
-        channels = scale_width(channels, width)
+        channels = common.scaled(channels)
         if not separable:
             return Conv(channels, (3, 3), norm=norm, activation=after, bias=False)
         between = activation if middle_activation else None
@@ -80,7 +71,7 @@ def xception(
         body = chain(*layers, max_pool(3, stride, pooled))
         if not residual:
             return body
-        shortcut = Conv(scale_width(channels, width), (1, 1), stride, pooled, norm, bias=shortcut_bias)
+        shortcut = Conv(common.scaled(channels), (1, 1), stride, pooled, norm, bias=shortcut_bias)
         return Residual(body, shortcut, rectify=rectify)
 
     def entry(channels: int, stride: int) -> Layer:
@@ -92,7 +83,7 @@ def xception(
         return Residual(body, rectify=rectify) if residual else body
 
     border: Padding = "same" if small else stem_padding
-    blocks = [middle() for _ in stretch(range(8), depth)]
+    blocks = [middle() for _ in common.repeat(range(8))]
     stages: list[tuple[str, Layer]] = [
         ("conv1", conv(32, 3, 1 if small else 2, border)),
         ("conv2", conv(64, 3, 1, border)),
@@ -106,7 +97,7 @@ def xception(
         ),
         (f"block{6 + len(blocks)}", chain(sep(1536, activation), sep(2048, activation))),
     ]
-    return Table(tuple(stages), Head(drop_rate))
+    return Table(tuple(stages), common.head())
 
 
 #                  (width, stride) of the entry flow's blocks, number of middle blocks
@@ -119,19 +110,12 @@ ALIGNED = {
 
 def xception_aligned(
     name: str,
+    common: Common,
     *,
-    width: float = 1.0,
-    depth: float = 1.0,
-    drop_rate: float = 0.5,
-    stem: Literal["standard", "small"] = "standard",
     residual: bool = True,
     separable: bool = True,
     middle_activation: bool = False,
     order: Order = "space_first",
-    activation: Activation = "relu",
-    norm_eps: float = 1e-3,
-    norm_momentum: float = 0.1,
-    norm_scale: bool = True,
 ) -> Table:
     """Xception-41, 65 or 71: strided separable convolutions for the pools, batch norm after each depthwise one, three
     separable convolutions a block (DeepLab v3+, section 3.2 and figure 4).
@@ -140,15 +124,15 @@ def xception_aligned(
         residual, separable, middle_activation, order: as in `xception`; the last block has its middle
             activations always.
     """
-    norm = BatchNorm(norm_eps, norm_momentum, norm_scale)
+    norm, activation = common.norm, common.activation
     entries, middles = ALIGNED[name]
-    small = stem == "small"
+    small = common.small
 
     def conv(channels: int, stride: int) -> Conv:
-        return Conv(scale_width(channels, width), (3, 3), stride, "same", norm, activation, bias=False)
+        return Conv(common.scaled(channels), (3, 3), stride, "same", norm, activation, bias=False)
 
     def sep(channels: int, stride: int = 1, after: Activation | None = None) -> Layer:
-        channels = scale_width(channels, width)
+        channels = common.scaled(channels)
         if not separable:
             return Conv(channels, (3, 3), stride, "same", norm, after, bias=False)
         between = activation if middle_activation else after
@@ -159,7 +143,7 @@ def xception_aligned(
         body = chain(*layers, Act(activation), sep(widths[2], stride))
         if not residual:
             return body
-        return Residual(body, Conv(scale_width(widths[2], width), (1, 1), stride, "same", norm, bias=False))
+        return Residual(body, Conv(common.scaled(widths[2]), (1, 1), stride, "same", norm, bias=False))
 
     def middle() -> Layer:
         body = chain(*[layer for _ in range(3) for layer in (Act(activation), sep(728))])
@@ -168,7 +152,7 @@ def xception_aligned(
     flow = [block((channels,) * 3, stride) for channels, stride in entries]
     if small:
         flow[0] = block((entries[0][0],) * 3, 1)
-    flow += [middle() for _ in stretch(range(middles), depth)]
+    flow += [middle() for _ in common.repeat(range(middles))]
     flow.append(block((728, 1024, 1024), 2))
     last = chain(*[sep(channels, after=activation) for channels in (1536, 1536, 2048)])
     stages: list[tuple[str, Layer]] = [
@@ -176,4 +160,4 @@ def xception_aligned(
         ("conv2", conv(64, 1)),
         *[(f"block{index}", layer) for index, layer in enumerate([*flow, last], start=1)],
     ]
-    return Table(tuple(stages), Head(drop_rate))
+    return Table(tuple(stages), common.head())

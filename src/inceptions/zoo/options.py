@@ -1,0 +1,94 @@
+"""The options of a network: their names, types and choices are read from the signature of its table."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
+
+from inceptions.zoo.common import Common
+from inceptions.zoo.network import Table
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "num_classes": (1, 1_000_000),
+    "in_channels": (1, 1024),
+    "width": (0.01, 16),
+    "depth": (0.01, 16),
+    "drop_rate": (0, 0.999),
+    "norm_eps": (0, 1),
+    "norm_momentum": (0, 1),
+    "bottleneck": (1, 1_000_000),
+}
+
+
+def defaults(table: Callable[..., Table]) -> dict[str, Any]:
+    """The options of a table's own, with their defaults."""
+    parameters = inspect.signature(table).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+
+
+def parse_options(words: Mapping[str, str]) -> dict[str, Any]:
+    """Options written as text, on a command line: numbers, `true`, `false`, `null`, lists as in JSON; else words."""
+    parsed = {}
+    for key, word in words.items():
+        try:
+            parsed[key] = json.loads(word)
+        except json.JSONDecodeError:
+            parsed[key] = word
+    return parsed
+
+
+def checked(name: str, table: Callable[..., Table], options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options`, each of which the network has, of its type and in its range (lists become tuples).
+
+    Raises:
+        ValueError: saying what came, what is allowed, and which name was probably meant.
+    """
+    function = table.func if isinstance(table, partial) else table
+    own = {key: hint for key, hint in typing.get_type_hints(function).items() if key in defaults(table)}
+    hints = {"num_classes": int, "in_channels": int, **typing.get_type_hints(Common), **own}
+    found = {}
+    for key, value in options.items():
+        if key not in hints:
+            raise ValueError(f"{name} has no option {key!r}{nearest(key, list(hints))}; it has: "
+                             f"{', '.join(hints)}")  # fmt: skip
+        value = tuple(value) if isinstance(value, list) else value
+        if not _fits(value, hints[key]):
+            raise ValueError(f"{name}: {key}={value!r} is not allowed; {_allowed(hints[key])}")
+        low, high = LIMITS.get(key, (float("-inf"), float("inf")))
+        if isinstance(value, int | float) and not low <= value <= high:
+            raise ValueError(f"{name}: {key}={value!r} is out of range; allowed are {low:g} to {high:g}")
+        found[key] = value
+    return found
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, argument) for argument in arguments)
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+
+
+def _allowed(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return "choose " + " or ".join(repr(choice) for choice in typing.get_args(hint))
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(_allowed(argument) for argument in typing.get_args(hint))
+    return f"it must be {getattr(hint, '__name__', hint)}"
+
+
+def nearest(word: str, words: list[str]) -> str:
+    """ " (did you mean ...?)" where one of `words` is close to `word`."""
+    near = difflib.get_close_matches(word, words, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
