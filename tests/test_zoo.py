@@ -121,6 +121,8 @@ def test_auxiliary_heads_tap_where_the_papers_say_and_weigh_what_they_say() -> N
     assert [tap for tap, _ in meta("inception_v3", aux=True).table.aux] == ["mixed_6e"]
     assert [tap for tap, _ in meta("inception_v4", aux=True).table.aux] == ["mixed_6h"]
     assert [tap for tap, _ in meta("inception_resnet_v2", aux=True).table.aux] == ["block17_20"]
+    assert [tap for tap, _ in meta("googlenet", aux=True, depth=2).table.aux] == ["inception_4a", "inception_4i"]
+    assert [tap for tap, _ in meta("googlenet", aux=True, depth=0.2).table.aux] == ["inception_4a"]
     assert meta("googlenet").aux_weight == 0.3
     assert meta("inception_v3").aux_weight == 0.4
 

@@ -82,7 +82,7 @@ def googlenet(
         )
 
     threes = [inception(*row) for row in common.repeat(INCEPTION_3)]
-    fours = [inception(*row) for row in common.repeat(INCEPTION_4)]
+    fours = lettered("inception_4", [inception(*row) for row in common.repeat(INCEPTION_4)])
     fives = [inception(*row) for row in common.repeat(INCEPTION_5)]
 
     lrn: list[Layer] = [LRN()] if norm == "lrn" else []
@@ -97,10 +97,11 @@ def googlenet(
         ("pool2", max_pool(3, 2, pooled)),
         *lettered("inception_3", threes),
         ("pool3", max_pool(3, 2, pooled)),
-        *lettered("inception_4", fours),
+        *fours,
         ("pool4", max_pool(3 if fourth_pool == "3x3" else 2, 2, pooled)),
         *lettered("inception_5", fives),
     ]
     head = AuxHead(conv(128), grid=4, hidden=1024, drop_rate=0.7, adaptive=aux_pool == "adaptive")
-    taps = dict.fromkeys(name for name, layer in stages if layer in (fours[0], fours[max(0, len(fours) - 2)]))
+    # After the first block and the last but one of this grid: 4a and 4d.
+    taps = dict.fromkeys((fours[0][0], fours[max(0, len(fours) - 2)][0]))
     return Table(tuple(stages), common.head(), tuple((tap, head) for tap in taps) if aux else ())
