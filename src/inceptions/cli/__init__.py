@@ -37,6 +37,10 @@ VERBS = {
         "inceptions.cli.benchmark:benchmark",
         "Measure throughput, latency, memory and parity on every engine, beside the machine's limit.",
     ),
+    "weights convert": (
+        "inceptions.cli.weights:convert",
+        "Turn anybody's weights into a model's folder: plain tensors, classes and preprocessing.",
+    ),
     "models": (
         "inceptions.cli.models:models",
         "List the family: generation, paper, year, size and cost of each network.",

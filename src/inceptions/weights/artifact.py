@@ -10,11 +10,13 @@ The block `inceptions` holds `format_version`, `network` (every option of the ne
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import os
+import secrets
 import shutil
-import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ FORMAT_VERSION = 1
 TENSORS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 _LARGEST_CONFIG = 64 << 20  # bytes; 20,000 long class names and a long training history stay far below
+_LONGEST_SAVE = 3600  # seconds
 _LARGEST_COUNT = 1 << 20  # classes or channels; beyond it a number is a mistake, and building would exhaust the memory
 
 
@@ -68,13 +71,15 @@ def save(
     _restore(folder)
     _refuse_foreign(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".new", dir=folder.parent))
+    _remove_leftovers(folder)
+    new = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.new")
+    new.mkdir()
     try:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-        save_file(tensors, new / TENSORS, metadata={"format": "pt"})  # the metadata other readers ask for
         (new / CONFIG).write_text(text, encoding="utf-8")
         (new / CARD).write_text(model_card(config), encoding="utf-8")
-        new.chmod(0o755)  # mkdtemp's 0700 would hide the model from the account that serves it
+        save_file(tensors, new / TENSORS, metadata={"format": "pt"})  # the metadata other readers ask for
+        shutil.copymode(new / CONFIG, new / TENSORS)  # 0600 would hide the model from the account that serves it
         for path in (*new.iterdir(), new):
             _flush(path)
         _swap(new, folder)
@@ -228,6 +233,13 @@ def _restore(folder: Path) -> None:
     """Undoes a swap that was killed between its two renames."""
     if not folder.exists() and _aside(folder).exists():
         _aside(folder).rename(folder)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what killed writers left; younger ones may belong to somebody who is writing now."""
+    for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*.new"):
+        if time.time() - leftover.stat().st_mtime > _LONGEST_SAVE:
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _refuse_foreign(folder: Path) -> None:

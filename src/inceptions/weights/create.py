@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,12 @@ class Loaded:
     net: Network
     provenance: Mapping[str, Any]
     """The source, its SHA-256 and its layout, for the artifact."""
+    new_head: bool
+    """The classifier is fresh: the file's did not fit, or there was none to take over."""
+    assumed: tuple[str, ...] = ()
+    """Fields of the preprocessing that no file told and that are as published with the network."""
+    scales_pixels: bool = False
+    """The file's own layers scale the pixels (Keras's Rescaling); the preprocessing does the same instead of them."""
 
 
 def create_model(
@@ -72,7 +78,15 @@ def create_model(
         net = build(name, **options, **({} if num_classes is None else {"num_classes": num_classes}))
         net.preprocess = default_preprocess(net)
         return net
-    return load_weights(weights, network=name, num_classes=num_classes, options=options).net
+    loaded = load_weights(weights, network=name, num_classes=num_classes, options=options)
+    tell_assumed(loaded.net, loaded.assumed)
+    return loaded.net
+
+
+def tell_assumed(net: Network, assumed: Iterable[str]) -> None:
+    """Logs in one line which of the preprocessing is as published, because the weights do not say."""
+    if facts := ", ".join(f"{name} {getattr(net.preprocess, name)}" for name in assumed):
+        log.info("preprocessing as published with %s, the file does not say: %s", net.name, facts)
 
 
 def load_weights(
@@ -122,13 +136,14 @@ def _from_artifact(path: Path, network: str | None, num_classes: int | None, opt
         net = build(stored.name, **{**stored.options, **options})
     wanted = net.state_dict()
     state = {name: tensor for name, tensor in stored.state_dict().items() if name in wanted}
-    if num_classes not in (None, net.num_classes):
+    new_head = num_classes is not None and num_classes != stored.num_classes
+    if num_classes is not None and new_head:
         state = _new_head(net, state, num_classes, f"{path} has {stored.num_classes}")
     else:
-        net.classes = stored.classes
+        net.classes, net.artifact = stored.classes, stored.artifact
     materialise(net, state)
     net.preprocess = stored.preprocess
-    return Loaded(net=net.eval(), provenance={"layout": "inceptions"})
+    return Loaded(net=net.eval(), provenance={"source": str(path)}, new_head=new_head)
 
 
 # --- others' checkpoints --------------------------------------------------------------------------------------------
@@ -152,7 +167,12 @@ def _from_checkpoint(match: Match, num_classes: int | None, options: dict[str, A
     wanted = defaults["num_classes"] if num_classes is None else num_classes
     settings = {**defaults, **options, "num_classes": wanted}
     if head is not None:  # as in the file first, so that every tensor is compared with it
-        settings |= {"num_classes": head.rows} | ({"hidden": head.hidden_widths} if kept else {})
+        settings["num_classes"] = head.rows
+    if head is not None and kept:
+        settings["hidden"] = head.hidden_widths
+        settings["drop_rate"] = options.get(
+            "drop_rate", defaults["drop_rate"] if head.drop_rate is None else head.drop_rate
+        )
     with torch.device("meta"):
         net = build(layout.network, **settings)
     state = part_state(match, "body", net.body, layout.body)
@@ -175,8 +195,14 @@ def _from_checkpoint(match: Match, num_classes: int | None, options: dict[str, A
     if net.aux and not any(name.startswith("aux.") for name in state):
         log.info("new auxiliary heads: the weights hold none")
     materialise(net, state)
-    net.preprocess = _preprocess(layout, model if kept else None, facts)
-    return Loaded(net=net.eval(), provenance={"layout": layout.title})
+    net.preprocess, assumed = _preprocess(layout, model if kept else None, facts)
+    return Loaded(
+        net=net.eval(),
+        provenance={"layout": layout.title},
+        new_head=not kept,
+        assumed=assumed,
+        scales_pixels=kept and model is not None and model.scale is not None,
+    )
 
 
 def _refuse_contradictions(options: Mapping[str, Any], fixed: Mapping[str, Any], source: str) -> None:
@@ -226,31 +252,24 @@ def _classes(match: Match, head: FileHead, count: int, facts: Facts) -> tuple[st
     return class_names(match.layout.labels if published else None, match.layout.classes, count)
 
 
-def _preprocess(layout: Layout, model: KerasModel | None, facts: Facts) -> Preprocess:
-    """What the pictures of a checkpoint go through; `model` where the whole of it was taken, not only its base."""
-    preprocess = facts.preprocess or layout.preprocess
-    said = []
+def _preprocess(layout: Layout, model: KerasModel | None, facts: Facts) -> tuple[Preprocess, tuple[str, ...]]:
+    """What the pictures of a checkpoint go through, and which of it was taken as published.
+
+    `model` where the whole of it was taken, not only its base.
+    """
+    if facts.preprocess is not None:
+        return facts.preprocess, ()
+    preprocess, assumed = layout.preprocess, ["size", "resize", "crop_pct", "interpolation", "mean", "std"]
     if model is not None and model.size is not None:
         preprocess = replace(preprocess, size=model.size)
-        said.append("size")
+        assumed.remove("size")
     if model is not None and model.scale is not None:
         # scale * pixel + offset is (pixel / 255 - mean) / std
-        channels = range(len(preprocess.mean))
+        channels = range(preprocess.channels)
         scale, offset = ([values[i % len(values)] for i in channels] for values in (model.scale, model.offset))
         std = tuple(1 / (255 * s) for s in scale)
         mean = tuple(-o / (255 * s) for o, s in zip(offset, scale, strict=True))
         preprocess = replace(preprocess, mean=mean, std=std, value_range=1.0, channel_order="rgb")
-        said.append("pixel values")
-    log.info(
-        "preprocessing %s: %dx%d px, %s, crop_pct %g, mean %s, std %s of %g",
-        f"as {layout.title} was published" + (f", except the {' and '.join(said)} of the file" if said else "")
-        if facts.preprocess is None
-        else "from the config beside the weights",
-        *preprocess.size,
-        preprocess.resize,
-        preprocess.crop_pct,
-        preprocess.mean,
-        preprocess.std,
-        preprocess.value_range,
-    )
-    return preprocess
+        assumed.remove("mean")
+        assumed.remove("std")
+    return preprocess, tuple(assumed)

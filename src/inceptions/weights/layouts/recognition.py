@@ -6,11 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from inceptions.progress import DataError
-from inceptions.weights.checkpoint import Checkpoint
-from inceptions.weights.layouts import keras, pytorch
+from inceptions.weights.checkpoint import Checkpoint, Dialect
+from inceptions.weights.layouts import caffe, keras, pytorch, slim
 from inceptions.weights.layouts.layout import Layout
 
-LAYOUTS: tuple[Layout, ...] = (*pytorch.LAYOUTS, *keras.LAYOUTS)
+LAYOUTS: tuple[Layout, ...] = (*pytorch.LAYOUTS, *keras.LAYOUTS, *slim.LAYOUTS, *caffe.LAYOUTS)
+
+_KERNELS: Mapping[Dialect, tuple[str, int]] = {
+    "torch": (".weight", 0), "caffe": (".weight", 0), "keras": ("/kernel", -1), "slim": ("/weights", -1),
+}  # fmt: skip
+"""What follows a linear layer's name in the name of its matrix, and the axis of its outputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +31,9 @@ class Match:
 
     def rows(self, module: str) -> int | None:
         """Outputs of the linear layer that the layout calls `module`; None where the file has no such layer."""
-        keras_axes = self.checkpoint.dialect == "keras"
-        name = self.names.get(module, module) + ("/kernel" if keras_axes else ".weight")
-        tensor = self.checkpoint.tensors.get(name)
-        return None if tensor is None or tensor.ndim < 2 else tensor.shape[-1 if keras_axes else 0]
+        kernel, axis = _KERNELS[self.checkpoint.dialect]
+        tensor = self.checkpoint.tensors.get(self.names.get(module, module) + kernel)
+        return None if tensor is None or tensor.ndim < 2 else tensor.shape[axis]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,8 @@ class FileHead:
     hidden: tuple[str, ...] = ()
     """Layers with a ReLU between pooling and classifier."""
     hidden_widths: tuple[int, ...] = ()
+    drop_rate: float | None = None
+    """Of the dropout in front of it, where the file says so."""
     sigmoid: bool = False
     """One output under a sigmoid: two classes."""
     background: bool = False
@@ -74,6 +80,7 @@ def find_head(match: Match) -> FileHead | None:
             rows=rows,
             hidden=tuple(layer.name for layer in hidden),
             hidden_widths=tuple(width for width in widths if width is not None),
+            drop_rate=model.drop_rate,
             sigmoid=last.activation == "sigmoid",
         )
     for name in layout.heads:
@@ -127,17 +134,18 @@ def _has_published_head(match: Match) -> bool:
 
 def _candidates(checkpoint: Checkpoint) -> Iterator[tuple[float, Match]]:
     """Each layout of the file's dialect, in each container of the file, with the share of its body that is there."""
-    separator = "/" if checkpoint.dialect == "keras" else "."
+    nested = checkpoint.dialect == "keras"
+    separator = _KERNELS[checkpoint.dialect][0][0]
     containers: dict[str, set[str]] = {}
     for tensor in checkpoint.tensors:
         module = tensor.rpartition(separator)[0]
-        # in Keras a network may be one layer of another; elsewhere dots are part of a module's name
-        container, _, layer = module.rpartition("/") if separator == "/" else ("", "", module)
+        # in Keras a network may be one layer of another; elsewhere the separator is part of a module's name
+        container, _, layer = module.rpartition("/") if nested else ("", "", module)
         containers.setdefault(container, set()).add(layer)
     for container, layers in containers.items():
         prefix = f"{container}/" if container else ""
         called = {layer: prefix + layer for layer in sorted(layers)}
-        if separator == "/":
+        if nested:
             called |= {counted: prefix + name for counted, name in keras.creation_order(layers).items()}
         for layout in LAYOUTS:
             if layout.dialect == checkpoint.dialect:

@@ -1,0 +1,108 @@
+"""`inceptions weights convert`: anybody's weights become a model's folder of ours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from inceptions.cli.terminal import print_json, table
+
+if TYPE_CHECKING:
+    from inceptions.image import Preprocess
+
+_INPUTS: dict[str, dict[str, Any]] = {
+    "raw": {"mean": 0.0, "std": 1.0, "value_range": 255.0},
+    "unit": {"mean": 0.0, "std": 1.0},
+    "tf": {"mean": 0.5, "std": 0.5},
+    "imagenet": {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)},
+    "caffe": {"mean": (104.0, 117.0, 123.0), "std": 1.0, "value_range": 255.0, "channel_order": "bgr"},
+}
+"""What a network is fed with, as fields of `Preprocess`; one number stands for every channel."""
+
+
+def convert(
+    source: str,
+    output: Path,
+    /,
+    *,
+    model: str | None = None,
+    input: Literal["raw", "unit", "tf", "imagenet", "caffe"] | None = None,
+    img_size: int | None = None,
+    crop_pct: float | None = None,
+    resize: Literal["short", "stretch"] | None = None,
+    labels: str | None = None,
+    options: dict[str, str] | None = None,
+    json: bool = False,
+) -> None:
+    """Turn anybody's weights into a model's folder: plain tensors, classes and preprocessing.
+
+    The publisher is recognised by the names and shapes in the file, and with it the network's numeric options and the
+    preprocessing. What a file cannot know is said by flags; without them it is as published, and the log says so.
+
+    Args:
+        source: a file of PyTorch (.pth, .pt, .safetensors), Keras (.h5, .weights.h5, .keras), TensorFlow or Caffe, a
+            model's folder, https://...#sha256:HEX, a catalogue name, or owner/name on the Hugging Face hub.
+        output: the folder to write; a model that is there already is replaced.
+        model: the network it must be; none: whichever it is.
+        input: what the network is fed with: pixels from 0 to 255 (raw), 0 to 1 (unit), -1 to 1 (tf), less ImageNet's
+            mean and divided by its deviation (imagenet), or blue-green-red less Caffe's mean (caffe).
+        img_size: side of the pictures, px.
+        crop_pct: share of each side that the centre crop keeps, above 0 and at most 1.
+        resize: short keeps the aspect (shorter side, then crop); stretch does not.
+        labels: names of the classes in order: a,b,c, or a file with one a line.
+        options: of the network, such as `--options.aux true`.
+        json: print one JSON object instead of a table.
+    """
+    from inceptions.weights import artifact, load_weights, tell_assumed
+    from inceptions.zoo import parse_options
+
+    loaded = load_weights(source, network=model, options=parse_options(options or {}))
+    net = loaded.net
+    if loaded.new_head or net.preprocess is None:
+        raise ValueError(
+            f"{source} has no head that can be taken over, so there is nothing to predict with; "
+            f"train one on your pictures: inceptions train DATA --model {net.name} --weights {source}"
+        )
+    if input is not None and input != "raw" and loaded.scales_pixels:
+        raise ValueError(f"{source} scales the pixels itself, so it is fed with raw ones: leave --input {input} out")
+    scaled = loaded.scales_pixels or input is None
+    changes = {} if scaled or input is None else _pixels(input, net.preprocess)
+    changes |= {"size": (img_size, img_size)} if img_size is not None else {}
+    changes |= {"crop_pct": crop_pct} if crop_pct is not None else {}
+    changes |= {"resize": resize} if resize is not None else {}
+    net.preprocess = replace(net.preprocess, **changes)
+    net.classes = net.classes if labels is None else _names(labels, net.num_classes)
+    tell_assumed(net, [name for name in loaded.assumed if name not in changes])
+    artifact.save(net, output, provenance=loaded.provenance)
+    facts = {
+        "output": str(output),
+        "model": net.name,
+        **loaded.provenance,
+        "classes": list(net.classes or ()),
+        "preprocess": net.preprocess.to_dict(),
+    }
+    if json:
+        print_json(facts)
+        return
+    few = ", ".join(facts["classes"][:8]) + (" ..." if net.num_classes > 8 else "")
+    rows = {**facts, "classes": f"{net.num_classes}: {few}", **facts["preprocess"]}
+    table([(key, str(value)) for key, value in rows.items() if key != "preprocess"], ("fact", ""))
+
+
+def _pixels(kind: str, preprocess: Preprocess) -> dict[str, Any]:
+    fields = {"value_range": 1.0, "channel_order": "rgb", **_INPUTS[kind]}
+    for name in ("mean", "std"):
+        value = fields[name]
+        fields[name] = (value,) * preprocess.channels if isinstance(value, float) else value
+    return fields
+
+
+def _names(labels: str, count: int) -> tuple[str, ...]:
+    path = Path(labels)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else labels.split(",")
+    names = tuple(line.strip() for line in lines if line.strip())
+    if len(names) != count:
+        came = f"the file {labels}" if path.is_file() else f"{labels!r}, which is no file,"
+        raise ValueError(f"--labels: {came} names {len(names)} classes; the network has {count}")
+    return names
