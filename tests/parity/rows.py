@@ -50,7 +50,7 @@ ROWS = (
     ),
     Row(
         network="googlenet", peer="torchvision", options=TORCHVISION_V1, sizes=((224, 224), (107, 131)),
-        golden=((107, 131), OTHER), aux_sizes=((224, 224), (107, 131), OTHER),
+        golden=((224, 224), (107, 131)), aux_sizes=((224, 224), (107, 131)),
     ),
     Row(
         network="googlenet", peer="slim", sizes=((224, 224), ODD), golden=(ODD, (96, 96)),
