@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from inceptions.progress import track
 from inceptions.weights import sstable
@@ -160,15 +160,15 @@ def _check_places(here: list[tuple[bytes, _Entry]], file: Path) -> None:
         last_end, last_key = end, key
 
 
-def _tensor_at(file: BinaryIO, key: bytes, entry: _Entry) -> Array:
+def _tensor_at(file: BufferedReader, key: bytes, entry: _Entry) -> Array:
     file.seek(entry.offset)
-    data = file.read(entry.size)
-    if masked(crc32c(data)) != entry.crc:
+    data = bytearray(entry.size)  # its size was compared with the file's
+    if file.readinto(data) != entry.size or masked(crc32c(data)) != entry.crc:
         raise ValueError(f"tensor {_name(key)} does not have its checksum: the file is damaged")
     return numbers_of(memoryview(data), entry.dtype).reshape(entry.shape)
 
 
-def _string_at(file: BinaryIO, entry: _Entry) -> bytes:
+def _string_at(file: BufferedReader, entry: _Entry) -> bytes:
     """The one string of a scalar string tensor: its length, the lengths' checksum, its bytes."""
     file.seek(entry.offset)
     data = memoryview(file.read(entry.size))

@@ -24,6 +24,13 @@ _KERAS: Mapping[Role, Mapping[str, str]] = {
     "norm": _KERAS_NORM,
     "linear": {"weight": "kernel", "bias": "bias"},
 }
+_SLIM: Mapping[Role, Mapping[str, str]] = {
+    "conv": {"weight": "weights", "bias": "biases"},
+    "depthwise": {"weight": "depthwise_weights"},
+    "pointwise": {"weight": "pointwise_weights", "bias": "biases"},
+    "norm": _KERAS_NORM,
+    "linear": {"weight": "weights", "bias": "biases"},
+}
 _SHOWN = 4  # problems that a message spells out
 
 
@@ -121,13 +128,14 @@ class _Conversion:
     def _fetch(self, role: Role, theirs: str, suffix: str) -> tuple[str, Tensor | None]:
         """The file's name of a tensor, and the tensor with our axes, or None where it is not there."""
         module = self._match.names.get(theirs, theirs)
-        if self._match.checkpoint.dialect == "torch":
+        dialect = self._match.checkpoint.dialect
+        if dialect in ("torch", "caffe"):
             called = f"{module}.{suffix}"
             tensor = self._match.checkpoint.tensors.get(called)
             # converters of Caffe's models left batch norm's vectors as rows
             rows = tensor is not None and role == "norm" and tensor.ndim == 2 and tensor.shape[0] == 1
             return called, tensor[0] if tensor is not None and rows else tensor
-        called = f"{module}/{_KERAS[role].get(suffix, suffix)}"
+        called = f"{module}/{(_SLIM if dialect == 'slim' else _KERAS)[role].get(suffix, suffix)}"
         tensor = self._match.checkpoint.tensors.get(called)
         return called, None if tensor is None else _our_axes(tensor, role, suffix)
 
@@ -140,7 +148,8 @@ class _Conversion:
 
     def _checked(self, called: str, tensor: Tensor, wanted: Tensor) -> Tensor:
         if tensor.shape != wanted.shape:
-            turned = " with its axes in PyTorch's order" if wanted.ndim > 1 and called.endswith("kernel") else ""
+            foreign = self._match.checkpoint.dialect in ("keras", "slim") and wanted.ndim > 1
+            turned = " with its axes in PyTorch's order" if foreign else ""
             self._problems.append(f"{called} is {tuple(tensor.shape)}{turned}, this network's is {tuple(wanted.shape)}")
             return torch.zeros(wanted.shape)
         return tensor
@@ -151,7 +160,8 @@ def _our_axes(tensor: Tensor, role: Role, suffix: str) -> Tensor:
     if suffix != "weight" or role == "norm":
         return tensor
     if role == "linear":
-        return tensor.T
+        dense = tensor[0, 0] if tensor.ndim == 4 and tensor.shape[:2] == (1, 1) else tensor  # slim's 1x1 convolutions
+        return dense.T if dense.ndim == 2 else tensor
     if tensor.ndim != 4:
         return tensor
     if role == "depthwise":  # (height, width, in, multiplier), the filters of one channel side by side

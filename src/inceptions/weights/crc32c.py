@@ -21,7 +21,7 @@ _PIECE = 1 << 24  # bytes checked at once: what the rows' temporaries may take s
 Words = NDArray[np.uint32]
 
 
-def crc32c(data: bytes | memoryview) -> int:
+def crc32c(data: bytes | bytearray | memoryview) -> int:
     """The CRC-32C of `data`."""
     view = memoryview(data).cast("B")
     crc = 0xFFFFFFFF

@@ -15,7 +15,7 @@ from typing import Any
 
 from inceptions.image import Preprocess
 from inceptions.progress import DataError
-from inceptions.weights import keras, pytorch
+from inceptions.weights import archive, bundle, caffe, keras, pytorch, tensorflow
 from inceptions.weights.checkpoint import Checkpoint
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -48,6 +48,8 @@ def locate(source: str | Path) -> Path:
     path = Path(source).expanduser()
     if path.exists():
         return path
+    if (index := bundle.index_of(path)) is not None:  # a checkpoint of TensorFlow's goes by what its files share
+        return index
     text = str(source)
     if text.startswith(("https://", "http://")):
         from inceptions.weights.download import fetch_url
@@ -78,9 +80,16 @@ def read(path: Path) -> Checkpoint:
         return pytorch.read_safetensors(path)
     if pytorch.is_pickle(path):
         return pytorch.read_pickle(path)
+    if tensorflow.is_tensorflow(path):
+        return tensorflow.read_tensorflow(path)
+    if archive.is_archive(path):
+        return archive.read_archive(path)
+    if caffe.is_caffe(path):
+        return caffe.read_caffe(path)
     raise DataError(
         f"{path}: of no kind that is read: PyTorch (.pth, .pt, .bin), safetensors, Keras (.h5, .weights.h5, .keras), "
-        "or a folder written by inceptions or by the Hugging Face hub"
+        "TensorFlow (.ckpt, .index, .pb, and their .tar.gz), Caffe (.caffemodel), or a folder written by inceptions or "
+        "by the Hugging Face hub"
     )
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from inceptions.weights.wire import Field, as_bytes, as_int, fields, ints
 
@@ -44,6 +46,7 @@ _LISTS: dict[int, np.dtype[np.generic] | None] = {
 """The repeated fields of a TensorProto that hold numbers: fixed-width ones with their type, the others are varints."""
 
 _MAX_RANK, _MAX_DIMENSION = 8, 1 << 31
+_MAX_ELEMENTS = 1 << 31
 _MAX_FILL = 256  # how many times the values listed a tensor may hold by repeating the last
 
 
@@ -83,6 +86,13 @@ def numbers_of(content: memoryview, dtype: int) -> Array:
     return (numbers.astype(np.uint32) << 16).view(np.float32) if dtype == _BFLOAT16 else numbers
 
 
+def as_tensor(array: Array) -> Tensor:
+    """The array for PyTorch: without a copy where it may be written and lies well; one repeated number stays one."""
+    if array.size > 1 and not any(array.strides):
+        return torch.from_numpy(np.array(array.flat[0])).expand(array.shape)
+    return torch.from_numpy(np.require(array, requirements=["C", "W", "A"]))
+
+
 def read_shape(data: memoryview) -> tuple[int, ...]:
     """A TensorShapeProto."""
     sizes = []
@@ -96,6 +106,8 @@ def read_shape(data: memoryview) -> tuple[int, ...]:
             raise ValueError(
                 f"a tensor of shape {sizes}; up to {_MAX_RANK} dimensions of 0 to {_MAX_DIMENSION - 1} are allowed"
             )
+    if math.prod(sizes) > _MAX_ELEMENTS:
+        raise ValueError(f"a tensor of shape {sizes}; up to {_MAX_ELEMENTS} elements are allowed")
     return tuple(sizes)
 
 

@@ -15,30 +15,61 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inceptions.progress import track
+from inceptions.progress import DataError, track
 from inceptions.weights import sstable
 from inceptions.weights.bundle import index_of, read_bundle
-from inceptions.weights.tensor_protos import ALL, Array, Extents, assemble, read_extents, read_shape, read_tensor
+from inceptions.weights.checkpoint import Checkpoint
+from inceptions.weights.tensor_protos import (
+    ALL,
+    Array,
+    Extents,
+    as_tensor,
+    assemble,
+    read_extents,
+    read_shape,
+    read_tensor,
+)
 from inceptions.weights.wire import as_bytes, as_int, as_text, fields
 
 _MAX_GRAPH = 1 << 31  # bytes: protobuf's own limit for a message
+_KINDS = (
+    "weights", "biases", "depthwise_weights", "pointwise_weights", "gamma", "beta", "moving_mean", "moving_variance"
+)  # fmt: skip
+_VARIABLES = {kind: kind for kind in _KINDS} | {"conv2d_params": "weights"}
+"""What the last part of a network's variable may be, and what slim calls it; the graph of 2015 is older than slim."""
 
 
-def is_checkpoint(path: Path) -> bool:
-    """Whether `path` names a checkpoint: a bundle's prefix, its index or a data file of it, or a V1 file."""
-    return index_of(path) is not None or (path.is_file() and sstable.is_table(path))
+def is_tensorflow(path: Path) -> bool:
+    """Whether `path` is a checkpoint (a bundle's index, a data file of it, or an old one) or is called a graph."""
+    return index_of(path) is not None or path.suffix == ".pb" or (path.is_file() and sstable.is_table(path))
+
+
+def read_tensorflow(path: Path) -> Checkpoint:
+    """Reads a checkpoint or a frozen graph: the variables of its network, without what training adds to them.
+
+    Args:
+        path: a bundle's prefix (`model.ckpt`), its `.index` or a `.data-*` file of it, an old checkpoint, or a `.pb`.
+
+    Raises:
+        DataError: none of these, damaged, cut short, or its parts contradict each other.
+        OSError: a file of it is missing or cannot be read.
+    """
+    tensors = _read_frozen_graph(path) if path.suffix == ".pb" else read_checkpoint(path)
+    variables = {}
+    for name, tensor in tensors.items():
+        scope, _, kind = name.rpartition("/")
+        if kind in _VARIABLES:
+            variables[f"{scope}/{_VARIABLES[kind]}"] = as_tensor(tensor)
+    if not variables:
+        raise DataError(
+            f"{path}: {len(tensors)} tensors, and none is called like a layer's ({', '.join(_VARIABLES)}); "
+            "save the network's variables by their names"
+        )
+    return Checkpoint(source=str(path), dialect="slim", tensors=variables)
 
 
 def read_checkpoint(path: Path) -> dict[str, Array]:
-    """All numeric tensors of a checkpoint by name; what `tf.train.Checkpoint` wrote by the variables' full names.
-
-    Args:
-        path: a bundle's prefix (`model.ckpt`), its `.index` or one of its `.data-*` files, or a V1 file.
-
-    Raises:
-        ValueError: it is no checkpoint, damaged, cut short, or its parts contradict each other; names the file.
-        OSError: a file of it is missing or cannot be read.
-    """
+    """All numeric tensors of a checkpoint by name; arguments and errors as of `read_tensorflow`."""
     index = index_of(path)
     try:
         if index is not None:
@@ -46,25 +77,20 @@ def read_checkpoint(path: Path) -> dict[str, Array]:
         if path.is_file() and sstable.is_table(path):
             return _read_v1(path)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise DataError(f"{path}: {error}") from error
     if not path.exists():
         raise FileNotFoundError(f"{path}: neither this file nor {path.name}.index exists")
-    raise ValueError(
+    raise DataError(
         f"{path}: no TensorFlow checkpoint; give its prefix (model.ckpt, beside which model.ckpt.index and "
         "model.ckpt.data-* lie), or the single file of an old one"
     )
 
 
-def read_frozen_graph(path: Path) -> dict[str, Array]:
-    """The values of a frozen graph's `Const` nodes by node name.
-
-    Raises:
-        ValueError: it is no GraphDef, has no constants, is damaged, or larger than protobuf allows; names the file.
-        OSError: the file cannot be read.
-    """
+def _read_frozen_graph(path: Path) -> dict[str, Array]:
+    """The values of a frozen graph's `Const` nodes by node name."""
     size = path.stat().st_size
     if size > _MAX_GRAPH:
-        raise ValueError(f"{path}: {size} bytes; a GraphDef has at most {_MAX_GRAPH}")
+        raise DataError(f"{path}: {size} bytes; a GraphDef has at most {_MAX_GRAPH}")
     try:
         graph = memoryview(path.read_bytes())
         nodes = [as_bytes(value, what="a node") for number, value in fields(graph) if number == 1]
@@ -72,9 +98,9 @@ def read_frozen_graph(path: Path) -> dict[str, Array]:
         for node in track(nodes, description=f"reading {path.name}", unit="nodes"):
             _read_node(node, tensors)
     except ValueError as error:
-        raise ValueError(f"{path}: not a frozen TensorFlow graph, or damaged: {error}") from error
+        raise DataError(f"{path}: not a frozen TensorFlow graph, or damaged: {error}") from error
     if not tensors:
-        raise ValueError(f"{path}: no constants in this graph; freeze its variables, or give the checkpoint instead")
+        raise DataError(f"{path}: no constants in this graph; freeze its variables, or give the checkpoint instead")
     return tensors
 
 
