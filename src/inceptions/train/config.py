@@ -248,7 +248,9 @@ class TrainConfig:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(record) - known):
             raise ValueError(f"unknown settings {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+        }
         if values.get("output") is not None:
             values["output"] = Path(values["output"])
         return cls(**values)
@@ -309,11 +311,30 @@ def seconds(text: str) -> float:
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
-_POSITIVE = ("width", "depth", "aux_weight", "img_size", "epochs", "grad_accum_steps", "lr", "decay_rate", "patience")
+_POSITIVE: tuple[str, ...] = (
+    "width",
+    "depth",
+    "aux_weight",
+    "img_size",
+    "epochs",
+    "grad_accum_steps",
+    "lr",
+    "decay_rate",
+    "patience",
+)
 _POSITIVE += ("decay_epochs", "opt_eps", "clip_grad")
-_NOT_NEGATIVE = ("workers", "mixup", "cutmix", "weight_decay", "warmup_epochs", "warmup_lr", "min_lr", "split_seed")
+_NOT_NEGATIVE: tuple[str, ...] = (
+    "workers",
+    "mixup",
+    "cutmix",
+    "weight_decay",
+    "warmup_epochs",
+    "warmup_lr",
+    "min_lr",
+    "split_seed",
+)
 _NOT_NEGATIVE += ("seed", "checkpoint_every")
-_SHARES = ("drop_rate", "momentum", "opt_decay", "smoothing", "model_ema_decay")  # 0 <= x < 1
+_SHARES: tuple[str, ...] = ("drop_rate", "momentum", "opt_decay", "smoothing", "model_ema_decay")  # 0 <= x < 1
 
 
 def _problems(config: TrainConfig) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+
+from inceptions.zoo import Network
 
 
 class Average:
@@ -19,12 +20,12 @@ class Average:
         decay: share of the old average that a step keeps, in the long run.
     """
 
-    def __init__(self, net: nn.Module, decay: float) -> None:
-        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+    def __init__(self, net: Network, decay: float) -> None:
+        self.net: Network = copy.deepcopy(net).eval().requires_grad_(False)
         self.decay = decay
 
     @torch.no_grad()
-    def update(self, net: nn.Module, step: int) -> None:
+    def update(self, net: Network, step: int) -> None:
         """Moves the average towards `net` after optimizer step number `step` (from 0)."""
         share = 1 - min(self.decay, (1 + step) / (10 + step))
         average, current = self.net.state_dict(), net.state_dict()

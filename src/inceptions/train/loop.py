@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,21 +45,24 @@ class Training:
     """
 
     def __init__(self, config: TrainConfig, data: Dataset, net: Network, folder: Path) -> None:
+        assert isinstance(config.batch_size, int)
+        assert config.workers is not None
         self.config, self.data, self.net, self.folder = config, data, net, folder
+        self.batch_size, self.workers = config.batch_size, config.workers
         self.device = torch.device(config.device)
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
-        net.to(self.device, memory_format=self.layout)
+        net.to(self.device).to(memory_format=self.layout)  # type: ignore[call-overload]  # torch's stubs lack it
         self.frozen = freeze(net, config.tuned_stages)
         weights = None
         if config.class_weights:
             weights = class_weights(config.class_weights, data.splits["train"].targets, data.classes).to(self.device)
         module = WithLoss(net, aux_weight=config.aux_weight, class_weights=weights)
-        self.forward: nn.Module = torch.compile(module) if config.compile else module
+        self.forward: Callable[..., Any] = torch.compile(module) if config.compile else module
         self.optimizer = optimizer(net, config)
         self.precision = getattr(torch, config.amp_dtype) if config.amp else torch.float32
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
         self.average = Average(net, config.model_ema_decay) if config.model_ema else None
-        self.evaluated = self.average.net if self.average else net
+        self.evaluated: Network = self.average.net if self.average else net
         self.parts = parts(net)
         self.state = State.new(len(self.parts), self.device)
         self.batches = batch_count(len(data.splits["train"]), config)
@@ -107,12 +111,12 @@ class Training:
         order = epoch_order(len(split), seed=config.seed, epoch=state.epoch)
         if config.balanced_sampler:
             order = balanced_order(split.targets, seed=config.seed, epoch=state.epoch)
-        order = order[: self.batches * config.batch_size]
+        order = order[: self.batches * self.batch_size]
         feed = batches(
             split,
             self.net.preprocess,
-            batch_size=config.batch_size,
-            workers=config.workers,
+            batch_size=self.batch_size,
+            workers=self.workers,
             augment=config.augment(),
             order=order,
             seed=config.seed,
@@ -120,7 +124,7 @@ class Training:
             start=state.batch,
         )
 
-        title, left = f"epoch {state.epoch + 1}/{config.epochs}", len(order) - state.batch * config.batch_size
+        title, left = f"epoch {state.epoch + 1}/{config.epochs}", len(order) - state.batch * self.batch_size
         yield from track(self._timed(feed), description=title, total=left, amount=lambda b: len(b) + len(b.refused))
 
     def _timed(self, feed: Iterator[Batch]) -> Iterator[Batch]:
@@ -215,8 +219,8 @@ class Training:
         return evaluate(answer, self._val_batches(), self.data.classes)
 
     def _val_batches(self) -> Iterator[Batch]:
-        split, config = self.data.splits["val"], self.config
-        feed = batches(split, self.net.preprocess, batch_size=config.batch_size, workers=config.workers)
+        split = self.data.splits["val"]
+        feed = batches(split, self.net.preprocess, batch_size=self.batch_size, workers=self.workers)
         for batch in track(feed, description="validation", total=len(split), amount=lambda b: len(b.targets)):
             if self.stop.signal:
                 self.save()
@@ -272,16 +276,12 @@ class Training:
         checkpoint.save(self.folder / "checkpoints", self.state.step, tensors, facts)
         self.saved_at = time.monotonic()
 
-    def restore(self) -> bool:
-        """Takes over the newest whole checkpoint of the run folder; False where there is none.
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Takes over what `checkpoint.load` found.
 
         Raises:
             ValueError: it is of another network (overridden settings).
         """
-        found = checkpoint.load(self.folder / "checkpoints")
-        if found is None:
-            return False
-        tensors, facts = found
         try:
             self.net.load_state_dict(checkpoint.section(tensors, "net"))
         except RuntimeError as error:
@@ -298,4 +298,3 @@ class Training:
         self.state.load(checkpoint.section(tensors, "state"), facts["state"])
         if facts["batches"] != self.batches:  # overridden: the position within the epoch means nothing any more
             self.state.begin_epoch()
-        return True

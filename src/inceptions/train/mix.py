@@ -25,14 +25,15 @@ def soft_targets(targets: Tensor, num_classes: int, smoothing: float = 0.0) -> T
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy of logits (N, C) and soft targets (N, C), computed in float32.
+    """Mean cross-entropy of logits (N, C) and soft targets (N, C), computed in float32 at least.
 
     With class weights (C,) every target's share counts weight-fold, and the mean divides by the sum of those weights,
     so that with hard targets it equals `torch.nn.functional.cross_entropy(..., weight=weights)`.
     """
     if weights is not None:
         targets = targets * weights
-    return -(targets * logits.float().log_softmax(dim=1)).sum() / targets.sum()
+    exact = logits if logits.dtype == torch.float64 else logits.float()
+    return -(targets * exact.log_softmax(dim=1)).sum() / targets.sum()
 
 
 def mix(

@@ -13,15 +13,19 @@ import torch
 
 from inceptions.data import Dataset, load, read_split, write_split
 from inceptions.data.splitfile import changed
-from inceptions.evaluate import Metrics, Protocol, judge
+from inceptions.evaluate import Metrics, Outcome, Protocol, judge
 from inceptions.evaluate.protocol import reading_workers
 from inceptions.evaluate.tables import write_predictions
 from inceptions.progress import DataError, log
+from inceptions.train import checkpoint
 from inceptions.train import folder as run_folder
 from inceptions.train.config import DIVIDING, NOT_COMPARED, TrainConfig, changes
+from inceptions.train.head import facts, fit_head, outcomes
+from inceptions.train.logs import write_results
 from inceptions.train.loop import Training
 from inceptions.train.settings import batch_size, decide, default_output, network
 from inceptions.weights import artifact
+from inceptions.zoo import Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,18 +83,46 @@ def run(config: TrainConfig) -> RunResult:
         config = config.replace(batch_size=batch_size(config, net))
     if config.workers is None:
         config = config.replace(workers=reading_workers(len(data.splits["train"]), net.preprocess))
-    training = Training(config, data, net, output)
-    if stored:
-        if training.restore():
-            log.info("resuming in epoch %d after batch %d", training.state.epoch + 1, training.state.batch)
-        else:
-            log.info("this run was stopped before anything was saved: starting anew")
+    found = checkpoint.load(output / "checkpoints") if stored else None
+    if stored and found is None:
+        log.info("this run was stopped before anything was saved: starting anew")
     run_folder.write_config(output, config)
-    run_folder.write_environment(output, training.device)
+    run_folder.write_environment(output, torch.device(config.device))
     if recorded is None:
         write_split(data, output / "split.json")
-    training.fit()
-    return _finish(output, config, data, started)
+    judged = None
+    if config.weights and found is None:
+        judged = _fit_head(net, data, config, output)
+    if config.tune != "head":
+        training = Training(config, data, net, output)
+        if found:
+            training.restore(*found)
+            log.info("resuming in epoch %d after batch %d", training.state.epoch + 1, training.state.batch)
+        training.fit()
+        judged = None
+    return _finish(output, config, data, started, judged)
+
+
+def _fit_head(net: Network, data: Dataset, config: TrainConfig, output: Path) -> dict[str, Outcome] | None:
+    """Fits the head; where nothing else is trained, also writes the artifact and results.csv and judges the model."""
+    fit, seen, extract = fit_head(net, data, config)
+    if config.tune != "head":
+        return None
+    judged = outcomes(fit, data, extract)
+    metrics = judged["val"].metrics
+    training = {"settings": config.to_dict(), "epoch": 0, "step": 0, "head": facts(fit, seen)}
+    artifact.save(net, output / "model", training=training, metrics={"val": metrics.to_dict()})
+    row = {
+        "epoch": 0,
+        "train_top1": float((fit(seen.values[:, 0]).argmax(dim=1) == seen.targets).double().mean()),
+        "held_out_loss": fit.held_out_loss,
+        "val_loss": metrics.loss,
+        "val_top1": metrics.top1,
+        "val_top5": metrics.top5,
+        "skipped": seen.skipped + metrics.skipped,
+    }
+    write_results(output / "results.csv", [row])
+    return judged
 
 
 def _settle(given: TrainConfig, stored: TrainConfig | None) -> TrainConfig:
@@ -132,31 +164,29 @@ def _recorded(config: TrainConfig, stored: TrainConfig | None, file: Path) -> Da
     return None
 
 
-def _finish(output: Path, config: TrainConfig, data: Dataset, started: float) -> RunResult:
-    """Judges the saved model as `inceptions val` would; writes predictions.csv and the artifact's metrics."""
+def _finish(
+    output: Path, config: TrainConfig, data: Dataset, started: float, judged: dict[str, Outcome] | None
+) -> RunResult:
+    """Writes predictions.csv and the artifact's metrics: `judged`, else what the saved model says in float32."""
     net = artifact.load(output / "model")
-    assert isinstance(config.batch_size, int)
-    protocol = Protocol(
-        batch_size=config.batch_size, workers=config.workers, engine="torch", precision="float32", device=config.device
-    )
-    outcomes = {name: judge([net], data.splits[name], protocol) for name in ("val", "test") if name in data.splits}
-    write_predictions(output / "predictions.csv", outcomes["val"].rows(data.splits["val"]))
+    outcome = judged or _judge(net, data, config)
+    write_predictions(output / "predictions.csv", outcome["val"].rows(data.splits["val"]))
     facts = net.artifact
     artifact.save(
         net,
         output / "model",
         training=facts["training"],
-        metrics={name: outcome.metrics.to_dict() for name, outcome in outcomes.items()},
+        metrics={name: part.metrics.to_dict() for name, part in outcome.items()},
         provenance=facts["provenance"],
         temperature=facts["temperature"],
     )
     result = RunResult(
         output=output,
         model=net.name,
-        top1=outcomes["val"].metrics.top1,
+        top1=outcome["val"].metrics.top1,
         seconds=time.monotonic() - started,
-        metrics=outcomes["val"].metrics,
-        test=outcomes["test"].metrics if "test" in outcomes else None,
+        metrics=outcome["val"].metrics,
+        test=outcome["test"].metrics if "test" in outcome else None,
         best_epoch=facts["training"]["epoch"],
         peak_memory=_peak_memory(config.device),
     )
@@ -166,6 +196,15 @@ def _finish(output: Path, config: TrainConfig, data: Dataset, started: float) ->
         *(output, 100 * result.top1, 100 * low, 100 * high, result.metrics.n, result.peak_memory / 1e9, result.seconds),
     )
     return result
+
+
+def _judge(net: Network, data: Dataset, config: TrainConfig) -> dict[str, Outcome]:
+    """What `inceptions val` would find on the validation part, and on the test part where there is one."""
+    assert isinstance(config.batch_size, int)
+    protocol = Protocol(
+        batch_size=config.batch_size, workers=config.workers, engine="torch", precision="float32", device=config.device
+    )
+    return {name: judge([net], data.splits[name], protocol) for name in ("val", "test") if name in data.splits}
 
 
 def _peak_memory(device: str) -> int:

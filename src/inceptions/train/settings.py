@@ -75,7 +75,8 @@ def preprocess(config: TrainConfig, net: Network) -> Preprocess:
         changes["crop_pct"] = config.crop_pct
     if config.interpolation:
         changes["interpolation"] = config.interpolation
-    return dataclasses.replace(start, **changes)
+    changed: Preprocess = dataclasses.replace(start, **changes)
+    return changed
 
 
 def batch_count(pictures: int, config: TrainConfig) -> int:
@@ -115,6 +116,8 @@ def _fits(config: TrainConfig, net: Network, size: int) -> bool:
 
     device = torch.device(config.device)
     torch.cuda.reset_peak_memory_stats(device)
+    trial: Network | None = None
+    images = targets = loss = None
     try:
         trial = copy.deepcopy(net).to(device).train()
         images = torch.zeros(size, net.in_channels, *net.preprocess.size, device=device)
