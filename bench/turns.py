@@ -1,0 +1,100 @@
+"""Measuring side by side: every competitor in a process of its own, taking turns, so that noise meets all of them.
+
+`serve` runs in a competitor's process, `Competitor` and `medians` in the one that measures. They speak JSON lines.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+PEERS = Path(os.environ.get("PARITY", HERE.parent / ".parity")) / "bin" / "python"
+"""The interpreter that has the competitors' packages (`make parity` builds it)."""
+
+
+def serve(work: Callable[[], object], **facts: str) -> None:
+    """Say that `work` is ready, then answer each line {"seconds": s} with the seconds of every call in that time."""
+    work()
+    print(json.dumps(facts), flush=True)
+    for line in sys.stdin:
+        end = time.perf_counter() + json.loads(line)["seconds"]
+        latencies: list[float] = []
+        while not latencies or time.perf_counter() < end:
+            begin = time.perf_counter()
+            work()
+            latencies.append(time.perf_counter() - begin)
+        print(json.dumps(latencies), flush=True)
+
+
+class Competitor:
+    """A process that serves one kind of work."""
+
+    def __init__(self, name: str, python: Path | str, script: str, *arguments: str) -> None:
+        self.name = name
+        self.process = subprocess.Popen(
+            [str(python), str(HERE / script), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.facts: dict[str, str] = self._read()
+        self.medians: list[float] = []
+
+    def turn(self, seconds: float) -> None:
+        """Let it work for `seconds`; keeps the median time of a call."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"seconds": seconds}) + "\n")
+        self.process.stdin.flush()
+        self.medians.append(statistics.median(self._read()))
+
+    def close(self) -> None:
+        """End the process."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        self.process.wait()
+
+    def _read(self) -> Any:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} ended with exit code {self.process.wait()}; its errors are above")
+        return json.loads(line)
+
+
+def medians(competitors: Sequence[Competitor], *, rounds: int, seconds: float) -> dict[str, float]:
+    """Seconds a call of each competitor: medians over rounds in which each had its turn."""
+    for _ in range(rounds):
+        for competitor in competitors:
+            competitor.turn(seconds)
+    return {competitor.name: statistics.median(competitor.medians) for competitor in competitors}
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    return {
+        "date": date.today().isoformat(),
+        "processor": model,
+        "cores": os.cpu_count(),
+        "python": sys.version.split()[0],
+    }
+
+
+def write(name: str, result: dict[str, Any]) -> Path:
+    """Keep a result with its machine and command under bench/results."""
+    RESULTS.mkdir(exist_ok=True)
+    file = RESULTS / f"{name}.json"
+    facts = {"command": " ".join(["python", *sys.argv]), "machine": machine(), **result}
+    file.write_text(json.dumps(facts, indent=2) + "\n")
+    return file
