@@ -188,6 +188,7 @@ def test_classes_are_matched_by_name_and_unknown_ones_are_reported_not_judged(
     (other / "wasp" / "bad.png").write_bytes(b"no picture")
     told = val(capsys, run, other)
     assert (told["n"], told["unknown"], told["skipped"]) == (24, 8, 1)
+    assert [refused["file"] for refused in told["refused"]] == ["wasp/bad.png"]
     assert told["unknown_classes"] == ["aardvark"]
     assert "bee" in told["missing_classes"]
     files, targets = labelled(data)

@@ -226,6 +226,17 @@ def test_tuning_keeps_the_batch_size_with_the_best_rate(net: Network, monkeypatc
     assert open_engine(net, engine="torch", expected=10_000, batch_size=7).batch_size == 7
 
 
+def test_tuning_openvino_keeps_no_copy_of_the_weights_for_sizes_it_does_not_use(
+    engines: dict[tuple[str, str], Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vino, rate = engines["openvino", "bf16"], Engine.rate
+    rates = {1: 10.0, 4: 30.0, 16: 25.0}
+    monkeypatch.setattr(Engine, "rate", lambda self, batch: rate(self, batch) * 0 + rates[len(batch)])
+    vino.tune(pictures(1)[0])
+    assert vino.batch_size == 4
+    assert {shape[0] for shape, _ in vino._compiled} == {1, 4}  # type: ignore[attr-defined]
+
+
 def test_threads_reach_every_runtime(net: Network, engines: dict[tuple[str, str], Engine]) -> None:
     onnx, vino = engines["onnxruntime", "float32"], engines["openvino", "float32"]
     for engine in (onnx, vino):

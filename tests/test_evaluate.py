@@ -16,6 +16,7 @@ from inceptions.evaluate import (
     Counts,
     Metrics,
     answers,
+    collect,
     count,
     coverage_at,
     evaluate,
@@ -238,3 +239,26 @@ def test_metrics_become_json() -> None:
     told = json.loads(json.dumps(Metrics.of(counted(*some_answers()), CLASSES).to_dict()))
     assert {"n", "top1", "top5", "loss", "skipped", "top1_interval", "ece"} <= told.keys()
     assert told["per_class"][0]["label"] == "a"
+
+
+def test_an_outcome_names_what_could_not_be_read_even_where_a_whole_batch_could_not() -> None:
+    logits, targets = some_answers(6)
+    batches = [batch_of(logits[:3], targets[:3], refused=1), batch_of(logits[:0], targets[:0], refused=2)]
+    batches.append(batch_of(logits[3:], targets[3:], first=3))
+    outcome = collect(answers(lambda p: p, batches), CLASSES)  # type: ignore[arg-type]
+    assert (outcome.metrics.skipped, outcome.refused) == (3, ("bad",) * 3)
+    assert outcome.indices.tolist() == [*range(6)]
+    assert (outcome.best[:, 0] == logits.argmax(1).numpy()).all()
+
+
+def test_an_outcome_is_in_the_order_of_the_split_however_the_batches_came() -> None:
+    logits, targets = some_answers(6)
+    late, early = batch_of(logits[3:], targets[3:], first=3), batch_of(logits[:3], targets[:3])
+    outcome = collect(answers(lambda p: p, [late, early]), CLASSES, keep_logits=True)  # type: ignore[list-item]
+    assert torch.equal(outcome.logits, logits)
+    assert (outcome.targets == targets.numpy()).all()
+    temperature, calibrated = outcome.calibrated()
+    assert temperature == fit_temperature(logits, targets)
+    assert calibrated.metrics.loss == pytest.approx(
+        -log_softmax(logits.double() / temperature)[range(6), targets].mean(), abs=1e-7
+    )

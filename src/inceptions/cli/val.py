@@ -119,6 +119,7 @@ def val(
         "data": str(dataset.source if data is None else data),
         "split": name,
         **outcome.metrics.to_dict(),
+        "refused": [refused._asdict() for refused in outcome.refused],
         "unknown_classes": list(dataset.unknown_classes),
         "missing_classes": list(dataset.missing_classes),
         "engine": engine,

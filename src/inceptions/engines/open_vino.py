@@ -43,7 +43,12 @@ class OpenVinoEngine(Engine):
         self.threads = threads or torch.get_num_threads()
         self.calibration = None if calibration is None else list(calibration)
         self._graphs: dict[object, Any] = {}
-        self._compiled: dict[object, Any] = {}
+        self._compiled: dict[tuple[torch.Size, torch.dtype], Any] = {}
+
+    def tune(self, picture: Tensor, *, seconds: float = 4.0) -> None:
+        """As in `Engine`; what was compiled for other batch sizes, with a copy of the weights each, is let go."""
+        super().tune(picture, seconds=seconds)
+        self._compiled = {key: ready for key, ready in self._compiled.items() if key[0][0] in (1, self.batch_size)}
 
     def _parts(self, pictures: Tensor) -> Iterator[Tensor]:
         whole = len(pictures) - len(pictures) % self.batch_size

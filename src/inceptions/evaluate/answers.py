@@ -13,7 +13,7 @@ from torch import Tensor
 from inceptions.evaluate.counts import log_softmax
 
 if TYPE_CHECKING:
-    from inceptions.data import Batch
+    from inceptions.data import Batch, Refused
     from inceptions.zoo import Network
 
 Model = Callable[[Tensor], Tensor]
@@ -31,6 +31,8 @@ class Answer:
     """(N,) int64: the pictures' places in their split."""
     skipped: int
     """Pictures of the batch that could not be read."""
+    refused: tuple[Refused, ...] = ()
+    """Their names and reasons, where they are known."""
 
 
 def answers(model: Model, batches: Iterable[Batch]) -> Iterator[Answer]:
@@ -41,6 +43,7 @@ def answers(model: Model, batches: Iterable[Batch]) -> Iterator[Answer]:
             targets=batch.targets,
             indices=batch.indices,
             skipped=len(batch.refused),
+            refused=tuple(batch.refused),
         )
 
 
@@ -91,6 +94,7 @@ def mean(streams: Sequence[Iterable[Answer]], orders: Sequence[Sequence[int]]) -
             targets=first.targets,
             indices=first.indices,
             skipped=first.skipped,
+            refused=first.refused,
         )
 
 

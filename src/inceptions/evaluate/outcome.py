@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from inceptions.evaluate.metrics import Metrics
 from inceptions.evaluate.tables import PredictionRow, rank
 
 if TYPE_CHECKING:
-    from inceptions.data import Split
+    from inceptions.data import Refused, Split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,8 @@ class Outcome:
     """(n, 5) theirs."""
     logits: Tensor | None
     """(n, classes), where they were kept."""
+    refused: tuple[Refused, ...]
+    """What could not be read, and why."""
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -59,6 +61,7 @@ class Outcome:
             targets=targets,
             indices=torch.from_numpy(self.indices),
             skipped=self.counts.skipped,
+            refused=self.refused,
         )
         return temperature, collect([answer], self.classes)
 
@@ -91,6 +94,7 @@ def _joined(classes: tuple[str, ...], counts: Counts, parts: Sequence[Outcome]) 
         best=np.concatenate([part.best for part in parts])[order],
         probabilities=np.concatenate([part.probabilities for part in parts])[order],
         logits=torch.cat(logits)[torch.from_numpy(order)] if logits else None,
+        refused=tuple(sorted(refused for part in parts for refused in part.refused)),
     )
 
 
@@ -109,6 +113,8 @@ def collect(stream: Iterable[Answer], classes: Sequence[str], *, keep_logits: bo
         counts.add(answer.logits, answer.targets, skipped=answer.skipped)
         if len(answer.targets):
             parts.append(_remembered(answer, tuple(classes), counts, keep_logits))
+        elif answer.refused:
+            parts.append(replace(parts[0], refused=answer.refused))
     return _joined(tuple(classes), counts, parts)
 
 
@@ -122,4 +128,5 @@ def _remembered(answer: Answer, classes: tuple[str, ...], counts: Counts, keep_l
         best=best,
         probabilities=probabilities,
         logits=answer.logits if keep_logits else None,
+        refused=answer.refused,
     )
