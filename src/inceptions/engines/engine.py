@@ -67,6 +67,7 @@ class Engine(ABC):
             picture: (C, H, W) like the ones to come.
             seconds: no larger batch is tried after this time.
         """
+        self(picture[None])  # the first run converts, which no batch size is to blame for
         begin, best = time.perf_counter(), 0.0
         for size in BATCH_SIZES:
             before, self.batch_size = self.batch_size, size
