@@ -1,7 +1,7 @@
 """Writes the TensorFlow weight files and golden logits that tests/test_tensorflow.py compares against.
 
     python -m venv tf && tf/bin/pip install tensorflow tf-slim tf_keras
-    tf/bin/python tests/parity/tensorflow_fixtures.py tests/golden/tensorflow
+    tf/bin/python tests/parity/tensorflow_fixtures.py tests/golden/tensorflow [NETWORK]
 
 Everything in the files comes from TensorFlow: tf-slim's own inception_v1 to v3, and, from TensorFlow's layers under the
 published variable names, the networks that tf-slim's package leaves out (v4, the residual ones, DeepLab's Xception, the
@@ -331,7 +331,7 @@ def plain_resnet_v2(images: tf.Tensor, size: int) -> dict[str, tf.Tensor]:
         net = block("Mixed_7a", net, *REDUCTION_B)
         net = repeat(2, "block8", 9, net, 0.20, BLOCK8)
         net = residual("Block8", net, 1.0, *BLOCK8, relu=False)
-        net = conv(net, "Conv2d_7b_1x1")
+        net = conv(net, "Conv2d_7b_1x1", width=16)  # 1536 * 0.01 to the nearest multiple of 8
         with v1.variable_scope("Logits"):
             return {"logits": dense(mean(net), 11, "Logits"), **outputs}
 
@@ -526,28 +526,33 @@ def objects(folder: Path) -> None:
     with v1.Graph().as_default(), v1.Session() as session:
         block = Block()
         session.run(v1.global_variables_initializer())
-        tf.train.Checkpoint(model=block).save(str(folder / "objects"), session=session)
-    (folder / "checkpoint").unlink()
+        v1.train.Checkpoint(model=block).save(str(folder / "objects"), session=session)
+    (folder / "checkpoint").unlink()  # TensorFlow's note of the newest one
 
 
 def main(folder: Path, only: str = "") -> None:
-    """Everything, or the one network that is named."""
+    """Writes everything, or of the networks the one that is named."""
     folder.mkdir(parents=True, exist_ok=True)
     for module in (inception_v1, inception_v2):
         narrowed = {name: narrow(name) for name in ("conv2d", "separable_conv2d")}
         module.layers = SimpleNamespace(**{**vars(module.layers), **narrowed})
-    write(folder, "inception_v1", slim_v1, [(224, 224), (203, 217)], "V1")
-    write(folder, "inception_v2", slim_v2, [(224, 224), (203, 217)], "V2", training_leftovers)
-    write(folder, "inception_v3", slim_v3, [(299, 299), (139, 170)], "V2")
-    write(folder, "inception_v3_frozen", slim_v3, [(139, 170)], "pb")
-    write(folder, "inception_v4", plain_v4, [(299, 299), (139, 170)], "V2")
-    write(folder, "inception_resnet_v2", plain_resnet_v2, [(299, 299), (139, 170)], "V1")
-    write(folder, "facenet", facenet, [(160, 160)], "V2")
-    write(folder, "xception_41", deeplab_41, [(299, 299), (128, 99)], "V2")
-    write(folder, "inception_2015", inception_2015, [(299, 299), (231, 187)], "pb")
+    rows: list[tuple[Any, ...]] = [
+        ("inception_v1", slim_v1, [(224, 224), (203, 217)], "V1"),
+        ("inception_v2", slim_v2, [(224, 224), (203, 217)], "V2", training_leftovers),
+        ("inception_v3", slim_v3, [(299, 299), (139, 170)], "V2"),
+        ("inception_v3_frozen", slim_v3, [(139, 170)], "pb"),
+        ("inception_v4", plain_v4, [(299, 299), (139, 170)], "V2"),
+        ("inception_resnet_v2", plain_resnet_v2, [(299, 299), (139, 170)], "V1"),
+        ("facenet", facenet, [(160, 160)], "V2"),
+        ("xception_41", deeplab_41, [(299, 299), (128, 99)], "V2"),
+        ("inception_2015", inception_2015, [(299, 299), (231, 187)], "pb"),
+    ]
+    for row in rows:
+        if only in ("", row[0]):
+            write(folder, *row)
     odds_and_ends(folder)
     objects(folder)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -41,6 +41,22 @@ VERBS = {
         "inceptions.cli.weights:convert",
         "Turn anybody's weights into a model's folder: plain tensors, classes and preprocessing.",
     ),
+    "weights list": (
+        "inceptions.cli.weights_catalogue:list_weights",
+        "List the published weights: network, publisher, accuracy, licence.",
+    ),
+    "weights info": (
+        "inceptions.cli.weights_catalogue:info",
+        "Show all that is known of published weights: addresses, hash, preprocessing, accuracy.",
+    ),
+    "weights pull": (
+        "inceptions.cli.weights_catalogue:pull",
+        "Fetch published weights into the cache, checked; print where they lie.",
+    ),
+    "weights verify": (
+        "inceptions.cli.weights_catalogue:verify",
+        "Compare a weight file with the hash its publisher states, or that was recorded when it came.",
+    ),
     "models": (
         "inceptions.cli.models:models",
         "List the family: generation, paper, year, size and cost of each network.",
@@ -50,6 +66,7 @@ VERBS = {
         "Show a network's stages: shapes, parameters, multiply-adds, receptive fields.",
     ),
     "compare": ("inceptions.cli.compare:compare", "Compare networks side by side, or two checkpoints of one network."),
+    "report": ("inceptions.cli.report:report", "Write a finished run's report.html: one file that needs nothing else."),
     "doctor": ("inceptions.cli.doctor:doctor", "Show what this machine offers and what is missing or broken."),
 }
 """verb (one word or two) -> ("module:function", the first line of the function's docstring)."""

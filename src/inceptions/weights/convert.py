@@ -135,6 +135,8 @@ class _Conversion:
             # converters of Caffe's models left batch norm's vectors as rows
             rows = tensor is not None and role == "norm" and tensor.ndim == 2 and tensor.shape[0] == 1
             return called, tensor[0] if tensor is not None and rows else tensor
+        if dialect == "slim" and role == "pointwise" and f"{module}/weights" in self._match.checkpoint.tensors:
+            role = "conv"  # DeepLab's pointwise convolutions are scopes of their own
         called = f"{module}/{(_SLIM if dialect == 'slim' else _KERAS)[role].get(suffix, suffix)}"
         tensor = self._match.checkpoint.tensors.get(called)
         return called, None if tensor is None else _our_axes(tensor, role, suffix)

@@ -17,7 +17,7 @@ from inceptions.weights.convert import State, materialise, part_state
 from inceptions.weights.keras_graph import KerasModel
 from inceptions.weights.layouts import FileHead, Layout, Match, find_head, recognise
 from inceptions.weights.published import class_names, default_preprocess
-from inceptions.weights.source import Facts, hub_facts, hub_file, is_none, locate, read
+from inceptions.weights.source import Facts, catalogue_facts, hub_facts, hub_file, is_none, locate, read
 from inceptions.zoo import MEMBERS, Network, build, resolve
 
 FREE = frozenset(
@@ -113,7 +113,7 @@ def load_weights(
     path, options = locate(source), dict(options or {})
     if artifact.is_artifact(path):
         return _from_artifact(path, network, num_classes, options)
-    facts = hub_facts(path) if path.is_dir() else Facts()
+    facts = hub_facts(path) if path.is_dir() else catalogue_facts(source)
     file = hub_file(path) if path.is_dir() else path
     match = recognise(read(file), network)
     loaded = _from_checkpoint(match, num_classes, options, facts)

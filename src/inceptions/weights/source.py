@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from inceptions.image import Preprocess
-from inceptions.progress import DataError
+from inceptions.progress import DataError, log
 from inceptions.weights import archive, bundle, caffe, keras, pytorch, tensorflow
 from inceptions.weights.checkpoint import Checkpoint
 
@@ -59,7 +59,8 @@ def locate(source: str | Path) -> Path:
     from inceptions.weights.download import fetch
 
     if text in RECORDS:
-        return fetch(RECORDS[text])
+        hub = RECORDS[text].hub
+        return fetch(RECORDS[text]) if hub is None else _from_hub(hub)
     if isinstance(source, str) and _HUB_NAME.fullmatch(text):
         return _from_hub(text)
     raise FileNotFoundError(
@@ -107,6 +108,15 @@ def hub_file(folder: Path) -> Path:
     )
 
 
+def catalogue_facts(source: str | Path) -> Facts:
+    """What the catalogue says about the file that it calls `source`; nothing where it is no name of the catalogue."""
+    if not isinstance(source, str) or "." not in source or Path(source).exists():
+        return Facts()
+    from inceptions.weights.catalogue import RECORDS
+
+    return Facts(preprocess=RECORDS[source].preprocess) if source in RECORDS else Facts()
+
+
 def hub_facts(folder: Path) -> Facts:
     """What timm's config.json beside the weights says: `pretrained_cfg` and `label_names`.
 
@@ -147,7 +157,17 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    wanted = [_HUB_CONFIG, *_HUB_WEIGHTS]
     try:
-        return Path(snapshot_download(name, allow_patterns=[_HUB_CONFIG, *_HUB_WEIGHTS]))
+        cached = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
+        hub_file(cached)
+        return cached  # without any request
+    except FileNotFoundError:
+        log.debug("%s is not in the hub's cache", name)
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise OSError(f"{name} cannot be fetched from the Hugging Face hub: {error}") from error
+        raise OSError(
+            f"{name} cannot be fetched from the Hugging Face hub (where HF_HUB_OFFLINE is set, it forbids that): "
+            f"{error}. Download its files yourself and give their folder"
+        ) from error
