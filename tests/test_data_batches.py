@@ -18,11 +18,20 @@ import torch
 from PIL import Image
 
 from inceptions.data import Augment, Batch, Split, balanced_order, batches, class_weights, epoch_order, shard
+from inceptions.data.workers import dismiss
 from inceptions.image import Preprocess
 from inceptions.progress import DataError
 
 SMALL = Preprocess(size=(8, 8), crop_pct=1.0)
 ALL = Augment(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, trivial=True, erase=0.5)
+
+
+@pytest.fixture(autouse=True)
+def no_workers_left() -> Iterator[None]:
+    """Every test starts and ends without workers."""
+    dismiss()
+    yield
+    dismiss()
 
 
 @pytest.fixture
@@ -252,12 +261,40 @@ def test_a_module_in_the_users_folder_does_not_stand_in_for_one_of_ours(
     assert len(list(batches(split, SMALL, batch_size=10, workers=1))) == 3
 
 
-def test_workers_need_no_torch() -> None:
-    code = (
-        "import sys, inceptions.data.worker; print(any(m.split('.')[0] in ('torch', 'datasets') for m in sys.modules))"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "False"
+def test_workers_stay_for_the_next_epoch_and_only_then(split: Split) -> None:
+    first = merged(batches(split, SMALL, batch_size=4, workers=2, augment=ALL))
+    crew = workers_alive()
+    assert len(crew) == 2
+    again = merged(batches(split, SMALL, batch_size=4, workers=2))  # other work, the same workers
+    assert workers_alive() == crew
+    assert torch.equal(again[0], merged(batches(split, SMALL, batch_size=4))[0])
+    assert torch.equal(first[0], merged(batches(split, SMALL, batch_size=4, augment=ALL))[0])
+    large = replace(SMALL, size=(64, 64))
+    assert torch.equal(*(merged(batches(split, large, batch_size=4, workers=workers))[0] for workers in (0, 2)))
+    assert not set(workers_alive()) & set(crew)  # their memory was too small
+    dismiss()
+    assert workers_alive() == []
+
+
+def test_a_waiting_worker_that_died_is_replaced(split: Split) -> None:
+    list(batches(split, SMALL, batch_size=4, workers=1))
+    (worker,) = workers_alive()
+    os.kill(worker, signal.SIGKILL)
+    while Path(f"/proc/{worker}/cmdline").read_bytes():
+        time.sleep(0.01)
+    assert len(list(batches(split, SMALL, batch_size=4, workers=1))) == 6
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 advises against what is tested here
+def test_a_forked_child_does_not_talk_to_its_parents_workers(split: Split) -> None:
+    list(batches(split, SMALL, batch_size=4, workers=1))
+    child = os.fork()
+    if child == 0:
+        from inceptions.data import workers
+
+        os._exit(len(workers._idle))
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(workers_alive()) == 1
 
 
 def test_pixels_travel_through_anonymous_memory(split: Split) -> None:

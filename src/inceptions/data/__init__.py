@@ -1,7 +1,7 @@
 """Folders, manifests and data sets -> splits -> batches of un-normalised pictures, with augmentation.
 
 Everything random is a function of (seed, epoch, index), so workers, processes and resuming change nothing. Nothing here
-imports torch before the first batch is made: worker processes start fast.
+imports torch before the first batch is made.
 """
 
 from inceptions.data.augment import Augment, augmented

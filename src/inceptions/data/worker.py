@@ -12,9 +12,8 @@ import traceback
 from queue import SimpleQueue
 from typing import Any
 
-import numpy as np
-
-from inceptions.data.workers import receive, send
+from inceptions.data.batches import Work
+from inceptions.data.workers import receive, send, slots_in
 
 
 def main() -> None:
@@ -28,15 +27,16 @@ def main() -> None:
     memory = mmap.mmap(descriptor, size)
     orders: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
-    work, shape, dtype = orders.get()
-    slots = np.frombuffer(memory, dtype=dtype).reshape(shape)
     while True:
-        slot, sources, indices = orders.get()
-        try:
-            answer: object = work.fill(slots[slot], sources, indices)
-        except Exception:
-            answer = traceback.format_exc()
-        send(answers, answer)
+        match orders.get():
+            case (Work() as work, shape, dtype):
+                slots = slots_in(memory, shape, dtype)
+            case (slot, sources, indices):
+                try:
+                    answer: object = work.fill(slots[slot], sources, indices)
+                except Exception:
+                    answer = traceback.format_exc()
+                send(answers, answer)
 
 
 def _listen(orders: SimpleQueue[Any]) -> None:

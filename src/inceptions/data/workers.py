@@ -1,13 +1,15 @@
 """Worker processes that decode ahead.
 
-Plain child processes: no fork of a process that has threads, no second run of the user's script (as "spawn" does), no
-torch in the children. A task carries its pictures' paths only, so no process holds a copy of the data set. Pixels
-travel through anonymous shared memory, which the size of /dev/shm does not limit. A child that fails or dies closes
-its pipe, which is noticed at once; a child whose parent is gone ends by itself.
+Plain child processes: no fork of a process that has threads, no second run of the user's script (as "spawn" does). A
+task carries its pictures' paths only, so no process holds a copy of the data set. Pixels travel through anonymous
+shared memory, which the size of /dev/shm does not limit. A child that fails or dies closes its pipe, which is noticed
+at once; a child whose parent is gone ends by itself. Children that have finished an epoch wait for the next one: they
+need a second or two to start.
 """
 
 from __future__ import annotations
 
+import atexit
 import mmap
 import os
 import pickle
@@ -17,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import IO, Any
 
 import numpy as np
@@ -66,31 +67,57 @@ def work_ahead(split: Split, work: Work, parts: list[NDArray[np.int64]], count: 
         RuntimeError: a worker failed or died.
     """
     most = max(len(part) for part in parts)
-    with ExitStack() as stack:
-        workers = [stack.enter_context(_Worker(work, most)) for _ in range(count)]
+    crew: list[_Worker] = []
+    finished = False
 
-        def order(number: int) -> None:
-            if number < len(parts):
-                part = parts[number]
-                slot = number // count % _AHEAD
-                workers[number % count].order(slot, [split.source(int(index)) for index in part], part.tolist())
+    def order(number: int) -> None:
+        if number < len(parts):
+            part = parts[number]
+            slot = number // count % _AHEAD
+            crew[number % count].order(slot, [split.source(int(index)) for index in part], part.tolist())
 
+    try:
+        for _ in range(count):
+            crew.append(_hire(_AHEAD * most * int(np.prod(work.shape)) * work.dtype.itemsize))
+            crew[-1].begin(work, most)
         for number in range(count * _AHEAD):
             order(number)
         for number, part in enumerate(parts):
-            pictures, refused = workers[number % count].take(number // count % _AHEAD, len(part))
+            pictures, refused = crew[number % count].take(number // count % _AHEAD, len(part))
             order(number + count * _AHEAD)  # its slot is free again, and the worker busy while the caller computes
             yield assemble(split, part, pictures, refused)
+        finished = True
+    finally:
+        for worker in crew:
+            if finished:
+                worker.rest()
+                _idle.append(worker)
+            else:  # it may still be busy with what nobody wants any more
+                worker.close()
+
+
+def dismiss() -> None:
+    """Ends the workers that wait for another epoch, as the end of the program does."""
+    while _idle:
+        _idle.pop().close()
+
+
+def _hire(size: int) -> _Worker:
+    """A waiting worker that has so many bytes of shared memory, or a new one."""
+    while _idle:
+        worker = _idle.pop()
+        if worker.size >= size and worker.alive():
+            return worker
+        worker.close()
+    return _Worker(size)
 
 
 class _Worker:
     """One child process and the memory it shares with us: a slot for each batch it may have ready."""
 
-    def __init__(self, work: Work, most: int) -> None:
-        self._shape = (_AHEAD, most, *work.shape)
-        self._dtype = work.dtype
-        size = int(np.prod(self._shape)) * work.dtype.itemsize
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._orders: list[str] = []
         descriptor = _anonymous(size)
         try:
@@ -103,7 +130,9 @@ class _Worker:
                 stderr=self._errors,
                 bufsize=0,
                 pass_fds=(descriptor,),
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                # one thread each: together they keep every core busy
+                env=os.environ
+                | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"},
                 start_new_session=True,  # Ctrl-C is for us: we finish the step and save
             )
         finally:
@@ -111,12 +140,23 @@ class _Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._to, self._from = self._process.stdin, self._process.stdout
+
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def begin(self, work: Work, most: int) -> None:
+        """Says what the next orders are about: at most `most` pictures each."""
+        self._shape, self._dtype = (_AHEAD, most, *work.shape), work.dtype
         self._send((work, self._shape, self._dtype))
 
-    def __enter__(self) -> _Worker:
-        return self
+    def rest(self) -> None:
+        """Gives the pages of the shared memory back until they are written again."""
+        if hasattr(mmap, "MADV_REMOVE"):
+            self._memory.madvise(mmap.MADV_REMOVE)
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Ends the process."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._to, self._from, self._errors):
@@ -138,7 +178,7 @@ class _Worker:
             raise RuntimeError(f"a data worker failed while it read {self._orders[0]}:\n{answer}")
         self._orders.pop(0)
         refused: dict[int, str] = answer
-        slots = np.frombuffer(self._memory, dtype=self._dtype).reshape(self._shape)
+        slots = slots_in(self._memory, self._shape, self._dtype)
         return slots[slot, : pictures - len(refused)].copy(), refused
 
     def _send(self, message: object) -> None:
@@ -157,6 +197,11 @@ class _Worker:
         return RuntimeError(f"data worker {self._process.pid} {how}{hint}{reading}" + (f":\n{said}" if said else ""))
 
 
+def slots_in(memory: mmap.mmap, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The shared memory as batches: (slots, pictures, channels, height, width)."""
+    return np.frombuffer(memory, dtype=dtype, count=int(np.prod(shape))).reshape(shape)
+
+
 def _anonymous(size: int) -> int:
     """A descriptor of memory without a name; where the system has no such thing, of a file without one."""
     if hasattr(os, "memfd_create"):
@@ -170,3 +215,8 @@ def _anonymous(size: int) -> int:
 
 def _label(source: object) -> str:
     return "a table's row" if isinstance(source, bytes) else str(source)
+
+
+_idle: list[_Worker] = []  # between two epochs
+atexit.register(dismiss)
+os.register_at_fork(after_in_child=_idle.clear)  # a forked child must not talk to its parent's workers

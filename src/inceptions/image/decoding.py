@@ -116,7 +116,7 @@ def _open(source: Source, stack: ExitStack) -> Image.Image:
         path = Path(source)
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise UnreadablePicture("not a file")
-        return Image.open(stack.enter_context(path.open("rb")), formats=FORMATS)
+        return Image.open(stack.enter_context(path.open("rb", buffering=1 << 18)), formats=FORMATS)
     content = source if isinstance(source, bytes) else source.read()
     if not content:
         raise UnreadablePicture("empty")
