@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow parity clean
+.PHONY: help install demo test test-browser slow parity clean
 
 help:
 	@echo "make demo          train a small network on handwritten digits, evaluate it, predict (under 2 minutes)"
 	@echo "make test          format, lint, types and tests (what CI runs)"
+	@echo "make test-browser  the pages in a real browser (needs Debian's chromium)"
 	@echo "make slow          the tests that take minutes"
 	@echo "make parity        every network against independent implementations, in an environment of their own"
 	@echo "make install       only the virtual environment $(VENV)"
@@ -30,6 +31,10 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	VENV=$(VENV) ./check
+
+test-browser: $(INSTALLED)
+	@command -v chromium >/dev/null || { echo "there is no chromium: apt-get install chromium"; exit 1; }
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m browser
 
 slow: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow

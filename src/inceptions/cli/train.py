@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from inceptions.cli.terminal import print_json
+from inceptions.progress import log
 from inceptions.train.config import TrainConfig
 
 
@@ -48,14 +49,18 @@ def train(
 ) -> None:
     """Train a network on labelled pictures, or adapt a published one.
 
+    The run's folder ends with report.html, one page that shows all of it.
+
     Args:
         recipe: googlenet, bn_inception, inception_v3, inception_v4, xception (as in the papers), finetune, head, or
             modern: named settings, which any flag overrides.
         json: end with one JSON object: output, model, top1, seconds and more.
     """
+    from inceptions.report import write_report
     from inceptions.train import train as run
 
     result = run(config.settle(recipe))
+    log.info("the report is %s", write_report(result.output))
     if json:
         print_json(result.to_dict())
     else:

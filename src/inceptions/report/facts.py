@@ -1,0 +1,121 @@
+"""What a run folder holds, read back."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from inceptions.data import Dataset, read_split
+from inceptions.evaluate.tables import safe_cell, safe_path
+from inceptions.progress import DataError
+from inceptions.weights import artifact
+from inceptions.zoo import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the model said of one validation picture."""
+
+    index: int
+    """In the split."""
+    file: str
+    label: str
+    prediction: str
+    probability: float
+
+    @property
+    def right(self) -> bool:
+        return self.label == self.prediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run."""
+
+    folder: Path
+    settings: dict[str, Any]
+    sessions: list[dict[str, Any]]
+    """Machine, versions and command, each time it was started."""
+    rows: list[dict[str, float]]
+    """Of results.csv, one an epoch."""
+    data: Dataset
+    answers: list[Answer]
+    unreadable: dict[str, str]
+    """Pictures that could not be read, with the reason."""
+    net: Network
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Of the saved model: `val`, and `test` where the data has one."""
+        found: dict[str, Any] = self.net.artifact.get("metrics") or {}
+        return found
+
+    def confusions(self) -> Counter[tuple[str, str]]:
+        """(class, answer) -> how many pictures."""
+        return Counter((answer.label, answer.prediction) for answer in self.answers)
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        FileNotFoundError: there is no run, or it has not finished.
+        DataError: a file in it is damaged.
+    """
+    folder = Path(folder)
+    for name in ("config.yaml", "environment.json", "split.json", "results.csv", "predictions.csv"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no finished run: {name} is missing; `inceptions train ... --output {folder} --resume` "
+                "finishes one that was stopped"
+            )
+    try:
+        net, data = artifact.load(folder), read_split(folder / "split.json")
+        return Run(
+            folder=folder,
+            settings=yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
+            sessions=json.loads((folder / "environment.json").read_text(encoding="utf-8")),
+            rows=_rows(folder / "results.csv"),
+            data=data,
+            answers=_answers(folder / "predictions.csv", data),
+            unreadable=_unreadable(folder / "unreadable.json"),
+            net=net,
+        )
+    except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise DataError(f"{folder}: a file of the run is damaged ({error})") from error
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _answers(path: Path, data: Dataset) -> list[Answer]:
+    """Names and labels in the file are as a spreadsheet may show them; the page shows them as they are."""
+    split = data.splits["val"]
+    places = {safe_path(split.name(index)): index for index in range(len(split))}
+    labels = {safe_cell(label): label for label in data.classes}
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Answer(
+                index=places[row["file"]],
+                file=split.name(places[row["file"]]),
+                label=labels[row["label"]],
+                prediction=labels[row["prediction"]],
+                probability=float(row["probability"]),
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def _unreadable(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return found
