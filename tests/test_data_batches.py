@@ -285,8 +285,7 @@ def test_a_waiting_worker_that_died_is_replaced(split: Split) -> None:
     list(batches(split, SMALL, batch_size=4, workers=1))
     (worker,) = workers_alive()
     os.kill(worker, signal.SIGKILL)
-    while not ended(worker):
-        time.sleep(0.01)
+    os.waitid(os.P_PID, worker, os.WEXITED | os.WNOWAIT)  # until its last thread has ended
     assert len(list(batches(split, SMALL, batch_size=4, workers=1))) == 6
 
 
