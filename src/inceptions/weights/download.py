@@ -227,8 +227,9 @@ def _continue(url: str, source: Source, part: Path, timeout: float) -> None:
     headers = {"User-Agent": "inceptions", "Accept-Encoding": "identity"}
     if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": validator}
+    opener = urllib.request.build_opener(_NoDowngrade)  # here, where the environment's proxies are known
     try:
-        with _OPENER.open(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
             if response.status != 206 or _first_byte(response) != start:
                 start = 0
             whole = _announced(response, start, source)
@@ -291,9 +292,6 @@ class _NoDowngrade(urllib.request.HTTPRedirectHandler):
         if req.full_url.startswith("https://") and not newurl.startswith("https://"):
             raise urllib.error.URLError(f"it redirects to {newurl}, which is not encrypted")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-_OPENER = urllib.request.build_opener(_NoDowngrade)
 
 
 # -- the part of a file that has come, and what is known about it
