@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -106,6 +109,22 @@ def test_a_cached_file_that_is_not_the_stated_one_is_refused() -> None:
     (cache_folder() / RECORDS["googlenet.bvlc"].file).write_bytes(b"not GoogLeNet")
     with pytest.raises(ValueError, match="sha1"):
         locate("googlenet.bvlc")
+
+
+def test_a_name_of_the_hub_comes_from_its_cache_under_hf_home_without_a_request(tmp_path: Path) -> None:
+    cached = tmp_path / "hf" / "hub" / "models--timm--inception_v3.tf_in1k"
+    commit = "0" * 40
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(commit)
+    folder = cached / "snapshots" / commit
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    nowhere = "http://127.0.0.1:9"  # a request would fail there
+    environment |= {"HF_HOME": str(tmp_path / "hf"), "https_proxy": nowhere, "http_proxy": nowhere}
+    script = "from inceptions.weights.source import locate; print(locate('inception_v3.tf_in1k'))"
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(folder)
 
 
 # -- the commands
