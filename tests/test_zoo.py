@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from inceptions.zoo import ALIASES, MEMBERS, Network, build, list_models, parse_options
-from inceptions.zoo.common import Common
+from inceptions.zoo.shared_options import Common
 
 # architectures: (parameters at the published number of classes, multiply-adds of convolutions and classifier)
 PUBLISHED = {

@@ -1,4 +1,4 @@
-"""`python -m inceptions` is the command `inceptions`, where scripts are not on the path or a launcher wants a module."""
+"""`python -m inceptions` is the command `inceptions`, where scripts are not on the path or a launcher wants one."""
 
 from __future__ import annotations
 

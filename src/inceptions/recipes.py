@@ -39,7 +39,7 @@ RECIPES: Mapping[str, Recipe] = {
     "googlenet": Recipe(
         title="GoogLeNet as published (v1)",
         source="1409.4842, sections 5 and 6: SGD with momentum 0.9, learning rate -4 % every 8 epochs, auxiliary "
-        "losses weighted 0.3, crops of 8-100 % of the area with aspect 3/4-4/3, photometric distortion, Polyak averaging. "
+        "losses weighted 0.3, crops of 8-100 % of the area with aspect 3/4-4/3, photometric distortion, Polyak average. "
         "Not stated there: batch, rate and weight decay; these are those of Caffe's solver for it (BVLC).",
         published="10.07 % top-5 error on ImageNet, one model, one crop",
         settings={
@@ -119,7 +119,7 @@ RECIPES: Mapping[str, Recipe] = {
     "modern": Recipe(
         title="Today's habits for training from nothing",
         source="2110.00476 (ResNet strikes back) and torchvision's new recipe, shortened: cosine with warm-up, "
-        "Nesterov, averaged weights, TrivialAugment (2103.10158), mixup (1710.09412), cutmix (1905.04899), label smoothing.",
+        "Nesterov, averaged weights, TrivialAugment (2103.10158), mixup (1710.09412), cutmix (1905.04899), smoothing.",
         published="",
         settings={
             "epochs": 100, "batch_size": 64, "opt": "nesterov", "lr": 0.1, "weight_decay": 5e-5, "warmup_epochs": 5.0,

@@ -80,9 +80,9 @@ class Extractor:
             self._store.flush()
         found = [index for index, name in enumerate(names) if all(view in known for view in name)]
         log.info("features of %d pictures: %d computed, %d known", len(found), len(missing), len(split) - len(missing))
-        values = [torch.stack([known[view] for view in names[index]]) for index in found]
+        rows = [torch.stack([known[view] for view in names[index]]) for index in found]
         return Features(
-            values=torch.stack(values) if values else torch.zeros(0, views, self._net.num_features),
+            values=torch.stack(rows) if rows else torch.zeros(0, views, self._net.num_features),
             indices=np.array(found, dtype=np.int64),
             targets=torch.from_numpy(split.targets[found]),
             skipped=len(split) - len(found),

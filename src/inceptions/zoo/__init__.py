@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 from inceptions.zoo.bn_inception import bn_inception
-from inceptions.zoo.common import Common
 from inceptions.zoo.googlenet import googlenet
 from inceptions.zoo.inception_resnet import inception_resnet_v1, inception_resnet_v2
 from inceptions.zoo.inception_v3 import inception_v3
 from inceptions.zoo.inception_v4 import inception_v4
 from inceptions.zoo.network import Network, Table
 from inceptions.zoo.options import checked, defaults, nearest, parse_options
+from inceptions.zoo.shared_options import Common
 from inceptions.zoo.xception import xception, xception_aligned
 
 __all__ = ["ALIASES", "MEMBERS", "Member", "Network", "Table", "build", "list_models", "parse_options", "resolve"]

@@ -20,8 +20,8 @@ from inceptions.layers import (
     chain,
     max_pool,
 )
-from inceptions.zoo.common import Common
 from inceptions.zoo.network import Table, lettered
+from inceptions.zoo.shared_options import Common
 
 #     1x1  3x3 reduce  3x3  double 3x3 reduce  double 3x3  pool projection    (figure 5 of the paper)
 INCEPTION_3 = (

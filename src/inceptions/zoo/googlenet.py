@@ -21,8 +21,8 @@ from inceptions.layers import (
     chain,
     max_pool,
 )
-from inceptions.zoo.common import Common
 from inceptions.zoo.network import Table, lettered
+from inceptions.zoo.shared_options import Common
 
 #     1x1  3x3 reduce  3x3  5x5 reduce  5x5  pool projection    (table 1 of the paper)
 INCEPTION_3 = (

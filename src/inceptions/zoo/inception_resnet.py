@@ -21,9 +21,9 @@ from inceptions.layers import (
     chain,
     max_pool,
 )
-from inceptions.zoo.common import Common
 from inceptions.zoo.inception_v3 import inception_aux, inception_stem
 from inceptions.zoo.network import Table
+from inceptions.zoo.shared_options import Common
 
 SCALES = (0.17, 0.10, 0.20)
 """Residual scale of the blocks on the 35x35, 17x17 and 8x8 grid, as released (the paper says 0.1 to 0.3)."""

@@ -23,8 +23,8 @@ from inceptions.layers import (
     chain,
     max_pool,
 )
-from inceptions.zoo.common import Common
 from inceptions.zoo.network import Table, lettered
+from inceptions.zoo.shared_options import Common
 
 POOL_5 = (32, 64, 64)
 """Pool projections of the blocks on the 35x35 grid."""

@@ -19,9 +19,9 @@ from inceptions.layers import (
     chain,
     max_pool,
 )
-from inceptions.zoo.common import Common
 from inceptions.zoo.inception_v3 import inception_aux
 from inceptions.zoo.network import Table, lettered
+from inceptions.zoo.shared_options import Common
 
 
 def inception_v4(

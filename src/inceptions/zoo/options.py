@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
 
-from inceptions.zoo.common import Common
 from inceptions.zoo.network import Table
+from inceptions.zoo.shared_options import Common
 
 LIMITS: dict[str, tuple[float, float]] = {
     "num_classes": (1, 1_000_000),

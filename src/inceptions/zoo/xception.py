@@ -22,8 +22,8 @@ from inceptions.layers import (
     chain,
     max_pool,
 )
-from inceptions.zoo.common import Common
 from inceptions.zoo.network import Table
+from inceptions.zoo.shared_options import Common
 
 Order = Literal["space_first", "channel_first"]
 
