@@ -39,7 +39,7 @@ RECIPES: Mapping[str, Recipe] = {
     "googlenet": Recipe(
         title="GoogLeNet as published (v1)",
         source="1409.4842, sections 5 and 6: SGD with momentum 0.9, learning rate -4 % every 8 epochs, auxiliary "
-        "losses weighted 0.3, crops of 8-100 % of the area with aspect 3/4-4/3, photometric distortion, Polyak average. "
+        "losses weighted 0.3, crops of 8-100 % of the area, aspect 3/4-4/3, photometric distortion, Polyak average. "
         "Not stated there: batch, rate and weight decay; these are those of Caffe's solver for it (BVLC).",
         published="10.07 % top-5 error on ImageNet, one model, one crop",
         settings={

@@ -34,8 +34,9 @@ def messages() -> dict[str, Any]:
     rows = {
         "BlobShape": [("dim", 1, repeated, 3, "")],
         "BlobProto": [
-            ("num", 1, optional, number, ""), ("channels", 2, optional, number, ""), ("height", 3, optional, number, ""),
-            ("width", 4, optional, number, ""), ("data", 5, repeated, packed, ""), ("shape", 7, optional, message, "BlobShape"),
+            ("num", 1, optional, number, ""), ("channels", 2, optional, number, ""),
+            ("height", 3, optional, number, ""), ("width", 4, optional, number, ""),
+            ("data", 5, repeated, packed, ""), ("shape", 7, optional, message, "BlobShape"),
         ],
         "V1LayerParameter": [
             ("bottom", 2, repeated, text, ""), ("top", 3, repeated, text, ""), ("name", 4, optional, text, ""),
@@ -76,7 +77,9 @@ class Net:
     channels: dict[str, int] = field(default_factory=lambda: {"data": 3})
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(2014))
 
-    def add(self, name: str, kind: str, bottoms: list[str], blobs: list[np.ndarray], more: str = "", top: str = "") -> str:
+    def add(
+        self, name: str, kind: str, bottoms: list[str], blobs: list[np.ndarray], more: str = "", top: str = ""
+    ) -> str:
         top = top or name
         wires = " ".join(f'bottom: "{bottom}"' for bottom in bottoms)
         self.text.append(f'layer {{ name: "{name}" type: "{kind}" {wires} top: "{top}" {more} }}')

@@ -26,9 +26,8 @@ from keras.src.applications import inception_resnet_v2, inception_v3, xception
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from parity.recipe import splitmix
-
 from inceptions.layers import scale_width
+from parity.recipe import splitmix
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
 SIZE = (107, 96)
@@ -136,7 +135,9 @@ def xception_flattened() -> Any:
 
 
 def resnet_top() -> Any:
-    return keras.applications.InceptionResNetV2(weights=None, input_shape=(*SIZE, 3), classes=6, classifier_activation=None)
+    return keras.applications.InceptionResNetV2(
+        weights=None, input_shape=(*SIZE, 3), classes=6, classifier_activation=None
+    )
 
 
 def xception_base() -> Any:

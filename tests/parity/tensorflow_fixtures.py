@@ -178,6 +178,7 @@ def narrow(name: str) -> Callable[..., tf.Tensor]:
 
 # -- the published names over TensorFlow's layers
 
+
 def conv(net: tf.Tensor, scope: str, stride: int = 1, padding: str = "SAME", width: int = NARROW, **kwargs: Any) -> Any:
     """A slim convolution that takes its kernel from the end of its scope, as slim's own names do."""
     height, wide = re.search(r"(\d)x(\d)$", scope).groups()
@@ -291,9 +292,7 @@ def residual(
     name: str, net: tf.Tensor, scale: float, *paths: Callable[[tf.Tensor], tf.Tensor], relu: bool = True
 ) -> tf.Tensor:
     with v1.variable_scope(name):
-        up = conv(
-            branches(net, *paths), "Conv2d_1x1", width=net.shape[3], normalizer_fn=None, activation_fn=None
-        )
+        up = conv(branches(net, *paths), "Conv2d_1x1", width=net.shape[3], normalizer_fn=None, activation_fn=None)
         net += scale * up
         return tf.nn.relu(net) if relu else net
 
@@ -350,7 +349,12 @@ def facenet(images: tf.Tensor, size: int) -> dict[str, tf.Tensor]:
         net = residual("Block8", net, 1.0, *BLOCK8, relu=False)
         norm = {"is_training": False, "epsilon": 0.001, "fused": False}
         net = slim.fully_connected(
-            mean(net), 512, activation_fn=None, normalizer_fn=slim.batch_norm, normalizer_params=norm, scope="Bottleneck"
+            mean(net),
+            512,
+            activation_fn=None,
+            normalizer_fn=slim.batch_norm,
+            normalizer_params=norm,
+            scope="Bottleneck",
         )
     return {"logits": dense(net, 11, "Logits")}
 
@@ -515,7 +519,7 @@ def odds_and_ends(folder: Path) -> None:
 
 
 def objects(folder: Path) -> None:
-    """What TensorFlow 2's `tf.train.Checkpoint` writes: keys are paths through objects, names stand in a graph of them."""
+    """What TensorFlow 2's `tf.train.Checkpoint` writes: keys are paths through objects, names stand in a graph."""
 
     class Block(tf.Module):
         def __init__(self) -> None:

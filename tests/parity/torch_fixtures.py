@@ -2,8 +2,8 @@
 
     .parity/bin/python tests/parity/torch_fixtures.py
 
-Each library builds its own network; every layer is then cut to the channels that `width=0.01` has here, mostly 8, so that
-the ordinary tests can make the same file (names, shapes, values by the recipe), load it and compare logits at once.
+Each library builds its own network; every layer is then cut to the channels that `width=0.01` has here, mostly 8, so
+that the ordinary tests can make the same file (names, shapes, values by the recipe), load it and compare logits at once.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from inceptions.layers import scale_width
 from parity.prove import PEERS
 from parity.recipe import pictures, tensor
 from parity.rows import ROWS
 from parity.torch_peers import PLANS, Plan
-
-from inceptions.layers import scale_width
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "weights" / "torch.json.gz"
 WIDTH, GAIN = 0.01, 1.45
