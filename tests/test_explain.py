@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from inceptions.cli import main
 from inceptions.explain import (
     METHODS,
     Method,
     attribute,
     branch_answers,
+    explain,
     feature_maps,
     first_filters,
     grid_stage,
@@ -24,6 +29,7 @@ from inceptions.explain import (
 )
 from inceptions.image import Preprocess
 from inceptions.layers import Head, convolution, initialise, max_pool
+from inceptions.weights import artifact
 from inceptions.zoo import Network, Table, build
 
 SIDE = 32
@@ -250,3 +256,76 @@ def test_filters_of_colour_pictures_are_shown_in_colour() -> None:
     filters = torch.zeros(1, 3, 1, 1)
     filters[0, 0] = 1
     assert tuple(np.asarray(sheet(filters))[0, 0]) == (255, 0, 0)
+
+
+# --- on the command line ------------------------------------------------------------------------------------------
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    net = tiny()
+    net.preprocess = Preprocess(size=(PIXELS, PIXELS), mean=(0.5,) * 3, std=(0.5,) * 3)
+    net.classes = (HOSTILE, "b", "c", "d")
+    artifact.save(net, tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    draws = np.random.default_rng(0)
+    for name in ("one", "two"):
+        Image.fromarray(draws.integers(0, 256, (60, 50, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    return [tmp_path / "one.png", tmp_path / "broken.png", tmp_path / "two.png"]
+
+
+def test_the_command_writes_a_map_for_each_picture_and_a_page(
+    model: Path, files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["explain", str(model), *map(str, files), "--output", str(tmp_path / "out"), "--branches", "--json"]
+    assert main([*words, "--feature-maps", "--filters", "--top-k", "4"]) == 0
+    one, broken, two = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (Path(one["file"]).name, Path(two["file"]).name) == ("one.png", "two.png")
+    assert set(broken) == {"file", "error"}
+    for found in (one, two):
+        assert found["target"] == found["top_k"][0]["label"]
+        assert [branch["name"] for branch in found["branches"]] == ["1x1", "3x3", "5x5", "pool"]
+        with Image.open(found["map"]) as drawn:
+            assert drawn.size == (PIXELS, PIXELS)
+    page = (tmp_path / "out" / "explained.html").read_text()
+    assert page.count("<figure") == 2 * (2 + 4 + 1) + 1  # picture, map, branches, channels; the filters once
+    assert "<img src=x" not in page
+    assert html.escape(HOSTILE) in page
+
+
+def test_the_commands_options_act(
+    model: Path, files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    maps = {}
+    for options in (["--target", "b"], ["--target", "c"], ["--target", "b", "--stage", "conv1"],
+                    ["--target", "b", "--method", "occlusion"]):  # fmt: skip
+        output = tmp_path / "_".join(options)
+        assert main(["explain", str(model), str(files[0]), *options, "--output", str(output), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["target"] == options[1]
+        maps[tuple(options)] = Path(found["map"]).read_bytes()
+    assert len(set(maps.values())) == 4
+
+
+def test_the_command_refuses_in_words(
+    model: Path, files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, code, said in (
+        ([str(model)], 2, "which pictures?"),
+        ([str(model), str(files[0]), "--target", "z"], 1, "no class is called 'z'"),
+        ([str(model), str(files[1])], 3, "none of the 1 pictures"),
+    ):
+        assert main(["explain", *words, "--output", str(tmp_path / "out")]) == code
+        assert said in capsys.readouterr().err
+
+
+def test_a_network_without_classes_cannot_explain_itself() -> None:
+    with pytest.raises(ValueError, match="class names"):
+        explain(tiny(), np.zeros((40, 40, 3), dtype=np.uint8))

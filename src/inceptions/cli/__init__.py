@@ -66,6 +66,10 @@ VERBS = {
         "Show a network's stages: shapes, parameters, multiply-adds, receptive fields.",
     ),
     "compare": ("inceptions.cli.compare:compare", "Compare networks side by side, or two checkpoints of one network."),
+    "explain": (
+        "inceptions.cli.explain:explain",
+        "Show which pixels spoke for an answer: Grad-CAM, integrated gradients or occlusion.",
+    ),
     "report": ("inceptions.cli.report:report", "Write a finished run's report.html: one file that needs nothing else."),
     "doctor": ("inceptions.cli.doctor:doctor", "Show what this machine offers and what is missing or broken."),
 }

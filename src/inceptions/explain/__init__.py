@@ -8,13 +8,16 @@ from __future__ import annotations
 from inceptions.explain.attribution import METHODS, Method, attribute, grid_stage
 from inceptions.explain.drawing import overlaid, sheet, shown
 from inceptions.explain.inside import BranchAnswer, branch_answers, feature_maps, first_filters
+from inceptions.explain.picture import Explanation, explain
 
 __all__ = [
     "METHODS",
     "BranchAnswer",
+    "Explanation",
     "Method",
     "attribute",
     "branch_answers",
+    "explain",
     "feature_maps",
     "first_filters",
     "grid_stage",

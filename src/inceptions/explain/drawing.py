@@ -23,21 +23,19 @@ def shown(picture: NDArray[np.uint8] | NDArray[np.float32], preprocess: Preproce
     return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).convert("RGB")
 
 
-def overlaid(picture: Image.Image, weights: Tensor) -> Image.Image:
-    """A map (H, W) over its picture: warm where it is positive, cold where negative, clear where it is zero."""
+def overlaid(picture: Image.Image, weights: Tensor, *, strongest: float | None = None) -> Image.Image:
+    """A map (H, W) over its picture: warm where it is positive, cold where negative, clear where it is zero.
+
+    `strongest` is the value of the full colour, to compare maps; None: the map's own.
+    """
     from matplotlib import colormaps
 
-    values = _scaled(weights)
+    values: NDArray[np.float64] = weights.detach().cpu().double().numpy()
+    values = np.clip(values / (strongest or np.abs(values).max() or 1.0), -1, 1)
     colours = colormaps["coolwarm"](values / 2 + 0.5)[..., :3] * 255
     cover = STRONGEST * np.sqrt(np.abs(values))[..., None]
     below = np.asarray(picture.resize((values.shape[1], values.shape[0])), dtype=np.float64)
     return Image.fromarray(np.rint(below * (1 - cover) + colours * cover).astype(np.uint8))
-
-
-def _scaled(weights: Tensor) -> NDArray[np.float64]:
-    """To -1 ... 1 by the strongest value; all zero where the map is."""
-    values: NDArray[np.float64] = weights.detach().cpu().double().numpy()
-    return values / (np.abs(values).max() or 1.0)
 
 
 def sheet(maps: Tensor, *, columns: int | None = None, scale: int = 1, gap: int = 2) -> Image.Image:

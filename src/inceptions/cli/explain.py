@@ -1,0 +1,128 @@
+"""`inceptions explain`: which pixels spoke for an answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from inceptions.cli.terminal import plain, print_json
+from inceptions.progress import DataError, log, track
+
+if TYPE_CHECKING:
+    from inceptions.explain import Explanation
+    from inceptions.report.explained import Explained, Plate
+    from inceptions.zoo import Network
+
+MAPS = 64
+"""Feature maps that a sheet shows."""
+
+
+def explain(
+    model: str,
+    /,
+    *pictures: str,
+    method: Literal["grad_cam", "integrated_gradients", "occlusion"] = "grad_cam",
+    target: str | None = None,
+    stage: str | None = None,
+    branches: bool = False,
+    feature_maps: bool = False,
+    filters: bool = False,
+    top_k: int = 3,
+    output: Path = Path("explained"),
+    json: bool = False,
+) -> None:
+    """Show which pixels spoke for an answer: Grad-CAM, integrated gradients or occlusion.
+
+    Writes a PNG for each picture and explained.html, a page with all of them.
+
+    Args:
+        model: a folder of a run or a model, or published weights.
+        pictures: files, and folders with everything below them.
+        method: grad_cam is fast and coarse, integrated_gradients fine, occlusion slow and true to its word.
+        target: the class to explain; none: each picture's answer.
+        stage: where Grad-CAM, --branches and --feature-maps look; none: the last stage whose grid can say where.
+        branches: also which branch of the stage answered, with a map for each.
+        feature_maps: also what the stage's 64 most active channels show.
+        filters: also, once, the kernels of the first layer.
+        top_k: how many of the most probable classes to name.
+        output: folder to write to.
+        json: print one JSON object a picture and line: file, target, top_k, stage, map, branches; or file, error.
+    """
+    from inceptions.cli import UsageError
+    from inceptions.explain import explain as explained
+    from inceptions.image import UnreadablePicture
+    from inceptions.predict import load_network, pictures_in
+    from inceptions.progress import write_atomically
+    from inceptions.report.explained import Explained, explained_page
+
+    if not pictures:
+        raise UsageError("which pictures? give files or folders behind the model")
+    net = load_network(model)
+    files = pictures_in(pictures)
+    output.mkdir(parents=True, exist_ok=True)
+    sheets = []
+    for number, file in enumerate(track(files, description="explaining"), start=1):
+        try:
+            found = explained(
+                net, file, target=target, method=method, stage=stage, top_k=top_k, branches=branches,
+                feature_maps=feature_maps,
+            )  # fmt: skip
+        except UnreadablePicture as error:
+            log.warning("%s: %s", file, error.reason)
+            if json:
+                print_json({"file": file, "error": error.reason})
+            continue
+        # a number in front: two folders may hold pictures of one name
+        picture = output / f"{number:0{len(str(len(files)))}d}-{Path(file).stem}.png"
+        plates = _plates(found, net if filters and not sheets else None)
+        plates[1].image.save(picture)
+        sheets.append(Explained(file=file, found=found, plates=plates))
+        _say(sheets[-1], picture, json=json)
+    if not sheets:
+        raise DataError(f"none of the {len(files)} pictures could be read")
+    page = output / "explained.html"
+    write_atomically(page, explained_page(net.name, method, sheets))
+    log.info("the page is %s", page)
+
+
+def _plates(found: Explanation, net: Network | None) -> list[Plate]:
+    """What is shown of one picture; with the filters of `net`, if it is given."""
+    from inceptions.explain import first_filters, overlaid, sheet
+    from inceptions.report.explained import Plate
+
+    plates = [
+        Plate(title="what the network saw", image=found.picture),
+        Plate(title=f"what spoke for {found.target}", image=overlaid(found.picture, found.map)),
+    ]
+    strongest = max((branch.map.abs().max().item() for branch in found.branches), default=0.0)
+    plates += [
+        Plate(title=f"branch {branch.name}", image=overlaid(found.picture, branch.map, strongest=strongest))
+        for branch in found.branches
+    ]
+    if found.feature_maps is not None:
+        maps = sheet(found.feature_maps[:MAPS], scale=max(1, 48 // found.feature_maps.shape[2]))
+        plates.append(Plate(title=f"the most active channels of {found.stage}", image=maps, lossless=True))
+    if net is not None:
+        kernels = first_filters(net)
+        plates.append(Plate(title="the first layer's filters", image=sheet(kernels, scale=6), lossless=True))
+    return plates
+
+
+def _say(one: Explained, picture: Path, *, json: bool) -> None:
+    found = one.found
+    if json:
+        print_json(
+            {
+                "file": one.file,
+                "target": found.target,
+                "top_k": [{"label": label, "probability": probability} for label, probability in found.answers],
+                "stage": found.stage,
+                "map": picture,
+                "branches": [{"name": branch.name, "contribution": branch.contribution} for branch in found.branches],
+            }
+        )
+        return
+    label, probability = found.answers[0]
+    print(f"{plain(one.file)}  {plain(label)} {probability:.1%}  {plain(str(picture))}")
+    for branch in found.branches:
+        print(f"    {branch.name:8} {branch.contribution:+8.3f} logits for {plain(found.target)}")

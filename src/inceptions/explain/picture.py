@@ -1,0 +1,91 @@
+"""`explain`: one picture, its answer, and what the answer rested on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from inceptions.evaluate.answers import temperature_of
+from inceptions.evaluate.tables import rank
+from inceptions.explain.attribution import Method, attribute, grid_stage
+from inceptions.explain.drawing import shown
+from inceptions.explain.inside import BranchAnswer, branch_answers
+from inceptions.explain.inside import feature_maps as maps_of
+from inceptions.image import Source
+from inceptions.zoo import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Why one picture got its answer."""
+
+    picture: Image.Image
+    """What the network saw."""
+    answers: tuple[tuple[str, float], ...]
+    """The most probable classes with their probabilities."""
+    target: str
+    """The class that is explained."""
+    map: Tensor
+    """(H, W) as of `attribute`."""
+    stage: str
+    """Whose output Grad-CAM, the branches and the feature maps are of."""
+    branches: tuple[BranchAnswer, ...]
+    """Where asked for."""
+    feature_maps: Tensor | None
+    """(C, h, w) where asked for, the most active first."""
+
+
+def explain(
+    net: Network,
+    source: Source,
+    *,
+    target: str | None = None,
+    method: Method = "grad_cam",
+    stage: str | None = None,
+    top_k: int = 3,
+    branches: bool = False,
+    feature_maps: bool = False,
+) -> Explanation:
+    """Explain the answer to one picture.
+
+    Args:
+        net: with `preprocess` and `classes`; it is put in evaluation mode.
+        source: a path, encoded bytes, an open file, a PIL picture or an array.
+        target: the class to explain; None: the answer.
+        method: see `attribute`.
+        stage: where to look; None: `grid_stage`'s.
+        top_k: how many of the most probable classes to name.
+        branches: also share the logit out among the stage's branches.
+        feature_maps: also return the stage's channels.
+
+    Raises:
+        ValueError: a network without preprocessing or class names; an unknown class, method or stage.
+        UnreadablePicture: the picture cannot be decoded.
+    """
+    if net.preprocess is None or net.classes is None:
+        raise ValueError(f"{net.name} comes without preprocessing and class names: it cannot be shown pictures")
+    if target is not None and target not in net.classes:
+        some = ", ".join(net.classes[:20]) + (", ..." if len(net.classes) > 20 else "")
+        raise ValueError(f"no class is called {target!r}; there are: {some}")
+    where = stage or grid_stage(net, net.preprocess.size)
+    picture = net.preprocess.picture(source)
+    image = net.preprocess.normalise(torch.from_numpy(picture)[None])
+    with torch.inference_mode():
+        places, probabilities = rank(net.eval()(image) / temperature_of(net), top_k)
+    answers = tuple(
+        (net.classes[place], float(value)) for place, value in zip(places[0], probabilities[0], strict=True)
+    )
+    wanted = answers[0][0] if target is None else target
+    index = net.classes.index(wanted)
+    return Explanation(
+        picture=shown(picture, net.preprocess),
+        answers=answers,
+        target=wanted,
+        map=attribute(net, image, [index], method=method, stage=where if method == "grad_cam" else None)[0],
+        stage=where,
+        branches=branch_answers(net, image, index, where) if branches else (),
+        feature_maps=maps_of(net, image, where) if feature_maps else None,
+    )

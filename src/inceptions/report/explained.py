@@ -1,0 +1,46 @@
+"""The page of `inceptions explain`: pictures beside what the network used of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from inceptions.explain import Explanation
+from inceptions.report.page import embedded, render
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plate:
+    """One picture in the page's explanation."""
+
+    title: str
+    image: Image.Image
+    lossless: bool = False
+    """Maps and filters, of which every pixel is a value."""
+
+    @property
+    def uri(self) -> str:
+        """The picture as a data URI."""
+        return embedded(self.image, lossless=self.lossless)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """One picture, explained."""
+
+    file: str
+    found: Explanation
+    plates: Sequence[Plate]
+
+
+def explained_page(model: str, method: str, explained: Sequence[Explained]) -> str:
+    """The page.
+
+    Args:
+        model: what the network is called.
+        method: how maps were made.
+        explained: the pictures.
+    """
+    return render("explained.html", model=model, method=method, explained=explained)
