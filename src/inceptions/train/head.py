@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +11,16 @@ from torch import Tensor
 
 from inceptions.data import Dataset
 from inceptions.evaluate import Answer, Outcome, collect
-from inceptions.progress import log, track
+from inceptions.progress import DataError, log, track
 from inceptions.train.config import TrainConfig
 from inceptions.train.features import Extractor, Features
-from inceptions.train.mix import class_weights, cross_entropy, soft_targets
+from inceptions.train.mix import class_weights, soft_targets
 from inceptions.zoo import Network
 
 FEW = 1000  # pictures below which mirror images help, and several held-out parts are worth their time
 PENALTIES = tuple(10.0**exponent for exponent in np.arange(0.0, -6.5, -0.5))  # strongest first: each warms the next
 PATIENCE = 2  # weaker penalties that are tried after the best one
+CLOSE, CONVERGED = 1e-4, 1e-6  # largest element of the gradient, while choosing and at the end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,41 +76,35 @@ def choose(
         smoothing: of the labels.
         weights: (classes,) of the loss.
         seed: chooses the held-out pictures.
+
+    Raises:
+        DataError: no training picture could be read.
     """
+    if not len(seen.values):
+        raise DataError("none of the training pictures can be read")
     values, targets = seen.values.double(), soft_targets(seen.targets, num_classes, smoothing).double()
-    weights = None if weights is None else weights.double()
+    if weights is not None:
+        targets = targets * weights.double()
     mean, scale = values.mean((0, 1)), values.std().clamp_min(1e-12)
     values = (values - mean) / scale
+    held = _held_out(seen.targets, parts=5 if len(values) < FEW else 1, seed=seed)
 
-    def path(chosen: Tensor) -> Iterator[tuple[float, Tensor]]:
-        rows = values[chosen].flatten(0, 1)
-        truth = targets[chosen].repeat_interleave(values.shape[1], dim=0)
-        start = torch.zeros(num_classes, values.shape[2] + 1, dtype=torch.float64)
-        for penalty in PENALTIES:
-            start = _solve(rows, truth, penalty, weights, start)
-            yield penalty, start
-
-    parts = _folds(seen.targets, seed)
-    parts = parts if len(values) < FEW else parts[:1]
-    held_out = np.full((len(parts), len(PENALTIES)), np.inf)
-    for number, part in enumerate(track(parts, description="choosing the penalty", unit="parts")):
-        mask = torch.zeros(len(values), dtype=torch.bool)
-        mask[part] = True
-        for place, (_, solution) in enumerate(path(torch.nonzero(~mask)[:, 0])):
-            logits = values[mask, 0] @ solution[:, :-1].T + solution[:, -1]
-            held_out[number, place] = float(cross_entropy(logits, targets[mask], weights))
-            if place - int(held_out[number].argmin()) >= PATIENCE:
-                break
-    losses = held_out.mean(axis=0)
-    best = int(losses.argmin())
-    every = torch.arange(len(values))
-    solution = next(found for place, (_, found) in enumerate(path(every)) if place == best)
-    weight = solution[:, :-1] / scale
+    solution = torch.zeros(len(held), num_classes, values.shape[2] + 1, dtype=torch.float64)
+    losses: list[float] = []
+    for penalty in track(PENALTIES, description="choosing the penalty", unit="penalties"):
+        solution = _solve(values, targets, ~held, penalty, solution, CLOSE)
+        losses.append(float(_losses(values[:, :1], targets, held, solution).mean()))
+        if len(losses) - losses.index(min(losses)) > PATIENCE:
+            break
+    best = losses.index(min(losses))
+    every = torch.ones(1, len(values), dtype=torch.bool)
+    found = _solve(values, targets, every, PENALTIES[best], solution.mean(0, keepdim=True), CONVERGED)[0]
+    weight = found[:, :-1] / scale
     return Fit(
         weight=weight.float(),
-        bias=(solution[:, -1] - weight @ mean).float(),
+        bias=(found[:, -1] - weight @ mean).float(),
         penalty=PENALTIES[best],
-        held_out_loss=float(losses[best]),
+        held_out_loss=losses[best],
     )
 
 
@@ -136,22 +130,35 @@ def facts(fit: Fit, seen: Features) -> dict[str, Any]:
     return {"penalty": fit.penalty, "held_out_loss": fit.held_out_loss, "views": views, "precision": seen.precision}
 
 
-def _solve(rows: Tensor, targets: Tensor, penalty: float, weights: Tensor | None, start: Tensor) -> Tensor:
-    """The minimum of mean cross-entropy + penalty / 2 * |weight|^2 as (classes, F + 1), the bias last, unpenalised."""
+def _solve(values: Tensor, targets: Tensor, used: Tensor, penalty: float, start: Tensor, tolerance: float) -> Tensor:
+    """Minimises mean cross-entropy + penalty / 2 * |weight|^2 for several selections of the pictures at once.
+
+    The problems share the features, so that together they cost little more than one.
+
+    Args:
+        values: (n, views, F) features.
+        targets: (n, C) soft targets, weighted by class.
+        used: (problems, n) bool: the pictures of each problem.
+        penalty: lambda.
+        start: (problems, C, F + 1), the bias last (it is not penalised).
+        tolerance: largest element of the gradient at the end.
+
+    Returns:
+        The solutions, of the shape of `start`.
+    """
     solution = start.clone().requires_grad_(True)
     search = torch.optim.LBFGS(
         [solution],
-        max_iter=1000,
-        tolerance_grad=1e-7,
-        tolerance_change=1e-10,
+        max_iter=2000,
+        tolerance_grad=tolerance,
+        tolerance_change=1e-12,
         history_size=20,
         line_search_fn="strong_wolfe",
     )
 
     def loss() -> Tensor:
         search.zero_grad()
-        logits = rows @ solution[:, :-1].T + solution[:, -1]
-        value = cross_entropy(logits, targets, weights) + penalty / 2 * solution[:, :-1].square().sum()
+        value = _losses(values, targets, used, solution).sum() + penalty / 2 * solution[:, :, :-1].square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
@@ -159,9 +166,21 @@ def _solve(rows: Tensor, targets: Tensor, penalty: float, weights: Tensor | None
     return solution.detach()
 
 
-def _folds(targets: Tensor, seed: int) -> list[Tensor]:
-    """Five parts of the pictures, each with a fifth of every class."""
-    random = np.random.default_rng(seed)
-    shuffled = random.permutation(len(targets))
+def _losses(values: Tensor, targets: Tensor, used: Tensor, solution: Tensor) -> Tensor:
+    """(problems,) mean cross-entropy of each problem's solution on the pictures it uses; arguments as in `_solve`."""
+    problems, classes = solution.shape[:2]
+    logits = values @ solution[:, :, :-1].flatten(0, 1).T + solution[:, :, -1].flatten()
+    logs = logits.view(*logits.shape[:2], problems, classes).log_softmax(dim=3).mean(dim=1)  # (n, problems, C)
+    each = -(targets[:, None] * logs).sum(dim=2)
+    counted: Tensor = (each * used.T).sum(dim=0) / (targets.sum(dim=1)[:, None] * used.T).sum(dim=0)
+    return counted
+
+
+def _held_out(targets: Tensor, *, parts: int, seed: int) -> Tensor:
+    """(parts, n) bool: disjoint fifths of the pictures, each with a fifth of every class."""
+    shuffled = np.random.default_rng(seed).permutation(len(targets))
     by_class = shuffled[np.argsort(targets.numpy()[shuffled], kind="stable")]
-    return [torch.from_numpy(by_class[start::5].copy()) for start in range(5)]
+    held = torch.zeros(parts, len(targets), dtype=torch.bool)
+    for part in range(parts):
+        held[part, by_class[part::5]] = True
+    return held
