@@ -140,12 +140,7 @@ class Classifier:
             ValueError: `top_k` below 1.
         """
         _check(top_k)
-        split = Split(
-            root=Path(),
-            files=np.array([os.fsencode(file) for file in files], dtype=np.bytes_),
-            targets=np.full(len(files), -1, np.int64),
-            classes=self.classes,
-        )
+        split = unlabelled(files, self.classes)
         count = reading_workers(len(split), self.preprocess) if workers is None else workers
         first = 0
         for batch in batches(split, self.preprocess, batch_size=self.engine(len(split)).batch_size, workers=count):
@@ -221,6 +216,16 @@ def load_network(path_or_name: str | Path) -> Network:
     if artifact.is_artifact(Path(path_or_name)):
         return artifact.load(path_or_name)
     return load_weights(path_or_name).net
+
+
+def unlabelled(files: Sequence[str | os.PathLike[str]], classes: tuple[str, ...] = ()) -> Split:
+    """Files whose classes nobody knows, as a split."""
+    return Split(
+        root=Path(),
+        files=np.array([os.fsencode(file) for file in files], dtype=np.bytes_),
+        targets=np.full(len(files), -1, np.int64),
+        classes=classes,
+    )
 
 
 def pictures_in(paths: Iterable[str | os.PathLike[str]]) -> list[str]:

@@ -16,6 +16,7 @@ from inceptions.cli.terminal import plain, print_json
 from inceptions.progress import DataError, log, open_atomically, track
 
 if TYPE_CHECKING:
+    from inceptions.evaluate.features import Extractor
     from inceptions.predict import Prediction
 
 Sink = Callable[["Prediction"], None]
@@ -31,10 +32,11 @@ def predict(
     top_k: int = 3,
     output: Path | None = None,
     json: bool = False,
+    features: Path | None = None,
     batch_size: Annotated[int | None, Parameter(name=["--batch-size", "-b"])] = None,
     workers: Annotated[int | None, Parameter(name=["--workers", "-j"])] = None,
     engine: str = "auto",
-    precision: str = "float32",
+    precision: str | None = None,
     device: str | None = None,
     img_size: int | None = None,
 ) -> None:
@@ -49,15 +51,19 @@ def predict(
         output: write the predictions there instead of showing them: .csv (file, label, probability, top_k as JSON,
             error) or .jsonl (the objects of --json). It appears when it is complete.
         json: print one JSON object a line for each picture: file, label, probability, top_k; or file, error.
+        features: write what the classifier sees there instead of what it says, .npz: `names`, `hashes` (SHA-256 of the
+            files), `features` (a row each), `weights` (SHA-256 of the weights below the classifier), `precision`. What
+            was computed before, here or by `train --tune head`, is taken from the cache.
         batch_size: pictures run at once; none: what is fastest here.
         workers: processes that decode; none: what the number of pictures is worth.
         engine: auto, torch, onnxruntime or openvino. auto converts nothing for work that is done in half a minute.
         precision: float32, bf16, int8 (ranges measured on the run's training pictures), or auto: bf16 where the
-            processor is fast in it.
+            processor is fast in it; none: float32, for features auto.
         device: where torch runs, as cuda:0; none: a GPU where there is one.
         img_size: side of the pictures for the network, px; none: as it was trained.
     """
     from inceptions.cli import UsageError
+    from inceptions.evaluate.features import Extractor
     from inceptions.evaluate.protocol import ranges, resized
     from inceptions.predict import Classifier, load_network, pictures_in
 
@@ -65,22 +71,38 @@ def predict(
         raise UsageError("which pictures? give files or folders behind the model")
     if output is not None and output.suffix.lower() not in (".csv", ".jsonl"):
         raise UsageError(f"--output {output}: the name must end in .csv or .jsonl")
+    if features is not None and features.suffix.lower() != ".npz":
+        raise UsageError(f"--features {features}: the name must end in .npz")
+    if features is not None and (json or output is not None):
+        raise UsageError("--features writes features instead of predictions: leave --json and --output out")
     if workers is not None and workers < 0:
         raise UsageError(f"--workers {workers}: 0 or more")
     net = load_network(run)
     if img_size is not None:
         net = resized(net, img_size)
+    files = pictures_in(pictures)
+    if not files:
+        raise DataError(f"there are no pictures in {', '.join(map(plain, pictures))}")
+    if features is not None:
+        extract = Extractor(
+            net,
+            expected=len(files),
+            engine=engine,
+            precision=precision or "auto",
+            batch_size=batch_size,
+            device=device,
+            workers=workers,
+        )
+        _write_features(features, extract, files)
+        return
     classifier = Classifier(
         net,
         engine=engine,
-        precision=precision,
+        precision=precision or "float32",
         batch_size=batch_size,
         device=device,
         calibration=ranges(Path(run) / "split.json", net) if precision == "int8" else None,
     )
-    files = pictures_in(pictures)
-    if not files:
-        raise DataError(f"there are no pictures in {', '.join(map(plain, pictures))}")
     unreadable = 0
     stream = classifier.stream(files, top_k=top_k, workers=workers)
     with ExitStack() as stack:
@@ -97,10 +119,33 @@ def predict(
                 sink(prediction)
     if output is not None:
         log.info("%d predictions are in %s", len(files), output)
-    if unreadable == len(files):
-        raise DataError(f"none of the {len(files)} pictures could be read")
+    _tell(unreadable, len(files))
+
+
+def _tell(unreadable: int, pictures: int) -> None:
+    if unreadable == pictures:
+        raise DataError(f"none of the {pictures} pictures could be read")
     if unreadable:
-        log.warning("%d of %d pictures could not be read", unreadable, len(files))
+        log.warning("%d of %d pictures could not be read", unreadable, pictures)
+
+
+def _write_features(path: Path, extract: Extractor, files: Sequence[str]) -> None:
+    import numpy as np
+
+    from inceptions.predict import unlabelled
+
+    seen = extract(unlabelled(files))
+    _tell(seen.skipped, len(files))
+    with open_atomically(path) as file:
+        np.savez(
+            file,
+            names=np.array([files[index] for index in seen.indices], dtype=np.str_),
+            hashes=np.array(seen.hashes, dtype=np.str_),
+            features=seen.values[:, 0].numpy(),
+            weights=np.array(extract.weights),
+            precision=np.array(extract.precision),
+        )
+    log.info("features of %d pictures are in %s", len(seen.hashes), path)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ Conversion happens in memory, from the same module that PyTorch runs, normalisat
 
 from __future__ import annotations
 
-from inceptions.engines.choice import ENGINES, PRECISIONS, available, fast_bf16, open_engine
+from inceptions.engines.choice import ENGINES, PRECISIONS, available, fast_bf16, open_engine, settled
 from inceptions.engines.engine import Engine
 
-__all__ = ["ENGINES", "PRECISIONS", "Engine", "available", "fast_bf16", "open_engine"]
+__all__ = ["ENGINES", "PRECISIONS", "Engine", "available", "fast_bf16", "open_engine", "settled"]

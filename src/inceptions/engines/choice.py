@@ -77,10 +77,7 @@ def open_engine(
         if engine not in ("auto", exported.name):
             raise ValueError(f"{net.export} is an export for {exported.name}; it does not run on {engine}")
         return exported
-    place = torch.device(device or ("cuda" if engine in ("auto", "torch") and torch.cuda.is_available() else "cpu"))
-    if precision == "auto":
-        precision = "bf16" if fast_bf16(place) and engine != "onnxruntime" else "float32"
-    _refuse(engine, precision, batch_size, place, calibrated=calibration is not None)
+    precision, place = settled(engine, precision, device, batch_size=batch_size, calibrated=calibration is not None)
     prepared = Prepared(net).to(place)
     size = batch_size or (16 if place.type == "cpu" else 128)
     blank = torch.zeros(prepared.preprocess.channels, *prepared.preprocess.size, dtype=torch.uint8)
@@ -106,6 +103,26 @@ def open_engine(
         chosen.tune(blank)
     log.debug("engine: %s", chosen)
     return chosen
+
+
+def settled(
+    engine: str,
+    precision: str,
+    device: str | torch.device | None,
+    *,
+    batch_size: int | None = None,
+    calibrated: bool = False,
+) -> tuple[str, torch.device]:
+    """The precision and the device that `open_engine` takes for these arguments.
+
+    Raises:
+        ValueError: as `open_engine`.
+    """
+    place = torch.device(device or ("cuda" if engine in ("auto", "torch") and torch.cuda.is_available() else "cpu"))
+    if precision == "auto":
+        precision = "bf16" if fast_bf16(place) and engine != "onnxruntime" else "float32"
+    _refuse(engine, precision, batch_size, place, calibrated=calibrated)
+    return precision, place
 
 
 def _choose(opened: Callable[[str, str], Engine], precision: str, blank: Tensor, expected: int) -> Engine:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from inceptions.data import Dataset
 from inceptions.evaluate import Answer, Outcome, collect
+from inceptions.evaluate.features import Extractor, Features
 from inceptions.progress import DataError, log, track
 from inceptions.train.config import TrainConfig
-from inceptions.train.features import Extractor, Features
 from inceptions.train.mix import class_weights, soft_targets
 from inceptions.zoo import Network
 

@@ -1,7 +1,8 @@
 """Pooled features of pictures, computed once by the fastest engine at hand and kept on disk.
 
 They are keyed by what they depend on: the picture's SHA-256, and one hash of the weights below the classifier, the
-preprocessing, the precision and the views. A second run, or one on a grown data set, computes what is new.
+preprocessing, the precision and the views. A second run, or one on a grown data set, computes what is new; so does
+`inceptions predict --features` after `inceptions train --tune head`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from inceptions.data import Split, batches
-from inceptions.engines import Engine, fast_bf16, open_engine
+from inceptions.engines import Engine, open_engine, settled
 from inceptions.evaluate.protocol import reading_workers
 from inceptions.progress import log, track, write_atomically
 from inceptions.zoo import Network
@@ -43,6 +45,8 @@ class Features:
     """(n,) places in the split."""
     targets: Tensor
     """(n,) int64 classes."""
+    hashes: tuple[str, ...]
+    """SHA-256 of each of the n files, in hex."""
     skipped: int
     """Pictures that could not be read."""
     computed: int
@@ -57,36 +61,67 @@ class Extractor:
     Args:
         net: with `preprocess`; its classifier does not matter.
         expected: views that will be asked for at most: converting to a faster engine must pay.
-        device: where torch would run; None: a GPU if there is one.
+        engine, precision, batch_size, device: see `inceptions.engines.open_engine`; no int8, whose ranges depend on
+            pictures that the key knows nothing of.
         workers: processes that decode; None: what the number of pictures is worth.
+
+    Attributes:
+        weights: SHA-256 over the weights below the classifier, in hex.
+        precision: of the arithmetic, float32 or bf16.
+
+    Raises:
+        ValueError: such an engine or precision does not exist here; an exported network, which gives logits only.
     """
 
-    def __init__(self, net: Network, *, expected: int, device: str | None = None, workers: int | None = None) -> None:
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.precision = "bf16" if fast_bf16(place) else "float32"
-        self._net, self._expected, self._device, self._workers = net, expected, device, workers
+    def __init__(
+        self,
+        net: Network,
+        *,
+        expected: int,
+        engine: str = "auto",
+        precision: str = "auto",
+        batch_size: int | None = None,
+        device: str | None = None,
+        workers: int | None = None,
+    ) -> None:
+        if net.export is not None:
+            raise ValueError(f"{net.export} is an export, which gives logits only; use the run or model it was made of")
+        if precision == "int8":
+            raise ValueError("features are computed in float32 or bf16, not in int8")
+        self.precision, _ = settled(engine, precision, device, batch_size=batch_size)
+        self.weights = _weights(net)
+        self._net, self._workers = net, workers
+        self._options: dict[str, Any] = {
+            "engine": engine,
+            "batch_size": batch_size,
+            "device": device,
+            "expected": expected,
+        }
         self._engine: Engine | None = None
-        self._store = Store(cache_folder() / _key(net, self.precision))
+        self._store = Store(cache_folder() / _key(net, self.weights, self.precision))
 
     def __call__(self, split: Split, *, views: int = 1) -> Features:
         """The features of every readable picture of `split`: of evaluation's view, with 2 also of its mirror image."""
-        digests = [bytes.fromhex(split.hash(index)) for index in range(len(split))]
-        names = [[digest, hashlib.sha256(digest + b"mirror").digest()][:views] for digest in digests]
+        digests = [_digest(split, index) for index in range(len(split))]
+        names = [_names(digest, views) for digest in digests]
         known = self._store.known
-        missing = [index for index, name in enumerate(names) if any(view not in known for view in name)]
+        missing = [index for index, name in enumerate(names) if not name or any(view not in known for view in name)]
+        computed = 0
         if missing:
             for index, values in self._computed(split, np.array(missing, dtype=np.int64), views):
-                self._store.add(zip(names[index], values, strict=True))
+                self._store.add(zip(names[index], values, strict=False))
+                computed += 1
             self._store.flush()
-        found = [index for index, name in enumerate(names) if all(view in known for view in name)]
-        log.info("features of %d pictures: %d computed, %d known", len(found), len(missing), len(split) - len(missing))
+        found = [index for index, name in enumerate(names) if name and all(view in known for view in name)]
+        log.info("features of %d pictures: %d computed, %d known", len(found), computed, len(split) - len(missing))
         rows = [torch.stack([known[view] for view in names[index]]) for index in found]
         return Features(
             values=torch.stack(rows) if rows else torch.zeros(0, views, self._net.num_features),
             indices=np.array(found, dtype=np.int64),
             targets=torch.from_numpy(split.targets[found]),
+            hashes=tuple(digests[index].hex() for index in found),
             skipped=len(split) - len(found),
-            computed=len(missing),
+            computed=computed,
             precision=self.precision,
         )
 
@@ -94,7 +129,7 @@ class Extractor:
         """(index, (views, F) features) of those of the pictures `missing` that can be read."""
         net = self._net
         if self._engine is None:
-            self._engine = open_engine(net, precision=self.precision, device=self._device, expected=self._expected)
+            self._engine = open_engine(net, precision=self.precision, **self._options)
             log.info("features by %s", self._engine)
         workers = reading_workers(len(missing), net.preprocess) if self._workers is None else self._workers
         feed = batches(split, net.preprocess, batch_size=READ_AT_ONCE, workers=workers, order=missing)
@@ -154,18 +189,36 @@ class Store:
         return known
 
 
-def _key(net: Network, precision: str) -> str:
+def _digest(split: Split, index: int) -> bytes:
+    """A picture's SHA-256; empty for what is no readable file (whoever decodes it will say so)."""
+    source = split.source(index)
+    try:
+        return bytes.fromhex(split.hash(index)) if isinstance(source, bytes) or source.is_file() else b""
+    except OSError:
+        return b""
+
+
+def _names(digest: bytes, views: int) -> list[bytes]:
+    """What the views of a picture are kept under."""
+    return [digest, hashlib.sha256(digest + b"mirror").digest()][:views] if digest else []
+
+
+def _key(net: Network, weights: str, precision: str) -> str:
     """A hash of everything but the picture that features depend on."""
     facts = {
         "name": net.name,
         "options": {key: value for key, value in net.options.items() if key not in ("num_classes", "aux", "drop_rate")},
         "preprocess": net.preprocess.to_dict(),
         "precision": precision,
+        "weights": weights,
     }
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _weights(net: Network) -> str:
+    digest = hashlib.sha256()
     for name, tensor in sorted(net.state_dict().items()):
         if not name.startswith(("aux.", "head.linear.")):
-            digest.update(
-                name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-            )
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
