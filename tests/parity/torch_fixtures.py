@@ -3,7 +3,7 @@
     .parity/bin/python tests/parity/torch_fixtures.py
 
 Each library builds its own network; every layer is then cut to the channels that `width=0.01` has here, mostly 8, so
-that the ordinary tests can make the same file (names, shapes, values by the recipe), load it and compare logits at once.
+that the ordinary tests can make the same file (names, shapes, values by the recipe), load it and compare logits.
 """
 
 from __future__ import annotations
