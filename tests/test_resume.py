@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny import config, results, write_pictures
 
 from inceptions.train import TrainConfig
+from tiny import config, results, write_pictures
 
 # What a training process does, and a voice: it says each step, and each rename of a checkpoint, which it delays.
 CHILD = """
@@ -133,7 +133,10 @@ def test_twenty_kills_at_random_moments_change_no_bit(tmp_path: Path, reference:
             changes = {"checkpoint_every": dice.choice([0.0, 0.0, 0.3, 1e9]), "workers": dice.choice([0, 0, 2])}
             word = dice.choice(["step", "step", "step", "renaming"])
             finished = kills.run(
-                settings(data, run, **changes), words=dice.randint(1, 5), word=word, delay=dice.choice([0, 0, 0.02, 0.1])
+                settings(data, run, **changes),
+                words=dice.randint(1, 5),
+                word=word,
+                delay=dice.choice([0, 0, 0.02, 0.1]),
             )
         same(straight, run)
     assert kills.moments.count("mid-epoch") >= 15

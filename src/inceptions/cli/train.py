@@ -22,8 +22,8 @@ class Given(TrainConfig):
     def __post_init__(self) -> None:
         """Nothing is checked before the recipe has been asked."""
 
-    def settle(self, recipe: str | None) -> TrainConfig:
-        """The run's settings with those given, or the recipe's with those given.
+    def settle(self, recipe: str | None, **preset: Any) -> TrainConfig:
+        """The run's settings with those given, or the recipe's with those `preset` and those given.
 
         Raises:
             ValueError: there is no such recipe; settings out of range.
@@ -32,13 +32,13 @@ class Given(TrainConfig):
         from inceptions.train.folder import stored_settings
         from inceptions.zoo import parse_options
 
-        given: dict[str, Any] = dict(vars(self)["given"])
+        given: dict[str, Any] = preset | vars(self)["given"]
         if "options" in given:  # text so far: which types they have, the network knows
             given["options"] = parse_options(given["options"])
         stored = stored_settings(self.output, resume=True) if self.resume and self.output else None
         if stored is None or recipe is not None:
             return configure(recipe, given.pop("data", ""), **given)
-        return stored.replace(**given)
+        return stored.replace(**{"max_time": None, **given})
 
 
 def train(

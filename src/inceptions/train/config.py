@@ -70,6 +70,9 @@ class TrainConfig:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Other options of the network, such as `--options.residual false`."""
 
+    init_scale: float = 1.0
+    """Multiplies the initial weights of every convolution of a network that starts from nothing."""
+
     # Pictures
 
     img_size: int | None = None
@@ -322,7 +325,7 @@ _POSITIVE: tuple[str, ...] = (
     "decay_rate",
     "patience",
 )
-_POSITIVE += ("decay_epochs", "opt_eps", "clip_grad")
+_POSITIVE += ("decay_epochs", "opt_eps", "clip_grad", "init_scale")
 _NOT_NEGATIVE: tuple[str, ...] = (
     "workers",
     "mixup",

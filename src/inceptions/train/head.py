@@ -14,7 +14,8 @@ from inceptions.evaluate import Answer, Outcome, collect
 from inceptions.evaluate.features import Extractor, Features
 from inceptions.progress import DataError, log, track
 from inceptions.train.config import TrainConfig
-from inceptions.train.mix import class_weights, soft_targets
+from inceptions.train.mix import soft_targets
+from inceptions.train.settings import loss_weights
 from inceptions.zoo import Network
 
 FEW = 1000  # pictures below which mirror images help, and several held-out parts are worth their time
@@ -53,8 +54,8 @@ def fit_head(net: Network, data: Dataset, config: TrainConfig) -> tuple[Fit, Fea
     expected = views * len(split) + sum(len(part) for name, part in data.splits.items() if name != "train")
     extract = Extractor(net, expected=expected, device=config.device, workers=config.workers)
     seen = extract(split, views=views)
-    spec = config.class_weights or ("balanced" if config.balanced_sampler else None)
-    weights = class_weights(spec, split.targets, data.classes) if spec else None
+    # to a fit that sees every picture at once, drawing a class more often is weighing it
+    weights = loss_weights(config.replace(class_weights="balanced") if config.balanced_sampler else config, data)
     fit = choose(seen, len(data.classes), smoothing=config.smoothing, weights=weights, seed=config.seed)
     with torch.no_grad():
         net.head.linear.weight.copy_(fit.weight)

@@ -17,9 +17,9 @@ from inceptions.train import checkpoint
 from inceptions.train.config import TrainConfig
 from inceptions.train.ema import Average
 from inceptions.train.logs import Logs
-from inceptions.train.mix import class_weights, mix, soft_targets
+from inceptions.train.mix import mix, soft_targets
 from inceptions.train.optim import learning_rate, optimizer
-from inceptions.train.settings import batch_count
+from inceptions.train.settings import batch_count, loss_weights
 from inceptions.train.state import State
 from inceptions.train.step import WithLoss, freeze, gradient_norms, parts, seed_step, starved, train_mode
 from inceptions.train.stop import Stop
@@ -53,10 +53,8 @@ class Training:
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         net.to(self.device).to(memory_format=self.layout)  # type: ignore[call-overload]  # torch's stubs lack it
         self.frozen = freeze(net, config.tuned_stages)
-        weights = None
-        if config.class_weights:
-            weights = class_weights(config.class_weights, data.splits["train"].targets, data.classes).to(self.device)
-        module = WithLoss(net, aux_weight=config.aux_weight, class_weights=weights)
+        weights = loss_weights(config, data)
+        module = WithLoss(net, aux_weight=config.aux_weight, class_weights=weights).to(self.device)
         self.forward: Callable[..., Any] = torch.compile(module) if config.compile else module
         self.optimizer = optimizer(net, config)
         self.precision = getattr(torch, config.amp_dtype) if config.amp else torch.float32
@@ -159,8 +157,7 @@ class Training:
     def _update(self) -> None:
         """One optimizer step with the gradients gathered since the last one."""
         config, state = self.config, self.state
-        first = (state.batch - 1) // config.grad_accum_steps * config.grad_accum_steps
-        rate = learning_rate(config, state.epoch + first / self.batches)
+        rate = self._rate()
         weights = [weight for weight in self.net.parameters() if weight.grad is not None]
         if weights:
             for group in self.optimizer.param_groups:
@@ -178,6 +175,12 @@ class Training:
         state.step += 1
         if state.step % LOOK_EVERY == 0 or self.device.type == "cpu":
             self._look(rate)
+
+    def _rate(self) -> float:
+        """The learning rate of the optimizer step that ends with the last batch done."""
+        steps = self.config.grad_accum_steps
+        first = (self.state.batch - 1) // steps * steps
+        return learning_rate(self.config, self.state.epoch + first / self.batches)
 
     def _look(self, rate: float) -> None:
         """Reads the device's numbers, which waits for it: stops at a loss that is not finite, shows the others."""
@@ -233,7 +236,7 @@ class Training:
         state = self.state
         if starved(list(self.parts.values()), state.mean_norms()):
             log.warning("vanishing gradients: a weight of the first stage gets under 1/1000 of one of the last")
-        row = state.end_epoch(lr=self.optimizer.param_groups[0]["lr"], metrics=metrics, parts=list(self.parts))
+        row = state.end_epoch(lr=self._rate(), metrics=metrics, parts=list(self.parts))
         if state.best_epoch == state.epoch:
             training = {"settings": self.config.to_dict(), "epoch": state.epoch, "step": state.step}
             artifact.save(self.evaluated, self.folder / "model", training=training, metrics={"val": metrics.to_dict()})

@@ -23,7 +23,7 @@ from inceptions.train.config import DIVIDING, NOT_COMPARED, TrainConfig, changes
 from inceptions.train.head import facts, fit_head, outcomes
 from inceptions.train.logs import write_results
 from inceptions.train.loop import Training
-from inceptions.train.settings import batch_size, decide, default_output, network
+from inceptions.train.settings import batch_size, decide, default_output, network, refuse_impossible
 from inceptions.weights import artifact
 from inceptions.zoo import Network
 
@@ -83,6 +83,7 @@ def run(config: TrainConfig) -> RunResult:
         config = config.replace(batch_size=batch_size(config, net))
     if config.workers is None:
         config = config.replace(workers=reading_workers(len(data.splits["train"]), net.preprocess))
+    refuse_impossible(config, data, net)
     found = checkpoint.load(output / "checkpoints") if stored else None
     if stored and found is None:
         log.info("this run was stopped before anything was saved: starting anew")
@@ -140,7 +141,8 @@ def _settle(given: TrainConfig, stored: TrainConfig | None) -> TrainConfig:
     for name, (old, new) in different.items():
         log.warning("overriding %s: %s -> %s", name, old, new)
     asked = {name: getattr(given, name) for name in (*different, *NOT_COMPARED)}
-    return decide(stored.replace(**{name: value for name, value in asked.items() if value is not None}))
+    kept = {name: value for name, value in asked.items() if value is not None}
+    return decide(stored.replace(**{**kept, "max_time": given.max_time}))  # a limit is of one call
 
 
 def _recorded(config: TrainConfig, stored: TrainConfig | None, file: Path) -> Dataset | None:

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from inceptions.data import Dataset
 from inceptions.image import Preprocess
 from inceptions.progress import log
 from inceptions.train.config import TrainConfig
+from inceptions.train.mix import class_weights
+from inceptions.train.step import freeze
 from inceptions.weights import create_model
 from inceptions.zoo import Network, resolve
 
@@ -50,6 +53,8 @@ def network(config: TrainConfig, data: Dataset) -> Network:
     """
     torch.manual_seed(config.seed)
     net = create_model(config.model, num_classes=len(data.classes), weights=config.weights, **_options(config))
+    if config.weights is None:
+        _scale_convolutions(net, config.init_scale)
     if net.classes != data.classes:
         net.reset_classifier(len(data.classes))
         net.classes = data.classes
@@ -77,6 +82,29 @@ def preprocess(config: TrainConfig, net: Network) -> Preprocess:
         changes["interpolation"] = config.interpolation
     changed: Preprocess = dataclasses.replace(start, **changes)
     return changed
+
+
+def loss_weights(config: TrainConfig, data: Dataset) -> Tensor | None:
+    """(classes,) weights of the classes in the loss; None: all alike.
+
+    Raises:
+        ValueError: the file of the weights does not fit the classes.
+        OSError: it cannot be read.
+    """
+    if config.class_weights is None:
+        return None
+    return class_weights(config.class_weights, data.splits["train"].targets, data.classes)
+
+
+def refuse_impossible(config: TrainConfig, data: Dataset, net: Network) -> None:
+    """Raises at once what training would raise when minutes have passed and files have been written.
+
+    Raises:
+        ValueError, OSError: too few pictures, class weights that do not fit, more stages to tune than there are.
+    """
+    batch_count(len(data.splits["train"]), config)
+    loss_weights(config, data)
+    freeze(net, config.tuned_stages)
 
 
 def batch_count(pictures: int, config: TrainConfig) -> int:
@@ -132,6 +160,13 @@ def _fits(config: TrainConfig, net: Network, size: int) -> bool:
     finally:
         trial = images = targets = loss = None
         torch.cuda.empty_cache()
+
+
+def _scale_convolutions(net: Network, factor: float) -> None:
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight.mul_(factor)
 
 
 def _options(config: TrainConfig) -> dict[str, Any]:
