@@ -362,10 +362,13 @@ def _problems(config: TrainConfig) -> list[str]:
         found.append(f"val_fraction must lie between 0 and 1, not {config.val_fraction}")
     if config.crop_pct is not None and not 0 < config.crop_pct <= 1:
         found.append(f"crop_pct must be in (0, 1], not {config.crop_pct}")
-    try:
-        config.augment()
-    except ValueError as error:
-        found.append(str(error))
+    if not 0 <= config.color_jitter <= 1:
+        found.append(f"color_jitter must be in [0, 1], not {config.color_jitter}")
+    else:
+        try:
+            config.augment()
+        except ValueError as error:
+            found.append(str(error))
     if config.min_lr > config.lr or config.warmup_lr > config.lr:
         found.append(f"lr {config.lr} must not be below min_lr {config.min_lr} or warmup_lr {config.warmup_lr}")
     if config.warmup_epochs >= config.epochs:
