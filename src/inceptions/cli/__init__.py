@@ -66,6 +66,10 @@ VERBS = {
         "Show a network's stages: shapes, parameters, multiply-adds, receptive fields.",
     ),
     "compare": ("inceptions.cli.compare:compare", "Compare networks side by side, or two checkpoints of one network."),
+    "study": (
+        "inceptions.cli.study:study",
+        "Repeat a paper's ablation on your pictures: several seeds, curves with intervals, and what chance explains.",
+    ),
     "explain": (
         "inceptions.cli.explain:explain",
         "Show which pixels spoke for an answer: Grad-CAM, integrated gradients or occlusion.",

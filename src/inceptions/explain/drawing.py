@@ -33,7 +33,7 @@ def overlaid(picture: Image.Image, weights: Tensor, *, strongest: float | None =
     values: NDArray[np.float64] = weights.detach().cpu().double().numpy()
     values = np.clip(values / (strongest or np.abs(values).max() or 1.0), -1, 1)
     colours = colormaps["coolwarm"](values / 2 + 0.5)[..., :3] * 255
-    cover = STRONGEST * np.sqrt(np.abs(values))[..., None]
+    cover = STRONGEST * np.abs(values)[..., None]
     below = np.asarray(picture.resize((values.shape[1], values.shape[0])), dtype=np.float64)
     return Image.fromarray(np.rint(below * (1 - cover) + colours * cover).astype(np.uint8))
 

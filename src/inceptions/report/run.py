@@ -115,7 +115,7 @@ def _curves(run: Run) -> list[tuple[str, Markup]]:
     def column(name: str) -> list[float]:
         return [row.get(name, math.nan) for row in run.rows]
 
-    if not epochs:
+    if not any("lr" in row for row in run.rows):  # no epoch yet, or a head that was fitted: nothing to draw
         return []
     n = max(1, len(run.answers))
     intervals = [wilson(round(share * n), n) for share in column("val_top1")]

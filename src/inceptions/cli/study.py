@@ -1,0 +1,60 @@
+"""`inceptions study`: a paper's ablation on your own pictures."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from inceptions.cli.terminal import print_json, table
+from inceptions.cli.train import Given
+from inceptions.progress import log
+
+
+def study(
+    name: str | None = None,
+    config: Annotated[Given, Parameter(name="*")] = Given(),  # noqa: B008 - frozen
+    *,
+    seeds: int = 3,
+    recipe: str | None = None,
+    json: bool = False,
+) -> None:
+    """Repeat a paper's ablation on your pictures: several seeds, curves with intervals, and what chance explains.
+
+    Every arm is trained with every seed by ordinary runs in OUTPUT/ARM/seed-N; study.html says what was found, and
+    whether it is significant at this budget. After an interruption the same command goes on where it stopped. Without a
+    name, the studies are listed.
+
+    Args:
+        name: which study.
+        seeds: runs of each arm, from --seed on.
+        recipe: settings to start from, as for `inceptions train`.
+        json: end with one JSON object: study, arms with top1, difference, p, significant.
+    """
+    if name is None:
+        _list()
+        return
+    from inceptions.anatomy.study import conduct, resolve
+    from inceptions.progress import write_atomically
+    from inceptions.report.study import study_page, verdict
+
+    base = config.settle(recipe, model=resolve(name).model)
+    output = base.output or Path("runs") / f"study-{name}-{Path(base.data).resolve().stem}"
+    result = conduct(name, base, output, seeds=seeds)
+    write_atomically(output / "study.html", study_page(result, shlex.join(sys.argv)))
+    log.info("the page is %s", output / "study.html")
+    if json:
+        print_json(result.to_dict())
+        return
+    for arm in result.arms[1:]:
+        print(verdict(result, arm))
+
+
+def _list() -> None:
+    from inceptions.anatomy.claims import STUDIES
+
+    rows = [(name, one.title, one.model, "; ".join(arm.name for arm in one.arms)) for name, one in STUDIES.items()]
+    table(rows, ("study", "question", "network", "arms"))
