@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from torch import Tensor
@@ -27,6 +30,22 @@ class Checkpoint:
     """The tensors under the file's own names, in the file's own shapes, on the CPU."""
     model: KerasModel | None = None
     """The layers around the tensors, where the file describes them (whole Keras models)."""
+
+
+def zip_names(path: Path) -> frozenset[str]:
+    """Names of the entries of a zip archive; none where `path` does not begin as one.
+
+    Raises:
+        DataError: it begins as one, but its table of contents is damaged.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return frozenset()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return frozenset(archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, EOFError) as error:
+        raise DataError(f"{path}: a damaged zip archive ({error})") from error
 
 
 def refuse_large(shapes: Iterable[tuple[str, int]], available: int, source: str) -> None:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from inceptions.progress import DataError
-from inceptions.weights.checkpoint import Checkpoint, refuse_large
+from inceptions.weights.checkpoint import Checkpoint, refuse_large, zip_names
 
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
@@ -33,9 +33,8 @@ def is_safetensors(path: Path) -> bool:
 
 def is_pickle(path: Path) -> bool:
     """Whether `path` is what `torch.save` writes: a zip archive with a `data.pkl`, or bare pickles."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    if names := zip_names(path):
+        return any(name.endswith("/data.pkl") for name in names)
     with path.open("rb") as file:
         start = file.read(2)
     return start[:1] == b"\x80" and start[1:] in (b"\x02", b"\x03", b"\x04", b"\x05")
@@ -78,7 +77,7 @@ def _refuse_bombs(path: Path) -> None:
     """Refuses numbers that would make the unpickler allocate more than the file holds, before it sees them."""
     size = path.stat().st_size
     try:
-        if zipfile.is_zipfile(path):
+        if zip_names(path):
             with zipfile.ZipFile(path) as archive:
                 entries = archive.infolist()
                 refuse_large(((entry.filename, entry.file_size) for entry in entries), size, str(path))
