@@ -97,6 +97,21 @@ def test_the_table_says_what_the_json_says(capsys: pytest.CaptureFixture[str], t
     assert rows[-2]["receptive_field"] == "715x715"
 
 
+def test_the_page_holds_stages_layers_and_principles(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["inspect", "googlenet", "--html", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    page = (tmp_path / "inspect-googlenet.html").read_text()
+    assert page.startswith("<!doctype html>")
+    for stage in answer["stages"]:
+        assert f"<td>{stage['name']}</td>" in page
+        assert f'data-value="{stage["multiply_adds"]}"' in page
+    for words in ("16 x 5 x 5 x 32", "inception_3a.5x5.conv5x5", "112x112x64 come in", "715 × 715"):
+        assert words in page
+
+
 def test_a_folder_is_inspected_as_it_was_built(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     net = build("inception_v4", width=0.125, depth=0.2, num_classes=3)
     net.preprocess, net.classes = Preprocess(size=(90, 90), mean=(0.5,) * 3, std=(0.5,) * 3), ("a", "b", "c")

@@ -60,7 +60,7 @@ def explain(
     net = load_network(model)
     files = pictures_in(pictures)
     output.mkdir(parents=True, exist_ok=True)
-    sheets = []
+    sheets: list[Explained] = []
     for number, file in enumerate(track(files, description="explaining"), start=1):
         try:
             found = explained(

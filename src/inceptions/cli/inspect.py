@@ -24,6 +24,7 @@ def inspect(
     principles: bool = False,
     options: dict[str, str] | None = None,
     csv: Path | None = None,
+    html: bool = False,
     json: bool = False,
 ) -> None:
     """Show a network's stages: shapes, parameters, multiply-adds, receptive fields.
@@ -40,6 +41,7 @@ def inspect(
         principles: check the design principles of Inception v3 instead: what is kept, what is not, and the cure.
         options: options of the network, such as `--options.width 0.5`; only with a name.
         csv: write the table there too.
+        html: write a page with all of it too, inspect-MODEL.html in the current folder.
         json: print one JSON object instead of the table.
     """
     from inceptions.anatomy import cost, receptive_fields
@@ -60,6 +62,8 @@ def inspect(
         rows = facts["layers"]
     if csv:
         _write_csv(csv, rows)
+    if html:
+        _write_page(network, counted, fields)
     if json:
         print_json(facts)
         return
@@ -178,6 +182,17 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     writer.writerows({key: _by(value) if isinstance(value, list | tuple) else value for key, value in row.items()}
                      for row in rows)  # fmt: skip
     write_atomically(path, text.getvalue())
+
+
+def _write_page(network: Network, counted: Cost, fields: dict[str, Field]) -> None:
+    from inceptions.progress import log, write_atomically
+    from inceptions.report.inspected import inspected_page
+
+    path = Path(f"inspect-{network.name}.html")
+    stages = [_stage_facts(network, counted, fields, row.name) for row in counted.stages]
+    findings = _principle_facts(network, counted, None)["principles"]
+    write_atomically(path, inspected_page(_network_facts(counted, fields), stages, findings))
+    log.info("the page is %s", path)
 
 
 def _by(size: tuple[int, int] | list[int] | None) -> str | None:
