@@ -24,7 +24,7 @@ RUN = DEMO / "run"
 PARTS = {"train": 0.6, "val": 0.2, "test": 0.2}
 TRAIN = (  # a mirrored digit is none, and all are of about one size: no flip, gentle crops
     f"inceptions train {PICTURES} --model bn_inception --width 0.125 --stem small --img-size 32"
-    f" --no-flip --scale 0.7 1 --ratio 0.85 1.18 --epochs 10 --output {RUN}"
+    f" --no-flip --scale 0.7 1 --ratio 0.85 1.18 --epochs 12 --output {RUN}"
 )
 
 
