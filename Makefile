@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-browser slow parity clean
+.PHONY: help install demo test test-browser slow parity docs clean
 
 help:
 	@echo "make demo          train a small network on handwritten digits, evaluate it, predict (under 2 minutes)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-browser  the pages in a real browser (needs Debian's chromium)"
 	@echo "make slow          the tests that take minutes"
 	@echo "make parity        every network against independent implementations, in an environment of their own"
+	@echo "make docs          the numbers and figures of docs/family, from the networks themselves"
 	@echo "make install       only the virtual environment $(VENV)"
 	@echo "make clean         remove the environment and everything that was generated"
 
@@ -48,6 +49,9 @@ $(PARITY)/installed: tests/parity/requirements.txt tests/parity/requirements-alo
 
 parity: $(PARITY)/installed
 	PYTHONPATH=src $(PARITY)/bin/python tests/parity/prove.py
+
+docs: $(INSTALLED)
+	$(BIN)/python docs/build.py
 
 clean:
 	rm -rf $(VENV) $(PARITY) build dist demo .mypy_cache .ruff_cache .pytest_cache src/inceptions.egg-info
