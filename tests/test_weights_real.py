@@ -1,0 +1,115 @@
+"""The proof on real weights: an ImageNet Xception that a user froze under a head of their own, saved by Keras 3.3.
+
+Needs `../shared`; skipped where it is absent. Keras's logits in golden/weights/kitchen.json are those of Keras 3.15 on
+PyTorch, for two pictures that are made here from formulas.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from inceptions import create_model, data, load
+from inceptions.cli import main
+from inceptions.engines import open_engine
+from inceptions.weights import artifact
+from parity.recipe import splitmix
+
+SHARED = Path(__file__).parents[2] / "shared"
+WEIGHTS = SHARED / "weights" / "xception_imagenet_with_custom_head.keras"
+KITCHEN = "cup,fork,glass,knife,plate,spoon"
+SAID: dict[str, Any] = json.loads((Path(__file__).parent / "golden" / "weights" / "kitchen.json").read_text())
+
+pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason=f"needs {WEIGHTS}")
+
+
+def pixels(kind: str) -> np.ndarray:
+    """A picture (150, 150, 3) of whole numbers 0..255."""
+    if kind == "noise":
+        return np.floor(splitmix(150 * 150 * 3, 7) * 256).reshape(150, 150, 3).astype(np.uint8)
+    y, x = np.mgrid[:150, :150]
+    planes = [127.5 + 127.5 * np.sin(x / (9 + 3 * c) + c) * np.cos(y / (13 - 2 * c)) for c in range(3)]
+    return np.floor(np.stack(planes, -1)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("converted") / "kitchen"
+    flags = ["--input", "raw", "--img-size", "150", "--crop-pct", "1", "--resize", "stretch", "--labels", KITCHEN]
+    assert main(["weights", "convert", str(WEIGHTS), str(folder), *flags]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("kind", SAID["logits"])
+def test_the_converted_model_says_what_keras_says(kind: str, kitchen: Path) -> None:
+    net = artifact.load(kitchen)
+    assert net.preprocess is not None
+    with torch.no_grad():
+        logits = net(net.preprocess(Image.fromarray(pixels(kind)))[None])[0]
+    expected = torch.tensor(SAID["logits"][kind])
+    assert ((logits - expected).abs().max() / expected.abs().max()).item() < 1e-5
+    assert net.artifact["provenance"]["sha256"] == SAID["sha256"]
+
+
+def test_predict_names_kitchen_things_with_keras_probabilities(
+    kitchen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(pixels("noise")).save(tmp_path / "picture.png")
+    assert main(["predict", str(kitchen), str(tmp_path / "picture.png"), "--top-k", "6", "--json"]) == 0
+    told = {one["label"]: one["probability"] for one in json.loads(capsys.readouterr().out)["top_k"]}
+    expected = torch.tensor(SAID["logits"]["noise"]).softmax(0).tolist()
+    assert told == pytest.approx(dict(zip(KITCHEN.split(","), expected, strict=True)), rel=1e-3, abs=1e-6)
+    assert load(kitchen).classes == tuple(KITCHEN.split(","))
+
+
+def test_the_imagenet_base_is_taken_with_its_published_preprocessing() -> None:
+    net = create_model("xception", weights=WEIGHTS, num_classes=5)
+    assert (net.num_classes, net.classes, net.options["hidden"]) == (5, None, ())
+    assert net.preprocess is not None
+    assert net.preprocess.size == (299, 299)
+    low, high = (net.preprocess.normalise(torch.full((1, 3, 1, 1), value)).unique() for value in (0.0, 255.0))
+    assert (low.item(), high.item()) == (-1.0, 1.0)
+
+
+def logistic_regression(values: Tensor, targets: Tensor, classes: int, penalty: float) -> torch.nn.Linear:
+    """Fitted to convergence; `penalty` / 2 |weight|^2 beside the mean cross-entropy."""
+    linear = torch.nn.Linear(values.shape[1], classes)
+    optimizer = torch.optim.LBFGS(linear.parameters(), max_iter=300, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(linear(values), targets) + penalty / 2 * linear.weight.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)
+    return linear
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "least"), [("hymenoptera", 0.97), ("flowers", 0.905)])
+def test_pooled_features_separate_real_pictures(name: str, least: float) -> None:
+    """Measured beforehand through a port of these weights: 98 % on ants and bees, about 91 % on flowers."""
+    if not (SHARED / "data" / name).exists():
+        pytest.skip(f"needs {SHARED / 'data' / name}")
+    source = data.load(SHARED / "data" / name)
+    net = create_model("xception", weights=WEIGHTS, num_classes=len(source.classes))
+    assert net.preprocess is not None
+    engine = open_engine(net, engine="torch", precision="float32")
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    for part in ("train", "val"):
+        read = list(data.batches(source.splits[part], net.preprocess, batch_size=16, workers=0))
+        features = torch.cat([engine.features(torch.as_tensor(batch.pictures)) for batch in read])
+        found[part] = features, torch.cat([torch.as_tensor(batch.targets) for batch in read])
+    spread = found["train"][0].std(0) + 1e-6
+    values, targets = found["train"]
+    linear = logistic_regression(values / spread, targets, len(source.classes), penalty=0.03)
+    values, targets = found["val"]
+    assert (linear(values / spread).argmax(1) == targets).float().mean().item() >= least
