@@ -23,10 +23,10 @@ from pathlib import Path
 from inceptions.train import TrainConfig, train
 from inceptions.train.loop import Training
 
-update, rename = Training._update, Path.replace
+update, rename = Training.update, Path.replace
 
-def spoken(self):
-    update(self)
+def spoken(self, rate):
+    update(self, rate)
     print("step", self.state.epoch, self.state.batch, self.batches, flush=True)
 
 def delayed(self, target):
@@ -37,7 +37,7 @@ def delayed(self, target):
     print("renamed", flush=True)
     return result
 
-Training._update, Path.replace = spoken, delayed
+Training.update, Path.replace = spoken, delayed
 train(TrainConfig.from_dict(yaml.safe_load(Path(sys.argv[1]).read_text())))
 print("finished", flush=True)
 """

@@ -276,14 +276,14 @@ def test_what_cannot_work_is_refused_before_anything_is_written(
 
 def _after(monkeypatch: pytest.MonkeyPatch, steps: int, event: Any) -> None:
     """Lets `event(training)` happen after that many optimizer steps."""
-    update = Training._update
+    update = Training.update
 
-    def updated(self: Training) -> None:
-        update(self)
+    def updated(self: Training, rate: float) -> None:
+        update(self, rate)
         if self.state.step == steps:
             event(self)
 
-    monkeypatch.setattr(Training, "_update", updated)
+    monkeypatch.setattr(Training, "update", updated)
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])

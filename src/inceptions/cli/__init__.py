@@ -20,6 +20,10 @@ from inceptions.progress import DataError, GateError
 
 VERBS = {
     "train": ("inceptions.cli.train:train", "Train a network on labelled pictures, or adapt a published one."),
+    "lr-find": (
+        "inceptions.cli.lr_find:lr_find",
+        "Try growing learning rates for a moment, and suggest the one at which the loss falls fastest.",
+    ),
     "data check": (
         "inceptions.cli.data:check",
         "Look at every picture: counts, unreadable ones, duplicates, sizes, modes.",

@@ -26,8 +26,9 @@ class Given(TrainConfig):
         """The run's settings with those given, or the recipe's with those `preset` and those given.
 
         Raises:
-            ValueError: there is no such recipe; settings out of range.
+            UsageError: there is no such recipe; settings out of range or in conflict.
         """
+        from inceptions.cli import UsageError
         from inceptions.recipes import configure
         from inceptions.train.folder import stored_settings
         from inceptions.zoo import parse_options
@@ -36,9 +37,12 @@ class Given(TrainConfig):
         if "options" in given:  # text so far: which types they have, the network knows
             given["options"] = parse_options(given["options"])
         stored = stored_settings(self.output, resume=True) if self.resume and self.output else None
-        if stored is None or recipe is not None:
-            return configure(recipe, given.pop("data", ""), **given)
-        return stored.replace(**{"max_time": None, **given})
+        try:
+            if stored is None or recipe is not None:
+                return configure(recipe, given.pop("data", ""), **given)
+            return stored.replace(**{"max_time": None, **given})
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
 
 def train(

@@ -83,10 +83,12 @@ class Training:
                     log.info("no better validation loss for %d epochs: stopping", config.patience)
                     break
                 train_mode(self.net, self.frozen)
-                for batch in self._train_batches():
-                    self._backward(batch)
+                for batch in self.train_batches():
+                    self.backward(batch)
                     if state.batch % config.grad_accum_steps == 0 or state.batch == self.batches:
-                        self._update()
+                        self.update(rate := self._rate())
+                        if state.step % LOOK_EVERY == 0 or self.device.type == "cpu":
+                            self._look(rate)
                         if stop.signal or time.monotonic() > deadline:
                             break
                         if time.monotonic() - self.saved_at >= config.checkpoint_every:
@@ -103,7 +105,7 @@ class Training:
                     log.info("the time limit of %s is reached; --resume can go on from here", config.max_time)
                     break
 
-    def _train_batches(self) -> Iterator[Batch]:
+    def train_batches(self) -> Iterator[Batch]:
         """The batches of the epoch from the state's position on."""
         config, state, split = self.config, self.state, self.data.splits["train"]
         order = epoch_order(len(split), seed=config.seed, epoch=state.epoch)
@@ -135,7 +137,7 @@ class Training:
                 return
             yield batch
 
-    def _backward(self, batch: Batch) -> None:
+    def backward(self, batch: Batch) -> None:
         """Adds one batch's gradients. Everything random in it is a function of the seed and the batch's number."""
         config, state = self.config, self.state
         number = state.epoch * self.batches + state.batch
@@ -154,10 +156,9 @@ class Training:
         self.scaler.scale(loss / min(config.grad_accum_steps, self.batches - first)).backward()
         state.count(loss.detach(), logits.detach(), labels, number)
 
-    def _update(self) -> None:
-        """One optimizer step with the gradients gathered since the last one."""
+    def update(self, rate: float) -> None:
+        """One optimizer step at this learning rate, with the gradients gathered since the last one."""
         config, state = self.config, self.state
-        rate = self._rate()
         weights = [weight for weight in self.net.parameters() if weight.grad is not None]
         if weights:
             for group in self.optimizer.param_groups:
@@ -173,8 +174,6 @@ class Training:
             if self.average:
                 self.average.update(self.net, state.step)
         state.step += 1
-        if state.step % LOOK_EVERY == 0 or self.device.type == "cpu":
-            self._look(rate)
 
     def _rate(self) -> float:
         """The learning rate of the optimizer step that ends with the last batch done."""

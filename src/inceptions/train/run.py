@@ -73,17 +73,7 @@ def run(config: TrainConfig) -> RunResult:
     config = _settle(config, stored).replace(output=output)
     torch.use_deterministic_algorithms(config.deterministic)
     recorded = _recorded(config, stored, output / "split.json")
-    data = recorded or load(
-        config.data, split_seed=config.split_seed, val_fraction=config.val_fraction, label=config.label
-    )
-    if absent := {"train", "val"} - data.splits.keys():
-        raise DataError(f"{config.data} has no pictures for {' and '.join(sorted(absent))}; add some of each class")
-    net = network(config, data)
-    if config.batch_size == "auto":
-        config = config.replace(batch_size=batch_size(config, net))
-    if config.workers is None:
-        config = config.replace(workers=reading_workers(len(data.splits["train"]), net.preprocess))
-    refuse_impossible(config, data, net)
+    config, data, net = assemble(config, recorded)
     found = checkpoint.load(output / "checkpoints") if stored else None
     if stored and found is None:
         log.info("this run was stopped before anything was saved: starting anew")
@@ -124,6 +114,30 @@ def _fit_head(net: Network, data: Dataset, config: TrainConfig, output: Path) ->
     }
     write_results(output / "results.csv", [row])
     return judged
+
+
+def assemble(config: TrainConfig, recorded: Dataset | None = None) -> tuple[TrainConfig, Dataset, Network]:
+    """The data and the network of decided settings, and the settings with what these decide.
+
+    Args:
+        config: of `decide`.
+        recorded: the data set, where it was read already.
+
+    Raises:
+        ValueError, OSError: something does not fit; nothing has been written.
+    """
+    data = recorded or load(
+        config.data, split_seed=config.split_seed, val_fraction=config.val_fraction, label=config.label
+    )
+    if absent := {"train", "val"} - data.splits.keys():
+        raise DataError(f"{config.data} has no pictures for {' and '.join(sorted(absent))}; add some of each class")
+    net = network(config, data)
+    if config.batch_size == "auto":
+        config = config.replace(batch_size=batch_size(config, net))
+    if config.workers is None:
+        config = config.replace(workers=reading_workers(len(data.splits["train"]), net.preprocess))
+    refuse_impossible(config, data, net)
+    return config, data, net
 
 
 def _settle(given: TrainConfig, stored: TrainConfig | None) -> TrainConfig:

@@ -1,0 +1,43 @@
+"""`inceptions lr-find`: which learning rate suits a network and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from inceptions.cli.terminal import print_json
+from inceptions.cli.train import Given
+
+
+def lr_find(
+    config: Annotated[Given, Parameter(name="*")] = Given(),  # noqa: B008 - frozen
+    *,
+    recipe: str | None = None,
+    steps: int = 100,
+    lowest: float = 1e-6,
+    highest: float = 10.0,
+    plot: Path = Path("lr-find.png"),
+    json: bool = False,
+) -> None:
+    """Try growing learning rates for a moment, and suggest the one at which the loss falls fastest.
+
+    Takes the settings of `inceptions train`, and writes nothing but the plot.
+
+    Args:
+        recipe: as for train.
+        steps: of the optimizer; it ends earlier where the loss explodes.
+        lowest: the first learning rate.
+        highest: the last learning rate.
+        plot: where to draw the curve (png, svg, pdf).
+        json: print one JSON object: suggestion, rates, losses, smoothed, plot.
+    """
+    from inceptions.train.find import find_rate
+
+    found = find_rate(config.settle(recipe), steps=steps, lowest=lowest, highest=highest)
+    found.plot(plot)
+    if json:
+        print_json({**vars(found), "plot": str(plot)})
+    else:
+        print(f"--lr {found.suggestion:.2g} is where the loss falls fastest; the curve is {plot}")

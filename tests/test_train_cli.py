@@ -1,0 +1,109 @@
+"""`inceptions train` and `lr-find` as typed: flags, recipes, exit codes, output."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from inceptions.cli import main
+from inceptions.train.find import steepest
+from tiny import results, write_pictures
+
+TINY = "--model bn_inception --width 0.05 --depth 0.2 --stem small --img-size 32 -b 8 -j 0 --crop none --device cpu"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("pictures"), train=6, val=2)
+
+
+def test_train_ends_with_one_object_on_stdout(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    assert main(["train", str(data), *TINY.split(), "--epochs", "1", "--output", str(run), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["output"] == str(run)
+    assert said["model"] == "bn_inception"
+    assert 0 <= said["top1"] <= 1
+    assert said["seconds"] > 0
+    assert (run / "report.html").exists()
+
+
+def test_flags_override_the_recipe_and_the_recipe_the_defaults(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    flags = f"{TINY} --recipe modern --epochs 7 --max-time 0.001s --smoothing 0 --no-flip --no-ema --output {run}"
+    assert main(["train", str(data), *flags.split()]) == 0
+    stored = yaml.safe_load((run / "config.yaml").read_text())
+    assert (stored["smoothing"], stored["flip"], stored["model_ema"], stored["epochs"]) == (0.0, False, False, 7)
+    assert (stored["cutmix"], stored["opt"]) == (1.0, "nesterov")
+
+
+def test_resume_needs_only_the_output(data: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = ["train", str(data), *TINY.split(), "--epochs", "2", "--output", str(run)]
+    assert main([*words, "--max-time", "0.001s"]) == 0
+    assert main(["train", "--resume", "--output", str(run)]) == 0
+    assert [row["epoch"] for row in results(run)] == ["1", "2"]
+
+
+def test_resuming_with_another_flag_is_refused_by_name(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(["train", str(data), *TINY.split(), "--epochs", "1", "--output", str(run)]) == 0
+    assert main(["train", "--resume", "--output", str(run), "--lr", "0.7"]) == 1
+    assert "lr 0.05 -> 0.7" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ([], 2, "no DATA"),
+        (["DATA", "--lr", "0"], 2, "lr must be > 0"),
+        (["DATA", "--recipe", "moden"], 2, "did you mean modern"),
+        (["DATA", "--opt", "sdg"], 2, "opt"),
+        (["nowhere"], 3, "nowhere"),
+        (["DATA", "--img-size", "1"], 1, "at least"),
+    ],
+)
+def test_what_cannot_work_is_said_with_its_exit_code(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
+) -> None:
+    words = [str(data) if word == "DATA" else word for word in words]
+    assert main(["train", *words, "--output", str(tmp_path / "run"), "--device", "cpu"]) == code
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_used_output_is_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").write_text("")
+    assert main(["train", str(data), *TINY.split(), "--output", str(tmp_path)]) == 1
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_lr_find_writes_its_plot_and_suggests_a_rate(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plot = tmp_path / "curve.png"
+    words = [*TINY.split(), "--steps", "30", "--highest", "100", "--plot", str(plot), "--json"]
+    assert main(["lr-find", str(data), *words]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert said["suggestion"] in said["rates"]
+    assert said["rates"][0] == 1e-6
+    assert len(said["rates"]) == len(said["losses"]) == len(said["smoothed"])
+    assert list(tmp_path.iterdir()) == [plot]
+
+
+def test_lr_find_refuses_a_range_that_is_none(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lr-find", str(data), *TINY.split(), "--lowest", "2", "--highest", "1"]) == 1
+    assert "lowest < highest" in capsys.readouterr().err
+
+
+def test_the_steepest_fall_is_found_before_the_smallest_loss() -> None:
+    rates = [10.0**e for e in range(-6, 2)]
+    assert steepest(rates, [2.0, 2.0, 1.9, 1.2, 1.0, 1.1, 5.0, 0.9 + 8]) == pytest.approx(1e-3)
+    with pytest.raises(ValueError, match="never falls"):
+        steepest(rates, [1.0, 2, 3, 4, 5, 6, 7, 8])
