@@ -211,7 +211,7 @@ def _flush(path: Path) -> None:
 
 def _aside(folder: Path) -> Path:
     """Where the old artifact waits between the two renames (no system renames over a folder that holds files)."""
-    return folder.with_name(f".{folder.name}.previous")
+    return folder.parent / f".{folder.name}.previous"
 
 
 def _swap(new: Path, folder: Path) -> None:
@@ -257,7 +257,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _find(folder: Path) -> Path:
-    for candidate in (folder, folder / "model"):
+    for candidate in (Path(os.path.abspath(folder)), folder / "model"):
         for place in (candidate, _aside(candidate)):  # the second: a swap was killed between its two renames
             if (place / CONFIG).is_file():
                 return place

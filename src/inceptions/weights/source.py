@@ -130,8 +130,9 @@ def hub_facts(folder: Path) -> Facts:
         if path.stat().st_size > _LARGEST_CONFIG:
             raise ValueError(f"{path.stat().st_size:,} bytes; at most {_LARGEST_CONFIG:,} are read")
         config = json.loads(path.read_text(encoding="utf-8"))
-        preprocess = _timm_preprocess(config.get("pretrained_cfg") or {})
-        labels = config.get("label_names") or (config.get("pretrained_cfg") or {}).get("label_names")
+        published = config.get("pretrained_cfg") or {}
+        preprocess = _timm_preprocess(published)
+        labels = config.get("label_names") or published.get("label_names")
         if labels is not None and not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
             raise ValueError("label_names is no list of names")
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
