@@ -17,6 +17,7 @@ from torch import Tensor
 
 import inceptions.engines.choice as choice
 from inceptions.engines import ENGINES, Engine, available, open_engine
+from inceptions.engines.prepared import Prepared
 from inceptions.image import Preprocess
 from inceptions.layers import BatchNorm, Head, branches, chain, convolution, max_pool
 from inceptions.zoo import Network
@@ -188,13 +189,13 @@ def test_auto_does_not_convert_for_little_work_and_does_for_much(
     assert open_engine(net).name == "torch"
     assert open_engine(net, expected=5).name == "torch"
     monkeypatch.setattr(Engine, "rate", lambda self, batch: 100.0)
-    assert open_engine(net, expected=2_000).name == "torch"
-    much = open_engine(net, expected=10_000)
+    assert open_engine(net, expected=2_000, batch_size=4).name == "torch"
+    much = open_engine(net, expected=10_000, batch_size=4)
     assert (much.name, much.reason) == ("openvino", "the fastest installed on a CPU in float32")
     assert str(much) in caplog.text, "-v must say which engine and why"
     monkeypatch.setattr(choice, "available", lambda: ("onnxruntime", "torch"))
-    assert open_engine(net, expected=10_000).name == "onnxruntime"
-    assert open_engine(net, expected=10_000, precision="bf16").name == "torch"
+    assert open_engine(net, expected=10_000, batch_size=4).name == "onnxruntime"
+    assert open_engine(net, expected=10_000, batch_size=4, precision="bf16").name == "torch"
 
 
 def test_auto_takes_the_only_engine_that_has_int8(net: Network) -> None:
@@ -232,9 +233,15 @@ def test_tuning_openvino_keeps_no_copy_of_the_weights_for_sizes_it_does_not_use(
     vino, rate = engines["openvino", "bf16"], Engine.rate
     rates = {1: 10.0, 4: 30.0, 16: 25.0}
     monkeypatch.setattr(Engine, "rate", lambda self, batch: rate(self, batch) * 0 + rates[len(batch)])
+    before = vino.batch_size
+    vino.batch_size = 64
+    vino(pictures(64))
+    (streams,) = (graph for key, graph in vino._graphs.items() if key[1] == torch.uint8)  # type: ignore[attr-defined]
+    assert 8 in {shape[0] for shape in streams._queues}
     vino.tune(pictures(1)[0])
     assert vino.batch_size == 4
-    assert {shape[0] for shape, _ in vino._compiled} == {1, 4}  # type: ignore[attr-defined]
+    assert {shape[0] for shape in streams._queues} == {1}
+    vino.batch_size = before
 
 
 def test_threads_reach_every_runtime(net: Network, engines: dict[tuple[str, str], Engine]) -> None:
@@ -243,8 +250,9 @@ def test_threads_reach_every_runtime(net: Network, engines: dict[tuple[str, str]
         engine(pictures(1))
     sessions = onnx._sessions.values()  # type: ignore[attr-defined]
     assert [session.get_session_options().intra_op_num_threads for session in sessions] == [1] * len(sessions)
-    compiled = vino._compiled.values()  # type: ignore[attr-defined]
-    assert [one.get_property("INFERENCE_NUM_THREADS") for one in compiled] == [1] * len(compiled)
+    ready = [one for graph in vino._graphs.values() for one in graph._single.values()]  # type: ignore[attr-defined]
+    models = [one.get_compiled_model() for one in ready]
+    assert [model.get_property("INFERENCE_NUM_THREADS") for model in models] == [1] * len(ready) != []
     before = torch.get_num_threads()
     try:
         open_engine(net, engine="torch", threads=before + 1)
@@ -253,11 +261,48 @@ def test_threads_reach_every_runtime(net: Network, engines: dict[tuple[str, str]
         torch.set_num_threads(before)
 
 
+def test_openvino_answers_one_picture_on_all_threads_and_many_on_streams(net: Network) -> None:
+    vino = open_engine(net, engine="openvino", batch_size=64, threads=2)
+    vino(pictures(1))
+    (streams,) = vino._graphs.values()  # type: ignore[attr-defined]
+    assert not streams._queues, "streams would make one picture slower"
+    for count in (2, 11, 70):  # too few for the streams; requests of 4 and a rest; more than a batch
+        logits, features = expected(net, pictures(count))
+        answers = vino.logits_and_features(pictures(count))
+        assert torch.allclose(answers[0], logits, atol=1e-5)
+        assert torch.allclose(answers[1], features, atol=1e-5)
+    (single,), ((shape, queue),) = streams._single.values(), streams._queues.items()
+    assert shape[0] == 4
+    for request, hint in ((single, "LATENCY"), (queue[0], "THROUGHPUT")):
+        model = request.get_compiled_model()
+        assert str(model.get_property("PERFORMANCE_HINT")).endswith(hint)
+        assert model.get_property("INFERENCE_NUM_THREADS") == 2
+
+
+def test_batch_norm_is_folded_and_the_head_stays_exact_in_bf16(net: Network) -> None:
+    prepared = Prepared(net)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in prepared.modules())
+    prepared.in_bf16()
+    assert {parameter.dtype for parameter in prepared.net.body.parameters()} == {torch.bfloat16}
+    logits, features = prepared(pictures())
+    assert torch.equal(features @ prepared.net.head.linear.weight.T + prepared.net.head.linear.bias, logits)
+
+
+def test_an_engine_that_was_only_tried_does_not_change_the_one_that_is_taken(
+    net: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "rate", lambda self, batch: 1.0)
+    monkeypatch.setattr(choice, "available", lambda: ("onnxruntime", "torch"))
+    monkeypatch.setitem(choice.ENGINES, "onnxruntime", ("float32", "bf16"))
+    graph = open_engine(net, expected=10_000, batch_size=4, precision="bf16").prepared  # type: ignore[attr-defined]
+    assert graph.dtype == torch.float32, "torch was tried in bf16 first; the graph to convert is in float32"
+
+
 def test_normalisation_lies_in_the_converted_graph(engines: dict[tuple[str, str], Engine]) -> None:
     vino = engines["openvino", "float32"]
     vino(pictures(1))
     graphs = vino._graphs  # type: ignore[attr-defined]
-    assert str(graphs[torch.Size([3, 32, 32]), torch.uint8].input(0).element_type) == "<Type: 'uint8_t'>"
+    assert str(graphs[torch.Size([3, 32, 32]), torch.uint8].graph.input(0).element_type) == "<Type: 'uint8_t'>"
 
 
 PHONE = """
@@ -286,11 +331,16 @@ def _talk(source: Path, home: Path) -> str:
     return done.stderr
 
 
-def test_openvino_does_not_phone_home_and_would_without_our_line(tmp_path: Path) -> None:
-    source = Path(choice.__file__).parents[2]
-    assert "PHONED" not in _talk(source, tmp_path / "quiet")
+def test_openvino_does_not_phone_home(tmp_path: Path) -> None:
+    assert "PHONED" not in _talk(Path(choice.__file__).parents[2], tmp_path / "quiet")
+
+
+@pytest.mark.slow
+def test_openvino_would_phone_home_without_our_line(tmp_path: Path) -> None:
     shutil.copytree(
-        source / "inceptions", tmp_path / "src" / "inceptions", ignore=shutil.ignore_patterns("__pycache__")
+        Path(choice.__file__).parents[1],
+        tmp_path / "src" / "inceptions",
+        ignore=shutil.ignore_patterns("__pycache__"),
     )
     room = tmp_path / "src/inceptions/engines/open_vino.py"
     lines = room.read_text().splitlines()

@@ -78,11 +78,10 @@ def open_engine(
             raise ValueError(f"{net.export} is an export for {exported.name}; it does not run on {engine}")
         return exported
     precision, place = settled(engine, precision, device, batch_size=batch_size, calibrated=calibration is not None)
-    prepared = Prepared(net).to(place)
     size = batch_size or (16 if place.type == "cpu" else 128)
-    blank = torch.zeros(prepared.preprocess.channels, *prepared.preprocess.size, dtype=torch.uint8)
 
     def opened(name: str, reason: str) -> Engine:
+        prepared = Prepared(net).to(place)
         if name == "torch":
             return TorchEngine(prepared, precision, size, reason, device=place, threads=threads)
         if name == "onnxruntime":
@@ -98,9 +97,9 @@ def open_engine(
     elif place.type != "cpu":
         chosen = opened("torch", f"the engine for {place.type}")
     else:
-        chosen = _choose(opened, precision, blank, expected or 0)
+        chosen = _choose(opened, precision, net, expected or 0)
     if batch_size is None and place.type == "cpu" and (expected or 0) >= MANY:
-        chosen.tune(blank)
+        chosen.tune(_blank(net))
     log.debug("engine: %s", chosen)
     return chosen
 
@@ -125,20 +124,24 @@ def settled(
     return precision, place
 
 
-def _choose(opened: Callable[[str, str], Engine], precision: str, blank: Tensor, expected: int) -> Engine:
+def _choose(opened: Callable[[str, str], Engine], precision: str, net: Network, expected: int) -> Engine:
     """The engine for a CPU: converting takes seconds, so it must be earned back by the pictures to come."""
     fitting = [name for name in available() if precision in ENGINES[name]]
     if "torch" in fitting:
         torch_engine = opened("torch", "needs no conversion, which does not pay for few pictures")
         if expected < MANY:
             return torch_engine
-        seconds = expected / torch_engine.rate(blank.expand(torch_engine.batch_size, -1, -1, -1))
+        seconds = expected / torch_engine.rate(_blank(net).expand(torch_engine.batch_size, -1, -1, -1))
         if seconds < PATIENCE or fitting[0] == "torch":
             torch_engine.reason = (
                 f"about {seconds:.0f} s for {expected} pictures; no faster engine pays off or is installed"
             )
             return torch_engine
     return opened(fitting[0], f"the fastest installed on a CPU in {precision}")
+
+
+def _blank(net: Network) -> Tensor:
+    return torch.zeros(net.preprocess.shape, dtype=torch.uint8)
 
 
 def _refuse(engine: str, precision: str, batch_size: int | None, place: torch.device, *, calibrated: bool) -> None:

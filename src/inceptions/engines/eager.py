@@ -10,7 +10,7 @@ from inceptions.engines.prepared import Prepared
 
 
 class TorchEngine(Engine):
-    """PyTorch with channels-last tensors, on the CPU or a GPU."""
+    """PyTorch with channels-last tensors and folded batch norm, on the CPU or a GPU."""
 
     name = "torch"
 
@@ -28,13 +28,12 @@ class TorchEngine(Engine):
         if threads is not None:
             torch.set_num_threads(threads)  # PyTorch knows only one number for the whole process
         self.device = device
-        self.module = prepared.to(device)
+        self.module = (prepared.in_bf16() if precision == "bf16" else prepared).to(device)
         for parameter in self.module.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
-        with torch.inference_mode(), half:
+        with torch.inference_mode():
             logits, features = self.module(pictures.to(self.device, non_blocking=True))
-        return logits.float().cpu(), features.float().cpu()
+        return logits.cpu(), features.cpu()

@@ -6,13 +6,12 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from inceptions.engines.engine import Engine
-from inceptions.engines.open_vino import compiled
+from inceptions.engines.open_vino import Streams
 from inceptions.engines.pt2 import open_pt2
 from inceptions.progress import DataError
 from inceptions.weights import artifact
@@ -56,9 +55,13 @@ class ExportedEngine(Engine):
             _refuse_unverified(folder)
         file = folder / FILES[form]
         threads = threads or torch.get_num_threads()
-        openers = {"onnx": _open_onnx, "openvino": _open_openvino, "pt2": open_pt2}
+        openers: dict[str, Callable[[], Run]] = {
+            "onnx": lambda: _open_onnx(file, threads),
+            "openvino": lambda: _open_openvino(file, self.precision, threads, size),
+            "pt2": lambda: open_pt2(file),
+        }
         try:
-            self._logits: Run = openers[form](file, self.precision, threads)
+            self._logits = openers[form]()
         except DataError:
             raise
         except Exception as error:  # each runtime has its own kinds of error for a damaged file
@@ -143,7 +146,7 @@ def _refuse_unverified(folder: Path) -> None:
         )
 
 
-def _open_onnx(file: Path, precision: str, threads: int) -> Run:
+def _open_onnx(file: Path, threads: int) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -154,15 +157,8 @@ def _open_onnx(file: Path, precision: str, threads: int) -> Run:
     return lambda images: torch.from_numpy(session.run(None, {name: images.contiguous().numpy()})[0])
 
 
-def _open_openvino(file: Path, precision: str, threads: int) -> Run:
+def _open_openvino(file: Path, precision: str, threads: int, batch_size: int) -> Run:
     import openvino
 
-    model = openvino.Core().read_model(file)
-    ready: dict[torch.Size, Any] = {}
-
-    def run(images: Tensor) -> Tensor:
-        if images.shape not in ready:
-            ready[images.shape] = compiled(model, images.shape, precision, threads)
-        return torch.from_numpy(ready[images.shape](images.contiguous().numpy(), share_inputs=True)[0].copy())
-
-    return run
+    streams = Streams(openvino.Core().read_model(file), precision, threads)
+    return lambda images: streams(images, batch_size)[0]

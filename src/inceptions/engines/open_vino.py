@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptions.engines.engine import Engine
@@ -17,13 +19,13 @@ from inceptions.engines.prepared import Prepared, exported, quiet
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None: Python's way to say "not importable"
 
 _HINTS = {"float32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: what was left unquantised keeps float32
+PER_THREAD = 8  # requests a batch: so many that what the last one makes the other threads wait is little
 
 
 class OpenVinoEngine(Engine):
-    """OpenVINO; compiled once for each picture size, for a full batch and for single pictures.
+    """OpenVINO; converted once for each picture size.
 
-    A graph with a fixed number of pictures is faster than one for any number, so what remains of a batch is run picture
-    by picture instead of being filled up.
+    All pictures of a call are in the works at once, see `Streams`.
     """
 
     name = "openvino"
@@ -42,37 +44,107 @@ class OpenVinoEngine(Engine):
         self.prepared = prepared
         self.threads = threads or torch.get_num_threads()
         self.calibration = None if calibration is None else list(calibration)
-        self._graphs: dict[object, Any] = {}
-        self._compiled: dict[tuple[torch.Size, torch.dtype], Any] = {}
+        self._graphs: dict[object, Streams] = {}
 
     def tune(self, picture: Tensor, *, seconds: float = 4.0) -> None:
         """As in `Engine`; what was compiled for other batch sizes, with a copy of the weights each, is let go."""
         super().tune(picture, seconds=seconds)
-        self._compiled = {key: ready for key, ready in self._compiled.items() if key[0][0] in (1, self.batch_size)}
+        for streams in self._graphs.values():
+            streams.keep(self.batch_size)
 
-    def _parts(self, pictures: Tensor) -> Iterator[Tensor]:
-        whole = len(pictures) - len(pictures) % self.batch_size
-        for size, group in ((self.batch_size, pictures[:whole]), (1, pictures[whole:])):
-            if len(group):
-                yield from torch.split(group, size)
+    def _parts(self, pictures: Tensor) -> Iterable[Tensor]:
+        return (pictures,)
 
     def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        key = (pictures.shape, pictures.dtype)
-        if key not in self._compiled:
-            self._compiled[key] = self._compile(pictures)
-        answer = self._compiled[key](pictures.contiguous().numpy(), share_inputs=True)
-        return torch.from_numpy(answer[0].copy()), torch.from_numpy(answer[1].copy())
-
-    def _compile(self, pictures: Tensor) -> Any:
         key = (pictures.shape[1:], pictures.dtype)
         if key not in self._graphs:
             graph = to_openvino(self.prepared, pictures)
-            self._graphs[key] = graph if self.calibration is None else quantise(graph, self.calibration)
-        return compiled(self._graphs[key], pictures.shape, self.precision, self.threads)
+            graph = graph if self.calibration is None else quantise(graph, self.calibration)
+            self._graphs[key] = Streams(graph, self.precision, self.threads)
+        logits, features = self._graphs[key](pictures, self.batch_size)
+        return logits, features
 
 
-def compiled(graph: Any, shape: Iterable[int], precision: str, threads: int) -> Any:
-    """`graph` ready to run on the CPU for inputs of exactly this shape, one request at a time."""
+class Streams:
+    """A graph on the CPU: few pictures run one by one on all threads, many side by side, on streams of some threads.
+
+    Threads that share a picture wait for each other after every layer; streams do not. Compiled for exactly the number
+    of pictures of a request, which is faster than for any number.
+
+    Args:
+        graph: an `openvino.Model` that takes any number of pictures.
+        precision: "float32", "bf16" or "int8".
+        threads: of all streams together.
+    """
+
+    def __init__(self, graph: Any, precision: str, threads: int) -> None:
+        self.graph, self.precision, self.threads = graph, precision, threads
+        self._single: dict[torch.Size, Any] = {}
+        self._queues: dict[torch.Size, Any] = {}
+
+    def __call__(self, pictures: Tensor, batch_size: int) -> list[Tensor]:
+        """Every output of the graph for `pictures` (N, C, H, W).
+
+        Args:
+            pictures: read where they lie, without a copy.
+            batch_size: how many pictures a call usually has; requests are small parts of that.
+        """
+        count, size, shape = len(pictures), self._size(batch_size), pictures.shape[1:]
+        values = pictures.contiguous().numpy()
+        outputs: list[NDArray[np.float32]] = []
+        queue = self._queue(torch.Size((size, *shape))) if count > 1 else None
+        # fewer requests than streams would leave threads idle
+        side_by_side = count - count % size if queue and count // size >= len(queue) else 0
+        if queue and side_by_side:
+            outputs = _empty(queue[0], count)
+            for start in range(0, side_by_side, size):
+                queue.start_async([values[start : start + size]], (outputs, start), share_inputs=True)
+            queue.wait_all()
+        if side_by_side < count:
+            ready = self._one(torch.Size((1, *shape)))
+            outputs = outputs or _empty(ready, count)
+            for start in range(side_by_side, count):
+                ready.infer([values[start : start + 1]], share_inputs=True)
+                _fill(ready, (outputs, start))
+        return [torch.from_numpy(output) for output in outputs]
+
+    def keep(self, batch_size: int) -> None:
+        """Let go of what only other batch sizes use."""
+        self._queues = {shape: queue for shape, queue in self._queues.items() if shape[0] == self._size(batch_size)}
+
+    def _size(self, batch_size: int) -> int:
+        """Pictures a request."""
+        return max(1, batch_size // (PER_THREAD * self.threads))
+
+    def _one(self, shape: torch.Size) -> Any:
+        if shape not in self._single:
+            self._single[shape] = compiled(self.graph, shape, self.precision, self.threads).create_infer_request()
+        return self._single[shape]
+
+    def _queue(self, shape: torch.Size) -> Any:
+        import openvino
+
+        if shape not in self._queues:
+            # it starts as many requests at once as the model is fastest with
+            queue = openvino.AsyncInferQueue(compiled(self.graph, shape, self.precision, self.threads, many=True))
+            queue.set_callback(_fill)
+            self._queues[shape] = queue
+        return self._queues[shape]
+
+
+def _empty(request: Any, count: int) -> list[NDArray[np.float32]]:
+    return [np.empty((count, *output.shape[1:]), np.float32) for output in request.model_outputs]
+
+
+def _fill(request: Any, place: tuple[list[NDArray[np.float32]], int]) -> None:
+    """Copies a request's answers to their place among all pictures' answers."""
+    outputs, start = place
+    for output, tensor in zip(outputs, request.output_tensors, strict=True):
+        output[start : start + len(tensor.data)] = tensor.data
+
+
+def compiled(graph: Any, shape: Iterable[int], precision: str, threads: int, *, many: bool = False) -> Any:
+    """`graph` ready to run on the CPU for inputs of exactly this shape: one request at a time, or `many`."""
     import openvino
 
     fixed = graph.clone()
@@ -80,7 +152,7 @@ def compiled(graph: Any, shape: Iterable[int], precision: str, threads: int) -> 
     properties = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
+        "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY",
     }
     return openvino.Core().compile_model(fixed, "CPU", properties)
 

@@ -1,4 +1,4 @@
-"""`Prepared`: normalisation and network as one module, which every runtime runs or converts."""
+"""`Prepared`: normalisation and network as one module, its batch norm folded, which every runtime runs or converts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from inceptions.zoo import Network
 
@@ -18,7 +20,8 @@ from inceptions.zoo import Network
 class Prepared(nn.Module):
     """A copy of a network that takes un-normalised pictures and gives logits and pooled features.
 
-    The copy has no auxiliary heads, is in evaluation mode, and leaves the caller's network as it is.
+    The copy has no auxiliary heads, no batch norm of its own, is in evaluation mode, and leaves the caller's network as
+    it is.
 
     Raises:
         ValueError: the network carries no preprocessing.
@@ -29,15 +32,37 @@ class Prepared(nn.Module):
         if net.preprocess is None:
             raise ValueError(f"{net.name} carries no preprocessing: set net.preprocess to an inceptions.Preprocess")
         self.preprocess = net.preprocess
-        self.net = copy.deepcopy(net)
-        self.net.aux = nn.ModuleDict()
-        self.requires_grad_(False).eval()
+        self.net = fold_batch_norm(net)
+        self.dtype = torch.float32
+
+    def in_bf16(self) -> Prepared:
+        """Its body in bf16 (in place), with the weights stored so; pooling and classifier stay in float32."""
+        self.net.body.to(torch.bfloat16)
+        self.dtype = torch.bfloat16
+        return self
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C, H, W) uint8 or float -> logits (N, classes) and features (N, F)."""
-        images = self.preprocess.normalise(pictures).contiguous(memory_format=torch.channels_last)
-        trunk = self.net.forward_features(images)
+        images = self.preprocess.normalise(pictures).to(self.dtype).contiguous(memory_format=torch.channels_last)
+        trunk = self.net.forward_features(images).float()
         return self.net.forward_head(trunk), self.net.forward_head(trunk, pre_logits=True)
+
+
+def fold_batch_norm(net: Network) -> Network:
+    """A copy of `net` in evaluation mode whose convolutions carry the scale and shift of the norms behind them.
+
+    Exact up to rounding: w' = w * gamma / sqrt(var + eps), b' = beta + (b - mean) * gamma / sqrt(var + eps).
+    """
+    folded = copy.deepcopy(net).eval()
+    folded.aux = nn.ModuleDict()
+    for parent in folded.modules():
+        if not isinstance(parent, nn.Sequential):
+            continue
+        for (conv_name, conv), (norm_name, norm) in pairwise(list(parent.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, norm_name, nn.Identity())
+    return folded.requires_grad_(False)
 
 
 def exported(prepared: Prepared, pictures: Tensor) -> torch.export.ExportedProgram:

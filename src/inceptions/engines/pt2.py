@@ -20,7 +20,7 @@ _TENSOR = re.compile(r"(weight|tensor)_\d+")
 _SIZE = re.compile(r"(?:Symbol\('[a-z]+\d+'(?:, [a-z]+=True)*\)|Integer|Add|Mul|Pow|Max|Min|Mod|\d+|[ (),+*/-])*")
 
 
-def open_pt2(file: Path, precision: str, threads: int) -> Callable[[Tensor], Tensor]:
+def open_pt2(file: Path) -> Callable[[Tensor], Tensor]:
     """The exported program in `file`, as a function of its input.
 
     Raises:
