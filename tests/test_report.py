@@ -177,6 +177,31 @@ def test_an_unfinished_run_is_refused_in_words(finished: Path, tmp_path: Path) -
         write_report(tmp_path / "nowhere")
 
 
+def test_answers_to_other_pictures_are_not_taken_for_the_runs_own(finished: Path, run: Run, tmp_path: Path) -> None:
+    """`inceptions val RUN DATA` writes predictions.csv anew."""
+    copied = tmp_path / "run"
+    shutil.copytree(finished, copied)
+    other = tmp_path / "other" / "bright"
+    other.mkdir(parents=True)
+    shutil.copy(run.data.splits["val"].path(0), other / "elsewhere.png")
+    assert main(["val", str(copied), str(other.parent)]) == 0
+    assert "elsewhere.png" in (copied / "predictions.csv").read_text()
+    again = read_run(copied).answers
+    assert {(one.file, one.label, one.prediction) for one in again} == {
+        (one.file, one.label, one.prediction) for one in run.answers
+    }
+    for one, own in zip(sorted(again, key=lambda a: a.file), sorted(run.answers, key=lambda a: a.file), strict=True):
+        assert one.probability == pytest.approx(own.probability, abs=1e-6)
+
+
+def test_a_head_that_was_fitted_has_no_curves_but_a_report(run: Run) -> None:
+    fitted = [{"epoch": 1.0, "train_top1": 0.5, "val_top1": 0.4, "val_loss": 1.0}]
+    for rows in ([], fitted):
+        page = report(dataclasses.replace(run, rows=rows))
+        assert "<h3>Accuracy</h3>" not in page
+        assert "Class by class" in page
+
+
 def test_a_damaged_run_is_refused_in_words(finished: Path, tmp_path: Path) -> None:
     copied = tmp_path / "run"
     shutil.copytree(finished, copied)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from inceptions.data import Dataset, read_split
+from inceptions.evaluate.protocol import Protocol, judge
 from inceptions.evaluate.tables import safe_cell, safe_path
 from inceptions.progress import DataError
 from inceptions.weights import artifact
@@ -83,7 +84,7 @@ def read_run(folder: str | Path) -> Run:
             sessions=json.loads((folder / "environment.json").read_text(encoding="utf-8")),
             rows=_rows(folder / "results.csv"),
             data=data,
-            answers=_answers(folder / "predictions.csv", data),
+            answers=_answers(folder / "predictions.csv", data) or _judged(net, data),
             unreadable=_unreadable(folder / "unreadable.json"),
             net=net,
         )
@@ -97,21 +98,45 @@ def _rows(path: Path) -> list[dict[str, float]]:
 
 
 def _answers(path: Path, data: Dataset) -> list[Answer]:
-    """Names and labels in the file are as a spreadsheet may show them; the page shows them as they are."""
+    """The file's answers, with names and labels as they are and not as a spreadsheet may show them.
+
+    Empty where the file is of other pictures: `inceptions val RUN DATA` writes it anew.
+    """
     split = data.splits["val"]
     places = {safe_path(split.name(index)): index for index in range(len(split))}
     labels = {safe_cell(label): label for label in data.classes}
     with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Answer(
-                index=places[row["file"]],
-                file=split.name(places[row["file"]]),
-                label=labels[row["label"]],
-                prediction=labels[row["prediction"]],
-                probability=float(row["probability"]),
-            )
-            for row in csv.DictReader(file)
-        ]
+        rows = list(csv.DictReader(file))
+    if not all(row["file"] in places and row["label"] in labels for row in rows):
+        return []
+    return [
+        Answer(
+            index=places[row["file"]],
+            file=split.name(places[row["file"]]),
+            label=labels[row["label"]],
+            prediction=labels[row["prediction"]],
+            probability=float(row["probability"]),
+        )
+        for row in rows
+    ]
+
+
+def _judged(net: Network, data: Dataset) -> list[Answer]:
+    """The model's answers to the validation pictures, computed again."""
+    split = data.splits["val"]
+    outcome = judge([net], split, Protocol(engine="torch"))
+    found = zip(outcome.indices, outcome.targets, outcome.best[:, 0], outcome.probabilities[:, 0], strict=True)
+    return [
+        Answer(
+            index=int(index),
+            file=split.name(int(index)),
+            label=data.classes[target],
+            prediction=outcome.classes[best],
+            probability=float(probability),
+        )
+        for index, target, best, probability in found
+        if target >= 0
+    ]
 
 
 def _unreadable(path: Path) -> dict[str, str]:
