@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,11 +22,12 @@ cv2.setNumThreads(1)
 
 @dataclass
 class Definition:
-    """A Caffe network as text, the layers that hold weights in the order of our tensors, and what to read."""
+    """A Caffe network as text, and which of its layers hold weights."""
 
     batch_norm: bool
     layers: list[str] = field(default_factory=list)
-    convolutions: list[str] = field(default_factory=list)
+    weighted: dict[str, str] = field(default_factory=dict)
+    """Name -> kind of the layers with weights, in the order of our tensors."""
 
     def layer(self, name: str, kind: str, bottoms: str | Sequence[str], parameters: str = "") -> str:
         """Add a layer whose output has its own name. Returns that name."""
@@ -38,7 +40,7 @@ class Definition:
         """Convolution with bias, batch norm (Caffe's pair of layers for it) where the network has it, ReLU."""
         numbers = f"num_output: {channels} kernel_size: {kernel} stride: {stride} pad: {pad}"
         top = self.layer(name, "Convolution", bottom, f"convolution_param {{ {numbers} }}")
-        self.convolutions.append(name)
+        self.weighted[name] = "Convolution"
         if self.batch_norm:
             top = self.layer(f"{name}/bn", "BatchNorm", top, "batch_norm_param { use_global_stats: true eps: 1e-5 }")
             top = self.layer(f"{name}/scale", "Scale", top, "scale_param { bias_term: true }")
@@ -59,7 +61,7 @@ class Definition:
 
     def linear(self, name: str, bottom: str, width: int) -> str:
         """Fully connected layer."""
-        self.convolutions.append(name)
+        self.weighted[name] = "InnerProduct"
         return self.layer(name, "InnerProduct", bottom, f"inner_product_param {{ num_output: {width} }}")
 
     def text(self, size: Size) -> str:
@@ -68,9 +70,7 @@ class Definition:
         return "\n".join([f'input: "data" input_shape {{ {shape} }}', *self.layers])
 
 
-def caffe_peer(
-    row: Row, tensors: Mapping[str, np.ndarray], size: Size, double: bool
-) -> Callable[[np.ndarray], Answer]:
+def caffe_peer(row: Row, tensors: Mapping[str, np.ndarray], size: Size, double: bool) -> Callable[[np.ndarray], Answer]:
     """The peer of a row with our tensors in it, for pictures of this size; float32, one picture at a time."""
     assert not double
     definition = Definition(batch_norm=row.network == "bn_inception")
@@ -95,6 +95,17 @@ def caffe_peer(
         return Answer(joined.pop("logits"), heads, joined)
 
     return run
+
+
+def caffe_files(row: Row, tensors: Mapping[str, np.ndarray], folder: Path) -> list[Path]:
+    """A `.caffemodel` with our tensors in it; of GoogLeNet only, for BN-Inception has as many spellings as authors."""
+    if row.network != "googlenet":
+        return []
+    definition = Definition(batch_norm=False)
+    _googlenet(definition, aux=True)
+    path = folder / "googlenet.caffemodel"
+    path.write_bytes(_weights(definition, tensors))
+    return [path]
 
 
 # --- the two definitions ------------------------------------------------------------------------------------------
@@ -183,20 +194,20 @@ def _weights(definition: Definition, tensors: Mapping[str, np.ndarray]) -> bytes
         return value
 
     layers = b""
-    for name in definition.convolutions:
-        layers += _layer(name, [take("weight"), take("bias")])
-        if definition.batch_norm and name != "fc":
+    for name, kind in definition.weighted.items():
+        layers += _layer(name, kind, [take("weight"), take("bias")])
+        if definition.batch_norm and kind == "Convolution":
             gamma, beta = take("norm.weight"), take("norm.bias")
             statistics = [take("running_mean"), take("running_var"), np.ones(1, np.float32)]
-            layers += _layer(f"{name}/bn", statistics) + _layer(f"{name}/scale", [gamma, beta])
+            layers += _layer(f"{name}/bn", "BatchNorm", statistics) + _layer(f"{name}/scale", "Scale", [gamma, beta])
     left = [name for name, _ in values]
     if left:
         raise ValueError(f"no layer took {left}")
     return layers
 
 
-def _layer(name: str, blobs: Sequence[np.ndarray]) -> bytes:
-    body = _bytes(1, name.encode())
+def _layer(name: str, kind: str, blobs: Sequence[np.ndarray]) -> bytes:
+    body = _bytes(1, name.encode()) + _bytes(2, kind.encode())
     for blob in blobs:
         shape = _bytes(1, b"".join(_varint(side) for side in blob.shape))
         body += _bytes(7, _bytes(7, shape) + _bytes(5, np.ascontiguousarray(blob, "<f4").tobytes()))

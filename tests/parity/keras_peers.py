@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 os.environ["KERAS_BACKEND"] = "torch"
 import keras
 import numpy as np
-
 from keras.src.backend.common import dtypes
 
 from parity.recipe import Answer
@@ -33,15 +33,13 @@ MODELS = {
 }
 
 
-def keras_peer(
-    row: Row, tensors: Mapping[str, np.ndarray], size: Size, double: bool
-) -> Callable[[np.ndarray], Answer]:
+def keras_peer(row: Row, tensors: Mapping[str, np.ndarray], size: Size, double: bool) -> Callable[[np.ndarray], Answer]:
     """The peer of a row with our tensors in it, for pictures of this size."""
     keras.utils.clear_session()  # so that unnamed layers count from 0
     keras.config.set_floatx("float64" if double else "float32")
     model = MODELS[row.network](weights=None, input_shape=(*size, 3), classifier_activation=None)
     _load(row.network, model, tensors)
-    stages = {stage: layer for stage, layer in _stages(row.network).items()}
+    stages = dict(_stages(row.network).items())
     outputs = [model.get_layer(layer).output for layer in stages.values()]
     inspected = keras.Model(model.input, [model.output, *outputs])
 
@@ -52,6 +50,18 @@ def keras_peer(
         )
 
     return run
+
+
+def keras_files(row: Row, tensors: Mapping[str, np.ndarray], folder: Path) -> list[Path]:
+    """The peer's own files with our tensors in them: a whole model and its weights, of Keras 3 and of Keras 2."""
+    keras.utils.clear_session()
+    keras.config.set_floatx("float32")
+    model = MODELS[row.network](weights=None, classifier_activation=None)
+    _load(row.network, model, tensors)
+    paths = [folder / name for name in ("model.keras", "model.weights.h5", "model.h5")]
+    for path in paths:
+        model.save_weights(path) if path.name.endswith(".weights.h5") else model.save(path)
+    return paths
 
 
 # --- weights: each layer of ours finds theirs by name, or as the next unnamed one ---------------------------------

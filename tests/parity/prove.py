@@ -6,7 +6,8 @@
 
 Every row: random weights, random batch-norm statistics, two sizes, float32 and (where the peer can) float64; logits,
 auxiliary logits and stage outputs. The largest difference, relative to the largest value, is at most 1e-5 and 1e-12;
-peers written in PyTorch do the same arithmetic, and from them there is none.
+peers written in PyTorch do the same arithmetic, and from them there is none. The peer's own weight files are read by
+`create_model` too, which has to find the same tensors and options in them.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from inceptions import create_model
 from parity.recipe import Answer, answer, error, filled, pictures, signature, tensors
 from parity.rows import ROWS, Row, Size
 
@@ -50,6 +53,36 @@ def peer_of(row: Row) -> Make:
     module, function, _ = PEERS[row.peer]
     make: Make = getattr(import_module(f"parity.{module}"), function)
     return make
+
+
+def files_of(row: Row, weights: Mapping[str, np.ndarray], folder: Path) -> list[Path]:
+    """The peer's own weight files, holding the row's weights."""
+    module, function, _ = PEERS[row.peer]
+    paths: list[Path] = getattr(import_module(f"parity.{module}"), function.replace("_peer", "_files"))(
+        row, weights, folder
+    )
+    return paths
+
+
+def prove_files(row: Row) -> bool:
+    """The peer's own files give, through `create_model` and nothing else, the row's network, bit for bit."""
+    wanted = filled(row.network, row.options, row.gain)
+    mean = {key: row.options[key] for key in row.options if key not in ("num_classes", "aux", "norm_scale")}
+    good = True
+    with TemporaryDirectory() as folder:
+        for path in files_of(row, tensors(wanted, row.gain), Path(folder)):
+            heads = {"aux": True} if row.options.get("aux") else {}
+            net = create_model(row.network, weights=path, num_classes=wanted.num_classes, **heads)
+            state, expected = net.state_dict(), wanted.state_dict()
+            wrong = [key for key in expected if key not in state or not torch.equal(state[key], expected[key])]
+            wrong += [key for key in state if key not in expected]
+            wrong += [f"{key}={net.options[key]!r}" for key in mean if net.options[key] != mean[key]]
+            good &= not wrong
+            print(
+                f"{'BAD' if wrong else 'ok '} {row.name:28} {path.name}: {' '.join(wrong) or 'the same network'}",
+                flush=True,
+            )
+    return good
 
 
 def differences(ours: Answer, theirs: Answer) -> dict[str, float]:
@@ -133,7 +166,7 @@ def main() -> int:
     torch.manual_seed(0)
     start, failed = time.monotonic(), []
     for row in rows:
-        if not prove(row):
+        if not (prove(row) & prove_files(row)):
             failed.append(row.name)
         elif arguments.write:
             write(row)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -23,35 +24,54 @@ from parity.recipe import Answer
 from parity.rows import Row, Size
 
 tf1 = tf.compat.v1
+BLOCKS = ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")
 
 
-def slim_peer(
-    row: Row, tensors: Mapping[str, np.ndarray], size: Size, double: bool
-) -> Callable[[np.ndarray], Answer]:
+def slim_peer(row: Row, tensors: Mapping[str, np.ndarray], size: Size, double: bool) -> Callable[[np.ndarray], Answer]:
     """The peer of a row with our tensors in it, for pictures of this size."""
+    aux = size in row.aux_sizes
+    images, logits, points, variables = _graph(row, size, aux, double)
+    fetches = {"logits": logits, **{stage: points[point] for stage, point in _STAGES[row.network].items()}}
+    if aux:
+        fetches["aux"] = points["AuxLogits"]
+    wanted = _values(variables, {k: v for k, v in tensors.items() if aux or not k.startswith("aux")})
+
+    def run(pictures: np.ndarray) -> Answer:
+        with _session(images.graph, variables, wanted) as session:
+            found: dict[str, Any] = session.run(fetches, {images: pictures.transpose(0, 2, 3, 1)})
+        heads = {"mixed_6e": found.pop("aux")} if aux else {}
+        return Answer(found.pop("logits"), heads, {k: v.transpose(0, 3, 1, 2) for k, v in found.items()})
+
+    return run
+
+
+def slim_files(row: Row, tensors: Mapping[str, np.ndarray], folder: Path) -> list[Path]:
+    """The peer's own checkpoint with our tensors in it."""
+    size = row.sizes[0]
+    images, _, _, variables = _graph(row, size, size in row.aux_sizes, double=False)
+    with _session(images.graph, variables, _values(variables, tensors)) as session:
+        tf1.train.Saver(variables).save(session, str(folder / "model.ckpt"), write_meta_graph=False)
+    return [folder / "model.ckpt"]
+
+
+def _graph(row: Row, size: Size, aux: bool, double: bool) -> tuple[Any, Any, dict[str, Any], list[Any]]:
     graph = tf1.Graph()
     # The fused batch norm has no float64.
     fusion = slim.arg_scope([slim.batch_norm], fused=False) if double else nullcontext()
     with graph.as_default(), fusion:
         images = tf1.placeholder(tf.float64 if double else tf.float32, (None, *size, 3))
-        logits, points = _NETWORKS[row.network](images, row, aux=size in row.aux_sizes)
+        logits, points = _NETWORKS[row.network](images, row, aux)
         variables = sorted(tf1.global_variables(), key=lambda variable: "AuxLogits" in variable.op.name)
-    stages = _STAGES[row.network]
-    fetches = {"logits": logits, **{stage: points[point] for stage, point in stages.items()}}
-    if size in row.aux_sizes:
-        fetches["aux"] = points["AuxLogits"]
-    wanted = _values(variables, {k: v for k, v in tensors.items() if size in row.aux_sizes or k[:3] != "aux"})
+    return images, logits, points, variables
 
-    def run(pictures: np.ndarray) -> Answer:
-        settings = tf1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
-        with tf1.Session(graph=graph, config=settings) as session:
-            for variable, value in zip(variables, wanted, strict=True):
-                variable.load(value, session)
-            found: dict[str, Any] = session.run(fetches, {images: pictures.transpose(0, 2, 3, 1)})
-        aux = {"mixed_6e": found.pop("aux")} if "aux" in found else {}
-        return Answer(found.pop("logits"), aux, {k: v.transpose(0, 3, 1, 2) for k, v in found.items()})
 
-    return run
+@contextmanager
+def _session(graph: Any, variables: list[Any], values: list[np.ndarray]) -> Iterator[Any]:
+    settings = tf1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+    with graph.as_default(), tf1.Session(graph=graph, config=settings) as session:
+        for variable, value in zip(variables, values, strict=True):
+            variable.load(value, session)
+        yield session
 
 
 _LEAVES = {
@@ -133,6 +153,6 @@ _STAGES = {
     "inception_v3": {
         "conv_1a": "Conv2d_1a_3x3", "conv_2a": "Conv2d_2a_3x3", "conv_2b": "Conv2d_2b_3x3", "pool_3a": "MaxPool_3a_3x3",
         "conv_3b": "Conv2d_3b_1x1", "conv_4a": "Conv2d_4a_3x3", "pool_5a": "MaxPool_5a_3x3",
-        **{f"mixed_{block}": f"Mixed_{block}" for block in "5b 5c 5d 6a 6b 6c 6d 6e 7a 7b 7c".split()},
+        **{f"mixed_{block}": f"Mixed_{block}" for block in BLOCKS},
     },
 }  # fmt: skip

@@ -6,8 +6,10 @@ order than ours flow, `order` says which ones wait.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,11 +30,11 @@ def _register_fake_but_torchvisions(operator: Any, *arguments: Any, **options: A
 
 
 torch.library.register_fake = _register_fake_but_torchvisions
-import facenet_pytorch  # noqa: E402
-import pretrainedmodels  # noqa: E402
-import pytorch_fid.inception  # noqa: E402
-import timm  # noqa: E402
-import torchvision  # noqa: E402
+import facenet_pytorch
+import pretrainedmodels
+import pytorch_fid.inception
+import timm
+import torchvision
 
 torch.library.register_fake = _register_fake
 
@@ -74,6 +76,8 @@ def torch_peer(row: Row, tensors: Mapping[str, np.ndarray], size: Size, double: 
     model = plan.model.double() if double else plan.model
     model.eval()
     aux = plan.aux if size in row.aux_sizes else {}
+    if hasattr(model, "aux_logits") and not aux:
+        model.aux_logits = False  # timm's v3 runs its auxiliary head always, and it does not fit small pictures
 
     def run(images: np.ndarray) -> Answer:
         stages: dict[str, Tensor] = {}
@@ -101,6 +105,15 @@ def torch_peer(row: Row, tensors: Mapping[str, np.ndarray], size: Size, double: 
         return Answer(logits.numpy(), heads, {stage: value.numpy() for stage, value in stages.items()})
 
     return run
+
+
+def torch_files(row: Row, tensors: Mapping[str, np.ndarray], folder: Path) -> list[Path]:
+    """The peer's own weight file with our tensors in it."""
+    plan = PLANS[row.network, row.peer](row)
+    load(plan, tensors)
+    path = folder / f"{row.peer}.pth"
+    torch.save(plan.model.state_dict(), path)
+    return [path]
 
 
 # --- which module is which of our stages --------------------------------------------------------------------------
@@ -218,7 +231,7 @@ def _cadene_v2(row: Row) -> Plan:
         "conv2": "conv2_relu_3x3", "pool2": "pool2_3x3_s2",
     }  # fmt: skip
     blocks = ["3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b"]
-    for block, reader in zip(blocks, blocks[1:], strict=False):
+    for block, reader in itertools.pairwise(blocks):
         # A block is no module there: its output is what the next one's first convolution receives.
         first = "3x3_reduce" if reader in ("3c", "4e") else "1x1"
         stages[f"inception_{block}"] = f"<inception_{reader}_{first}"
@@ -232,9 +245,7 @@ PLANS: dict[tuple[str, str], Callable[[Row], Plan]] = {
     ("inception_v3", "timm"): lambda row: _v3(timm.create_model("inception_v3", aux_logits=True), "Pool"),
     ("inception_v3", "fid"): _fid,
     ("inception_v4", "timm"): lambda row: _v4(timm.create_model("inception_v4")),
-    ("inception_v4", "cadene"): lambda row: _v4(
-        _any_size(pretrainedmodels.inceptionv4(pretrained=None), "avg_pool")
-    ),
+    ("inception_v4", "cadene"): lambda row: _v4(_any_size(pretrainedmodels.inceptionv4(pretrained=None), "avg_pool")),
     ("inception_resnet_v1", "facenet"): _resnet_v1,
     ("inception_resnet_v2", "timm"): lambda row: _resnet_v2(timm.create_model("inception_resnet_v2")),
     ("inception_resnet_v2", "cadene"): lambda row: _resnet_v2(

@@ -1,0 +1,355 @@
+"""Every network gives the numbers of an independent implementation of it, and a planted error takes them away.
+
+The numbers in tests/golden/parity are the *peers'*: written by `tests/parity/prove.py`, which ran torchvision, timm,
+Keras, TensorFlow, Caffe's definitions and others with the weights of tests/parity/recipe.py. Here our networks run with
+the same weights, where none of the peers is installed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from inceptions.layers import borders, composition
+from inceptions.zoo import MEMBERS, Network, build, list_models
+from inceptions.zoo.shared_options import Common
+from parity.recipe import answer, filled, pictures, signature, splitmix
+from parity.rows import ROWS
+
+pytestmark = pytest.mark.slow  # a minute on an idle machine, far more beside other work
+
+GOLDEN = Path(__file__).parent / "golden" / "parity"
+SHARED = Path(__file__).parents[2] / "shared" / "reference" / "xception_stride16.json"
+ALLOWED = {"float32": 1e-5, "float64": 1e-9}
+
+
+@cache
+def record(name: str) -> dict[str, Any]:
+    """The numbers of one row: `inception_v3-keras`."""
+    content: dict[str, Any] = json.loads((GOLDEN / f"{name}.json").read_text())
+    return content
+
+
+NAMES = [row.name.replace("/", "-") for row in ROWS]
+CASES = [(name, index) for name in NAMES for index in range(len(ROWS[NAMES.index(name)].golden))]
+
+
+def network_of(golden: dict[str, Any], **planted: Any) -> Network:
+    network = filled(golden["network"], {**golden["options"], **planted}, golden["gain"])
+    return network.double() if golden["precision"] == "float64" else network
+
+
+def distance(golden: dict[str, Any], index: int, network: Network) -> float:
+    """Largest difference from the peer's numbers, in units of what is allowed."""
+    case = golden["cases"][index]
+    given = answer(network, pictures(*case["size"], golden["amplitude"]))
+    scale = case["all_logits"][0]
+    errors = [np.abs(given.logits[:, :4] - np.array(case["logits"])).max() / scale]
+    pairs = [(given.logits, case["all_logits"])]
+    pairs += [(given.aux[tap], numbers) for tap, numbers in case["aux"].items()]
+    pairs += [(given.stages[stage], numbers) for stage, numbers in case["stages"].items()]
+    for values, numbers in pairs:
+        errors.append(float(np.abs(np.subtract(signature(values), numbers)).max()) / numbers[0])
+    worst = max(errors)
+    return math.inf if math.isnan(worst) else worst / ALLOWED[golden["precision"]]
+
+
+# --- the proof ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "index"), CASES, ids=lambda value: str(value))
+def test_a_network_gives_the_numbers_of_its_peer(name: str, index: int) -> None:
+    golden = record(name)
+    assert distance(golden, index, network_of(golden)) <= 1
+
+
+def test_the_golden_numbers_are_those_of_the_table_of_proofs() -> None:
+    assert sorted(path.stem for path in GOLDEN.glob("*.json")) == sorted([*NAMES, "xception_stride16"])
+    for row in ROWS:
+        golden = record(row.name.replace("/", "-"))
+        assert golden["options"] == json.loads(json.dumps(dict(row.options)))
+        assert (golden["gain"], golden["amplitude"]) == (row.gain, row.amplitude)
+        assert [tuple(case["size"]) for case in golden["cases"]] == list(row.golden)
+        assert all(case["stages"] for case in golden["cases"])
+        assert any(case["aux"] for case in golden["cases"]) == any(size in row.aux_sizes for size in row.golden)
+
+
+def test_every_network_has_a_peer() -> None:
+    assert {row.network for row in ROWS} | {"xception_stride16"} == set(list_models())
+
+
+# --- the original notes' listing, by the recipe that its reference came with ----------------------------------------
+
+
+def listing() -> Network:
+    """xception_stride16 with the reference's weights: the listing's tensors come in the order of ours."""
+    with torch.device("meta"):
+        network = build("xception_stride16")
+    names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
+    tensors = {name: torch.tensor(0) for name in network.state_dict() if name not in names}
+    for position, name in enumerate(names, start=1):
+        shape = tuple(network.state_dict()[name].shape)
+        drawn = splitmix(math.prod(shape), 1000003 * position).reshape(shape)
+        if len(shape) > 1:
+            values = (2 * drawn - 1) * math.sqrt(3 / math.prod(shape[1:]))
+        elif name.endswith("running_var"):
+            values = 0.5 + drawn
+        else:
+            values = 0.4 + 0.4 * drawn if name.endswith("weight") else (drawn - 0.5) * 0.2
+        tensors[name] = torch.from_numpy(values.astype(np.float32)).double()
+    network.load_state_dict(tensors, assign=True)
+    return network.eval()
+
+
+def listing_distance(network: Network, case: dict[str, Any]) -> float:
+    size = case["input_size"]
+    images = (2 * splitmix(2 * 3 * size * size, 7) - 1).astype(np.float32).reshape(2, 3, size, size)
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(images).double()).numpy()
+    return max(
+        np.abs(logits[:, :8] - np.array(case["logits_first8"])).max(),
+        abs(logits.mean() - case["logits_mean"]),
+        abs(logits.std(ddof=1) - case["logits_std"]),
+    )
+
+
+def test_the_original_listing_is_reproduced_only_with_its_in_place_shortcuts() -> None:
+    network = listing()
+    cases = record("xception_stride16")["cases"]
+    assert [case["input_size"] for case in cases] == [32, 96]
+    assert all(listing_distance(network, case) <= 1e-6 for case in cases)
+    for module in network.modules():
+        if isinstance(module, composition.ResidualModule):
+            module.rectify = False
+    assert all(listing_distance(network, case) > 1e-4 for case in cases)
+
+
+def test_the_original_listings_tensors_come_in_our_order() -> None:
+    if not SHARED.is_file():
+        pytest.skip("the reference of the original listing is not on this machine")
+    reference = json.loads(SHARED.read_text())
+    golden = record("xception_stride16")
+    assert golden["cases"] == reference["cases"]
+    with torch.device("meta"):
+        network = build("xception_stride16")
+    ours = {k: list(v.shape) for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    assert list(ours.values()) == [shape for _, shape in reference["tensors"]]
+    leaves = [name.rpartition(".")[2] for name, _ in reference["tensors"]]
+    assert [name.rpartition(".")[2] for name in ours] == leaves
+    assert sum(parameter.numel() for parameter in network.parameters()) == reference["parameters"]
+
+
+# --- planted errors: options -----------------------------------------------------------------------------------------
+
+# (golden numbers, case, a wrong option that fits the same tensors)
+WRONG_OPTIONS: list[tuple[str, int, dict[str, Any]]] = [
+    ("googlenet-caffe", 1, {"padding": "tf_same"}),
+    ("googlenet-caffe", 0, {"aux_pool": "adaptive"}),
+    ("googlenet-caffe", 1, {"fourth_pool": "2x2"}),
+    ("googlenet-torchvision", 0, {"aux_pool": "paper"}),
+    ("googlenet-torchvision", 1, {"fourth_pool": "3x3"}),
+    ("googlenet-torchvision", 1, {"norm_eps": 1e-5}),
+    ("googlenet-torchvision", 1, {"activation": "sigmoid"}),
+    ("googlenet-slim", 0, {"padding": "caffe"}),
+    ("googlenet-slim", 1, {"padding": "caffe"}),
+    ("bn_inception-cadene", 1, {"norm_eps": 1e-3}),
+    ("bn_inception-cadene", 1, {"include_border": False}),
+    ("bn_inception-cadene", 1, {"last_pool": "avg"}),
+    ("bn_inception-caffe", 1, {"padding": "tf_same"}),
+    ("bn_inception-slim", 0, {"padding": "caffe"}),
+    ("bn_inception-slim", 1, {"include_border": True}),
+    ("inception_v3-timm", 1, {"include_border": False}),
+    ("inception_v3-keras", 1, {"include_border": True}),
+    ("inception_v3-keras", 1, {"norm_eps": 1e-5}),
+    ("inception_v3-fid", 1, {"last_pool": "avg"}),
+    ("inception_v3-slim", 1, {"last_pool": "max"}),
+    ("inception_v4-timm", 1, {"include_border": True}),
+    ("inception_v4-timm", 1, {"norm_eps": 1.1e-3}),
+    ("inception_resnet_v1-facenet", 1, {"scales": (0.17, 0.10, 0.21)}),
+    ("inception_resnet_v2-timm", 1, {"scales": (0.17, 0.11, 0.20)}),
+    ("inception_resnet_v2-timm", 1, {"include_border": True}),
+    ("xception-timm", 1, {"norm_eps": 1e-3}),
+    ("xception-timm", 1, {"padding": "tf_same"}),
+    ("xception-keras", 0, {"padding": "symmetric"}),
+    ("xception-keras", 1, {"rectify": True}),
+    ("xception-keras", 1, {"middle_activation": True}),
+    ("xception-keras", 1, {"stem_padding": "same"}),
+    ("xception-keras", 1, {"block4_stride": 1}),
+    ("xception41-timm", 1, {"middle_activation": True}),
+    ("xception41-timm", 1, {"norm_eps": 1e-5}),
+]
+
+
+@pytest.mark.parametrize(("name", "index", "planted"), WRONG_OPTIONS, ids=lambda value: str(value))
+def test_a_wrong_option_is_seen(name: str, index: int, planted: dict[str, Any]) -> None:
+    golden = record(name)
+    assert distance(golden, index, network_of(golden, **planted)) > 2
+
+
+def test_every_option_that_fits_the_same_tensors_is_planted() -> None:
+    """The options that a strict reader of weights cannot notice are those that only numbers can."""
+    planted = {(record(name)["network"], option) for name, _, wrong in WRONG_OPTIONS for option in wrong}
+    silent = {
+        (network, option)
+        for network in ("googlenet", "bn_inception", "inception_v3", "inception_v4", "xception", "xception41")
+        for option, values in alternatives(network)
+        if any(shapes(network, **{option: value}) == shapes(network) for value in values)
+    }
+    # Small stems put other strides on some networks' tensors; they are nobody's published network.
+    silent = {(network, option) for network, option in silent if option not in ("stem", "aux", "norm_scale")}
+    # googlenet's norm is Caffe's or not; the tensors tell, except that they are asked about the default here.
+    assert silent <= planted | {("bn_inception", "activation"), *((name, "activation") for name in list_models())}
+    assert {option for _, option in silent} >= {"padding", "include_border", "last_pool", "rectify", "fourth_pool"}
+
+
+def alternatives(network: str) -> Iterator[tuple[str, list[Any]]]:
+    """Options of a network with a few values to choose from, and those values."""
+    table = getattr(MEMBERS[network].table, "func", MEMBERS[network].table)
+    for option, hint in {**get_type_hints(table), **get_type_hints(Common)}.items():
+        if option in MEMBERS[network].options:
+            if hint is bool:
+                yield option, [not MEMBERS[network].options[option]]
+            elif get_origin(hint) is Literal:
+                yield option, [value for value in get_args(hint) if value != MEMBERS[network].options[option]]
+
+
+def shapes(network: str, **options: Any) -> dict[str, torch.Size]:
+    with torch.device("meta"):
+        net = build(
+            network, width=0.05, depth=0.2, **{"aux": True} if "aux" in MEMBERS[network].options else {}, **options
+        )
+    return {name: value.shape for name, value in net.state_dict().items()}
+
+
+# --- planted errors: in the layers ---------------------------------------------------------------------------------
+
+
+def first(network: Network, kind: type[nn.Module], stage: str) -> nn.Module:
+    return next(module for module in getattr(network.body, stage).modules() if isinstance(module, kind))
+
+
+def drop_an_activation(network: Network) -> None:
+    modules = getattr(network.body, network.stages[-1]).modules()
+    next(module for module in modules if hasattr(module, "activation")).activation = nn.Identity()
+
+
+def exchange_branches(network: Network) -> None:
+    block = first(network, composition.BranchesModule, network.stages[-1])
+    assert isinstance(block, composition.BranchesModule)
+    order = list(block.items())
+    block.clear()
+    block.update(dict(reversed(order)))
+
+
+def exchange_a_bank(network: Network) -> None:
+    """1x3 beside 3x1, of equal width: which comes first in the sum of channels?"""
+    bank = next(
+        module
+        for module in getattr(network.body, network.stages[-1]).modules()
+        if isinstance(module, composition.BranchesModule) and "3x1" in module
+    )
+    order = list(bank.items())
+    bank.clear()
+    bank.update(dict(reversed(order)))
+
+
+def ignore_gamma(network: Network) -> None:
+    for module in getattr(network.body, network.stages[-1]).modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+
+
+def forget_a_mean(network: Network) -> None:
+    norm = first(network, nn.BatchNorm2d, network.stages[0])
+    norm.running_mean = torch.zeros_like(norm.running_mean)
+
+
+def forget_a_bias(network: Network) -> None:
+    nn.init.zeros_(first(network, nn.Conv2d, network.stages[3]).bias)
+
+
+def activate_the_last_sum(network: Network) -> None:
+    block = network.body.block8_last
+    assert isinstance(block, composition.ResidualModule)
+    block.activation = nn.ReLU()
+
+
+def scale_the_last_sum(network: Network) -> None:
+    network.body.block8_last.scale = 0.2
+
+
+def rectify_the_exit(network: Network) -> None:
+    network.body.block13.rectify = True
+
+
+def leave_out_lrn(network: Network) -> None:
+    network.body.norm2 = nn.Identity()
+
+
+def widen_lrn(network: Network) -> None:
+    network.body.norm1.size = 7
+
+
+def turn_a_kernel(network: Network) -> None:
+    """The classic mistake with TensorFlow's layout: height and width exchanged."""
+    convolution = first(network, nn.Conv2d, network.stages[1])
+    convolution.weight = nn.Parameter(convolution.weight.transpose(2, 3).contiguous())
+
+
+def read_bgr(network: Network) -> None:
+    convolution = first(network, nn.Conv2d, network.stages[0])
+    convolution.weight = nn.Parameter(convolution.weight.flip(1))
+
+
+def drop_an_activation_of_aux(network: Network) -> None:
+    network.aux["inception_4d"].activation = nn.Identity()
+
+
+def head_of_maxima(network: Network) -> None:
+    network.head.register_forward_pre_hook(lambda module, inputs: (inputs[0].amax((2, 3), keepdim=True),))
+
+
+PLANTED: list[tuple[str, Callable[[Network], None]]] = [
+    ("googlenet-caffe", leave_out_lrn),
+    ("googlenet-caffe", widen_lrn),
+    ("googlenet-caffe", forget_a_bias),
+    ("googlenet-caffe", read_bgr),
+    ("googlenet-torchvision", exchange_branches),
+    ("googlenet-torchvision", ignore_gamma),
+    ("googlenet-torchvision", drop_an_activation_of_aux),
+    ("bn_inception-cadene", forget_a_bias),
+    ("bn_inception-cadene", forget_a_mean),
+    ("inception_v3-timm", drop_an_activation),
+    ("inception_v3-timm", exchange_a_bank),
+    ("inception_v3-timm", turn_a_kernel),
+    ("inception_v4-timm", exchange_a_bank),
+    ("inception_resnet_v1-facenet", activate_the_last_sum),
+    ("inception_resnet_v2-timm", activate_the_last_sum),
+    ("inception_resnet_v2-timm", scale_the_last_sum),
+    ("xception-keras", rectify_the_exit),
+    ("xception-keras", head_of_maxima),
+    ("xception41-timm", drop_an_activation),
+]
+
+
+@pytest.mark.parametrize(("name", "plant"), PLANTED, ids=lambda value: getattr(value, "__name__", value))
+def test_a_planted_error_is_seen(name: str, plant: Callable[[Network], None]) -> None:
+    golden = record(name)
+    network = network_of(golden)
+    plant(network)
+    assert distance(golden, len(golden["cases"]) - 1, network) > 2
+
+
+def test_a_border_before_instead_of_after_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    golden, right = record("googlenet-slim"), borders.tf_same
+    monkeypatch.setattr(borders, "tf_same", lambda *window: right(*window)[::-1])
+    assert distance(golden, 1, network_of(golden)) > 2
