@@ -1,6 +1,7 @@
 """Our side of the benchmarks, in a process of its own.
 
-python bench/ours.py train inception_v3 16      (then turns.py's JSON lines)
+python bench/ours.py train inception_v3 16                    (then turns.py's JSON lines)
+python bench/ours.py inference inception_v3 16 openvino int8 graph.xml
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from PIL import Image
 from turns import serve
 
 from inceptions.data import Batch, load
+from inceptions.deploy.benchmark import Case, _product
+from inceptions.deploy.original import open_original
+from inceptions.engines import open_engine
 from inceptions.train import TrainConfig
 from inceptions.train.loop import Training
 from inceptions.train.settings import decide, network
@@ -56,7 +60,32 @@ def training(model: str, batch: int, *, compiled: bool = False, amp: bool = True
     return step
 
 
-WORK: dict[str, Callable[[str, int], Callable[[], object]]] = {
+def inference(model: str, batch: int, engine: str, precision: str, file: str = "") -> Callable[[], object]:
+    """Answers to uint8 pictures in memory; OpenVINO's graph is written to `file`, for others to run the same."""
+    net = open_original(model)
+    pictures = torch.randint(0, 256, (max(batch, 8), *net.preprocess.shape), dtype=torch.uint8)
+    calibration = [pictures[:8]] if precision == "int8" else None
+    ready = open_engine(
+        net, engine=engine, precision=precision, batch_size=batch, device="cpu", calibration=calibration
+    )
+    pictures = pictures[:batch]
+    ready(pictures)
+    if file:
+        import openvino
+
+        (streams,) = ready._graphs.values()
+        openvino.save_model(streams.graph, file, compress_to_fp16=False)
+    return lambda: ready(pictures)
+
+
+def product(model: str, batch: int, engine: str, precision: str) -> Callable[[], object]:
+    """The large matrix product that `inceptions benchmark` takes for the machine's limit."""
+    return _product(Case(model=model, engine=engine, precision=precision, batch=batch, threads=torch.get_num_threads()))
+
+
+WORK: dict[str, Callable[..., Callable[[], object]]] = {
+    "inference": inference,
+    "product": product,
     "train": training,
     "train-float32": lambda model, batch: training(model, batch, amp=False),
     "train-compiled": lambda model, batch: training(model, batch, compiled=True),
@@ -79,4 +108,4 @@ if __name__ == "__main__":
     if kind == "profile":
         profile(model, batch)
     else:
-        serve(WORK[kind](model, batch), torch=torch.__version__)
+        serve(WORK[kind](model, batch, *sys.argv[4:]), torch=torch.__version__)

@@ -1,10 +1,12 @@
 """The competitors, each in a process of its own, in the environment that `make parity` builds (PARITY/bin/python).
 
 .parity/bin/python bench/peers.py timm-inference inception_v3 16      (then turns.py's JSON lines)
+.parity/bin/python bench/peers.py timm-predict inception_v3 FOLDER OUTPUT.csv
 """
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +26,7 @@ def _ignore_torchvision(operator: Any, *arguments: Any, **options: Any) -> Any:
 
 torch.library.register_fake = _ignore_torchvision
 import timm  # noqa: E402 - after the patch above
+from timm.data import create_dataset, create_loader, resolve_data_config  # noqa: E402
 from timm.optim import create_optimizer_v2  # noqa: E402
 
 NAMES = {"xception": "legacy_xception"}  # ours -> timm's
@@ -39,6 +42,26 @@ def timm_inference(model: str, batch: int) -> Callable[[], object]:
             net(images)
 
     return run
+
+
+def timm_predict(model: str, folder: str, output: str) -> None:
+    """timm's `inference.py` with its defaults (batches of 256, two workers, top 1): a folder of pictures to CSV."""
+    net = timm.create_model(NAMES.get(model, model)).eval()
+    config = resolve_data_config({}, model=net)
+    dataset = create_dataset(name="", root=folder)
+    loader = create_loader(
+        dataset, batch_size=256, use_prefetcher=True, num_workers=2, device=torch.device("cpu"), **config
+    )
+    found = []
+    with torch.inference_mode():
+        for images, _ in loader:
+            found.append(net(images).softmax(-1).topk(1))
+    with open(output, "w", newline="") as file:
+        writer = csv.writer(file)
+        names = dataset.filenames(basename=True)
+        values = torch.cat([top.values for top in found]).tolist()
+        indices = torch.cat([top.indices for top in found]).tolist()
+        writer.writerows([name, *index, *value] for name, index, value in zip(names, indices, values, strict=True))
 
 
 def timm_train(model: str, batch: int, *, best: bool = False, compiled: bool = False) -> Callable[[], object]:
@@ -72,6 +95,9 @@ WORK: dict[str, Callable[[str, int], Callable[[], object]]] = {
 
 
 if __name__ == "__main__":
-    kind, model, batch = sys.argv[1], sys.argv[2], int(sys.argv[3])
     torch.manual_seed(0)
-    serve(WORK[kind](model, batch), torch=torch.__version__, timm=timm.__version__)
+    if sys.argv[1] == "timm-predict":
+        timm_predict(*sys.argv[2:])
+    else:
+        kind, model, batch = sys.argv[1], sys.argv[2], int(sys.argv[3])
+        serve(WORK[kind](model, batch), torch=torch.__version__, timm=timm.__version__)
