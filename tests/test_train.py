@@ -118,6 +118,7 @@ def test_the_result_is_what_the_files_say(data: Path, tmp_path: Path) -> None:
         {"weight_decay": 0.3}, {"weight_decay": 0.3, "decay_all": True}, {"sched": "constant"}, {"warmup_epochs": 0.5},
         {"smoothing": 0.2}, {"mixup": 1.0}, {"cutmix": 1.0}, {"clip_grad": 0.01}, {"grad_accum_steps": 2},
         {"drop_rate": 0.5}, {"class_weights": "balanced"}, {"balanced_sampler": True}, {"amp": True},
+        {"amp": True, "amp_dtype": "float16"},
         {"model_ema": True}, {"crop": "inception"}, {"crop": "pad"}, {"crop": "inception", "scale": (0.5, 0.6)},
         {"crop": "inception", "ratio": (0.5, 0.5)}, {"flip": False}, {"color_jitter": 0.5}, {"hue": 0.5},
         {"trivial": True}, {"reprob": 1.0}, {"batch_size": 4}, {"width": 0.06}, {"img_size": 40}, {"in_channels": 1},
@@ -153,7 +154,20 @@ def test_channels_last_changes_the_order_of_memory_only(few: Path, tmp_path: Pat
     assert all(torch.allclose(tensor, plain[name], atol=1e-3) for name, tensor in weights(tmp_path / "run").items())
 
 
+def test_a_deterministic_run_uses_deterministic_algorithms_only(
+    few: Path, tmp_path: Path, base: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # restored afterwards
+    try:
+        train(config(few, tmp_path / "run", epochs=1, deterministic=True))
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == base
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its compiler uses what torch itself deprecates
 def test_compiling_changes_the_speed_only(few: Path, tmp_path: Path, base: bytes) -> None:
     (tmp_path / "base.safetensors").write_bytes(base)
     plain = load_file(tmp_path / "base.safetensors")

@@ -23,7 +23,7 @@ from inceptions.train.config import DIVIDING, NOT_COMPARED, TrainConfig, changes
 from inceptions.train.head import facts, fit_head, outcomes
 from inceptions.train.logs import write_results
 from inceptions.train.loop import Training
-from inceptions.train.settings import batch_size, decide, default_output, network, refuse_impossible
+from inceptions.train.settings import batch_size, choose_algorithms, decide, default_output, network, refuse_impossible
 from inceptions.weights import artifact
 from inceptions.zoo import Network
 
@@ -71,7 +71,7 @@ def run(config: TrainConfig) -> RunResult:
     output = config.output or default_output(config)
     stored = run_folder.stored_settings(output, resume=config.resume)
     config = _settle(config, stored).replace(output=output)
-    torch.use_deterministic_algorithms(config.deterministic)
+    choose_algorithms(config)
     recorded = _recorded(config, stored, output / "split.json")
     config, data, net = assemble(config, recorded)
     found = checkpoint.load(output / "checkpoints") if stored else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ def decide(config: TrainConfig) -> TrainConfig:
         raise ValueError(f"device {config.device} cannot be used: {str(error).splitlines()[0]}") from error
     tune = config.tune or ("head" if config.weights and device == "cpu" else "all")
     return config.replace(model=resolve(config.model), device=device, tune=tune)
+
+
+def choose_algorithms(config: TrainConfig) -> None:
+    """On a GPU: the same bits each time (`deterministic`), or the fastest algorithms for these shapes."""
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it only
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.benchmark = not config.deterministic
 
 
 def default_output(config: TrainConfig) -> Path:
