@@ -102,7 +102,8 @@ def test_pooled_features_separate_real_pictures(name: str, least: float) -> None
     source = data.load(SHARED / "data" / name)
     net = create_model("xception", weights=WEIGHTS, num_classes=len(source.classes))
     assert net.preprocess is not None
-    engine = open_engine(net, engine="torch", precision="float32")
+    pytest.importorskip("openvino", reason="thousands of pictures of 299 px take PyTorch hours on a laptop")
+    engine = open_engine(net, engine="openvino", precision="float32", batch_size=16)
     found: dict[str, tuple[Tensor, Tensor]] = {}
     for part in ("train", "val"):
         read = list(data.batches(source.splits[part], net.preprocess, batch_size=16, workers=0))
@@ -112,4 +113,6 @@ def test_pooled_features_separate_real_pictures(name: str, least: float) -> None
     values, targets = found["train"]
     linear = logistic_regression(values / spread, targets, len(source.classes), penalty=0.03)
     values, targets = found["val"]
-    assert (linear(values / spread).argmax(1) == targets).float().mean().item() >= least
+    top1 = (linear(values / spread).argmax(1) == targets).float().mean().item()
+    print(f"{name}: top-1 {top1:.4f} on {len(targets)} pictures")
+    assert top1 >= least
