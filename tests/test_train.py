@@ -337,6 +337,24 @@ def test_a_signal_during_validation_is_saved_before_it(
     assert results(tmp_path / "run") == results(run)
 
 
+def test_a_signal_after_the_last_step_still_ends_the_program_as_the_signal_would(
+    data: Path, tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, end = config(data, tmp_path / "run", epochs=4), Training._end_epoch
+
+    def ended(self: Training, metrics: Any) -> None:
+        end(self, metrics)
+        if self.state.epoch == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_end_epoch", ended)
+        with pytest.raises(SystemExit):
+            train(settings)
+    train(settings.replace(resume=True))
+    assert (tmp_path / "run" / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
+
+
 def test_an_infinite_loss_stops_the_run_with_step_rate_and_last_good_checkpoint(data: Path, tmp_path: Path) -> None:
     with pytest.raises(Diverged, match=r"step \d+ \(epoch 1, batch \d\), learning rate 1e\+20") as caught:
         train(config(data, tmp_path / "run", lr=1e20, sched="constant", checkpoint_every=0.0))

@@ -104,6 +104,8 @@ class Training:
                 if time.monotonic() > deadline:
                     log.info("the time limit of %s is reached; --resume can go on from here", config.max_time)
                     break
+            if stop.signal:  # it came after the last step
+                stop.leave()
 
     def train_batches(self) -> Iterator[Batch]:
         """The batches of the epoch from the state's position on."""
@@ -251,6 +253,8 @@ class Training:
     def _images(self, pictures: Tensor) -> Tensor:
         """Pictures (N, C, H, W) uint8 as the network sees them, on the device."""
         assert self.net.preprocess is not None
+        if self.device.type == "cuda":
+            pictures = pictures.pin_memory()  # else the copy would wait for the device
         images: Tensor = self.net.preprocess.normalise(pictures.to(self.device, non_blocking=True))
         return images.contiguous(memory_format=self.layout)
 
