@@ -21,6 +21,7 @@ from inceptions.data import Augment, Batch, Split, balanced_order, batches, clas
 from inceptions.data.workers import dismiss
 from inceptions.image import Preprocess
 from inceptions.progress import DataError
+from tiny import workers_alive
 
 SMALL = Preprocess(size=(8, 8), crop_pct=1.0)
 ALL = Augment(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, trivial=True, erase=0.5)
@@ -53,12 +54,6 @@ def merged(feed: Iterator[Batch]) -> tuple[torch.Tensor, list[int], list[int], l
         [index for part in parts for index in part.indices.tolist()],
         [file for part in parts for file, _ in part.refused],
     )
-
-
-def workers_alive() -> list[int]:
-    """Our children that run the worker's module."""
-    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-    return [int(line.split()[0]) for line in found.stdout.splitlines() if "inceptions.data.worker" in line]
 
 
 def ended(process: int) -> bool:
@@ -182,7 +177,7 @@ def test_a_killed_worker_is_an_error_that_says_so(split: Split) -> None:
     next(feed)
     os.kill(workers_alive()[0], signal.SIGKILL)
     started = time.monotonic()
-    with pytest.raises(RuntimeError, match=r"data worker \d+ was killed by SIGKILL \(out of memory\?"):
+    with pytest.raises(ChildProcessError, match=r"data worker \d+ was killed by SIGKILL \(out of memory\?"):
         list(feed)
     assert time.monotonic() - started < 20
     assert workers_alive() == []
@@ -193,7 +188,7 @@ def test_a_crash_inside_a_worker_brings_its_traceback(split: Split) -> None:
     next(feed)
     os.kill(workers_alive()[0], signal.SIGSEGV)
     with pytest.raises(
-        RuntimeError, match=r"(?s)killed by SIGSEGV.*Fatal Python error: Segmentation fault.*worker\.py"
+        ChildProcessError, match=r"(?s)killed by SIGSEGV.*Fatal Python error: Segmentation fault.*worker\.py"
     ):
         list(feed)
 

@@ -23,7 +23,7 @@ from inceptions.train.loop import Diverged, Training
 from inceptions.train.step import parts, starved
 from inceptions.weights import artifact
 from inceptions.zoo import build
-from tiny import config, results, write_pictures
+from tiny import config, results, workers_alive, write_pictures
 
 
 @pytest.fixture(scope="module")
@@ -355,14 +355,45 @@ def test_a_signal_after_the_last_step_still_ends_the_program_as_the_signal_would
     assert (tmp_path / "run" / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
 
 
-def test_an_infinite_loss_stops_the_run_with_step_rate_and_last_good_checkpoint(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(Diverged, match=r"step \d+ \(epoch 1, batch \d\), learning rate 1e\+20") as caught:
-        train(config(data, tmp_path / "run", lr=1e20, sched="constant", checkpoint_every=0.0))
+def _broken(training: Training) -> None:
+    with torch.no_grad():
+        training.net.head.linear.weight.fill_(math.nan)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (8, r"loss is not finite in step 9 \(epoch 2, batch 3\), learning rate 0\.015;"),
+        (6, r"validation are not finite after step 6 \(epoch 1, batch 6\), learning rate 0\.01793;"),
+    ],
+)
+def test_a_run_whose_numbers_fail_says_where_and_goes_on_from_the_last_good_checkpoint(
+    data: Path, tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch, step: int, message: str
+) -> None:
+    settings = config(data, tmp_path / "run", epochs=4, checkpoint_every=0.0)
+    with monkeypatch.context() as patch:
+        _after(patch, step, _broken)
+        with pytest.raises(Diverged, match=message) as caught:
+            train(settings)
     good = checkpoint.newest(tmp_path / "run" / "checkpoints")
+    assert good is not None
+    assert good.name.startswith(f"{step - 1:09d}")  # that of `step` was written, and is broken
     assert str(good) in str(caught.value)
-    found = checkpoint.load(tmp_path / "run" / "checkpoints")
-    assert found is not None
-    assert found[0]["state.sums"].isfinite().all()
+    train(settings.replace(resume=True))
+    assert results(tmp_path / "run") == results(run)
+
+
+def test_an_infinite_loss_is_found_among_gathered_batches(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _after(monkeypatch, 4, _broken)
+    with pytest.raises(Diverged, match=r"step 5 \(epoch 2, batch 3\)"):
+        train(config(data, tmp_path / "run", epochs=2, grad_accum_steps=2))
+
+
+def test_a_rate_that_is_far_too_high_ends_the_run(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match=r"learning rate 1e\+20; the last good checkpoint is none"):
+        train(config(data, tmp_path / "run", lr=1e20, sched="constant", checkpoint_every=0.0))
 
 
 def test_a_full_disk_is_said_and_the_run_can_go_on(
@@ -381,6 +412,19 @@ def test_a_full_disk_is_said_and_the_run_can_go_on(
             train(settings)
     train(settings.replace(resume=True))
     assert results(tmp_path / "run") == results(run)
+
+
+def test_a_dead_worker_ends_the_run_and_resuming_changes_no_bit(
+    data: Path, tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(data, tmp_path / "run", epochs=4, workers=2)
+    with monkeypatch.context() as patch:
+        _after(patch, 7, lambda _: [os.kill(worker, signal.SIGKILL) for worker in workers_alive()])
+        with pytest.raises(ChildProcessError, match="was killed by SIGKILL"):
+            train(settings)
+    train(settings.replace(resume=True))
+    assert results(tmp_path / "run") == results(run)
+    assert (tmp_path / "run" / "split.json").read_bytes() == (run / "split.json").read_bytes()
 
 
 # Resuming

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from inceptions.progress import DataError
 from inceptions.train import checkpoint
 from inceptions.train.config import TrainConfig
 from inceptions.train.optim import optimizer
@@ -55,6 +56,20 @@ def test_a_damaged_newest_one_is_named_and_the_one_before_is_used(
     assert found[1] == {"step": 1}
     assert newest.name in caplog.text
     assert "the one before" in caplog.text
+
+
+def test_where_all_are_damaged_nothing_is_begun_anew_unasked(tmp_path: Path) -> None:
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, TENSORS, {"step": step}).write_bytes(b"")
+    with pytest.raises(DataError, match=r"every checkpoint.*delete them"):
+        checkpoint.load(tmp_path)
+
+
+def test_those_from_a_step_on_are_dropped(tmp_path: Path) -> None:
+    older, newer = (checkpoint.save(tmp_path, step, TENSORS, {"step": step}) for step in (9, 10))
+    assert checkpoint.drop_from(tmp_path, 11) == newer
+    assert checkpoint.drop_from(tmp_path, 10) == older
+    assert checkpoint.drop_from(tmp_path, 0) is None
 
 
 def test_a_half_written_one_is_never_seen_and_swept_away(tmp_path: Path) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from inceptions.cli import main
+from inceptions.train import checkpoint
 from inceptions.train.find import steepest
 from tiny import results, write_pictures
 
@@ -46,6 +51,25 @@ def test_resume_needs_only_the_output(data: Path, tmp_path: Path) -> None:
     assert main([*words, "--max-time", "0.001s"]) == 0
     assert main(["train", "--resume", "--output", str(run)]) == 0
     assert [row["epoch"] for row in results(run)] == ["1", "2"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_command_with_its_code_after_saving(
+    data: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    run = tmp_path / "run"
+    words = ["train", str(data), *TINY.split(), "--epochs", "10000", "--output", str(run)]
+    process = subprocess.Popen([sys.executable, "-m", "inceptions", *words], stderr=subprocess.PIPE, text=True)
+    while not (run / "results.csv").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code, said
+    assert f"{number.name}: finishing this step and saving" in said
+    assert "Traceback" not in said
+    found = checkpoint.load(run / "checkpoints")
+    assert found is not None
+    assert found[1]["state"]["step"] >= int(results(run)[-1]["step"])
 
 
 def test_resuming_with_another_flag_is_refused_by_name(

@@ -1,8 +1,10 @@
-"""A data set and settings so small that a training run takes a second."""
+"""A data set and settings so small that a training run takes a second, and what a run leaves."""
 
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +41,9 @@ def results(run: Path) -> list[dict[str, str]]:
     """The rows of results.csv without its time columns, as text."""
     with (run / "results.csv").open() as file:
         return [{k: v for k, v in row.items() if k not in TIME_COLUMNS} for row in csv.DictReader(file)]
+
+
+def workers_alive() -> list[int]:
+    """Our children that run the data worker's module."""
+    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
+    return [int(line.split()[0]) for line in found.stdout.splitlines() if "inceptions.data.worker" in line]

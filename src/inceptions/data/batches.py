@@ -104,7 +104,8 @@ def batches(
 
     Raises:
         ValueError: an argument is out of its range.
-        RuntimeError: (from `next`) a worker failed or died; the message holds its traceback.
+        ChildProcessError: (from `next`) a worker died: killed, or crashed in a decoder.
+        RuntimeError: (from `next`) a worker failed; the message holds its traceback.
     """
     indices = np.arange(len(split)) if order is None else np.asarray(order, dtype=np.int64)
     if batch_size < 1 or workers < 0 or start < 0:

@@ -64,7 +64,8 @@ def work_ahead(split: Split, work: Work, parts: list[NDArray[np.int64]], count: 
     """The batches of `parts`, in order; part k is made by worker k modulo `count`.
 
     Raises:
-        RuntimeError: a worker failed or died.
+        ChildProcessError: a worker died.
+        RuntimeError: a worker failed.
     """
     most = max(len(part) for part in parts)
     crew: list[_Worker] = []
@@ -187,14 +188,16 @@ class _Worker:
         except BrokenPipeError:
             raise self._dead() from None
 
-    def _dead(self) -> RuntimeError:
+    def _dead(self) -> ChildProcessError:
         code = self._process.wait()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         hint = " (out of memory? try fewer workers or a smaller batch)" if code == -signal.SIGKILL else ""
         self._errors.seek(0)
         said = self._errors.read()[-4000:].decode(errors="replace").strip()
         reading = f" while it read {self._orders[0]}" if self._orders else ""
-        return RuntimeError(f"data worker {self._process.pid} {how}{hint}{reading}" + (f":\n{said}" if said else ""))
+        return ChildProcessError(
+            f"data worker {self._process.pid} {how}{hint}{reading}" + (f":\n{said}" if said else "")
+        )
 
 
 def slots_in(memory: mmap.mmap, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 from torch.optim import Optimizer
 
-from inceptions.progress import log, write_atomically
+from inceptions.progress import DataError, log, write_atomically
 
 KEPT = 2
 _NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.safetensors")
@@ -57,13 +57,17 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], facts: dict[str, A
 
 
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """(tensors on the CPU, facts) of the newest whole checkpoint, or None where there is none.
+    """(tensors on the CPU, facts) of the newest whole checkpoint, or None where none was ever written.
 
     A damaged one is named in the log and the one before it is used. What a kill left half written is deleted.
+
+    Raises:
+        DataError: there are some, all damaged: whether to lose the run is not ours to decide.
     """
     for leftover in folder.glob(".*.tmp"):
         leftover.unlink()
-    for path in reversed(_sorted(folder)):
+    found = _sorted(folder)
+    for path in reversed(found):
         content = path.read_bytes()
         match = _NAME.fullmatch(path.name)
         if match and hashlib.sha256(content).hexdigest() == match[2]:
@@ -73,6 +77,8 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
                 log.warning("the checkpoint %s cannot be read (%s)", path, error)
                 continue
         log.warning("the checkpoint %s is damaged: its SHA-256 is not the one in its name; using the one before", path)
+    if found:
+        raise DataError(f"every checkpoint in {folder} is damaged: delete them to start this run anew")
     return None
 
 
@@ -80,6 +86,14 @@ def newest(folder: Path) -> Path | None:
     """The newest checkpoint's file, unchecked."""
     found = _sorted(folder)
     return found[-1] if found else None
+
+
+def drop_from(folder: Path, step: int) -> Path | None:
+    """Deletes the checkpoints of this step and later ones; returns the newest that is left."""
+    for path in _sorted(folder):
+        if int(path.name[:9]) >= step:
+            path.unlink()
+    return newest(folder)
 
 
 def _sorted(folder: Path) -> list[Path]:

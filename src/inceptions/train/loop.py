@@ -196,18 +196,25 @@ class Training:
             self.logs.scalar("step/lr", rate, state.step)
 
     def _check_finite(self) -> None:
-        number = int(self.state.failed)
-        if number < 0:
-            return
-        epoch, batch = divmod(number, self.batches)
-        steps = -(-self.batches // self.config.grad_accum_steps)
-        good = checkpoint.newest(self.folder / "checkpoints")
-        raise Diverged(
-            f"the loss is not finite at step {epoch * steps + batch // self.config.grad_accum_steps + 1} (epoch "
-            f"{epoch + 1}, batch {batch + 1}), learning rate {learning_rate(self.config, number / self.batches):.4g}; "
-            f"the last good checkpoint is {good or 'none: nothing was saved before'}. "
-            "A smaller --lr, --warmup-epochs or --clip-grad 1 usually helps"
+        state, number = self.state, int(self.state.failed)
+        if number >= 0:
+            done = state.step - self._steps(state.epoch * self.batches + state.batch) + self._steps(number)
+            raise self._diverged(f"the loss is not finite in step {done + 1}", number, done)
+
+    def _diverged(self, what: str, batch: int, step: int) -> Diverged:
+        """The error for a batch by its number; deletes the checkpoints of `step` on: their weights are what failed."""
+        good = checkpoint.drop_from(self.folder / "checkpoints", step)
+        return Diverged(
+            f"{what} (epoch {batch // self.batches + 1}, batch {batch % self.batches + 1}), learning rate "
+            f"{learning_rate(self.config, batch / self.batches):.4g}; the last good checkpoint is "
+            f"{good or 'none: nothing was saved before'}. A smaller --lr, --warmup-epochs or --clip-grad 1 usually "
+            "helps; with --resume --override the run goes on from there"
         )
+
+    def _steps(self, batches: int) -> int:
+        """Optimizer steps that so many batches since the run's start make."""
+        epochs, rest = divmod(batches, self.batches)
+        return epochs * -(-self.batches // self.config.grad_accum_steps) + rest // self.config.grad_accum_steps
 
     def _validate(self) -> Metrics:
         """The validation part's metrics, under the weights that would be saved."""
@@ -218,6 +225,9 @@ class Training:
         def answer(pictures: Tensor) -> Tensor:
             with torch.autocast(self.device.type, self.precision, enabled=self.config.amp):
                 logits: Tensor = net(self._images(pictures))
+            if not logits.isfinite().all():  # the last step, whose loss nobody has seen, broke the weights
+                done, last = self.state.step, self.state.epoch * self.batches + self.state.batch - 1
+                raise self._diverged(f"the answers to validation are not finite after step {done}", last, done)
             return logits
 
         return evaluate(answer, self._val_batches(), self.data.classes)
