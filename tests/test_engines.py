@@ -231,17 +231,26 @@ def test_tuning_openvino_keeps_no_copy_of_the_weights_for_sizes_it_does_not_use(
     engines: dict[tuple[str, str], Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vino, rate = engines["openvino", "bf16"], Engine.rate
-    rates = {1: 10.0, 4: 30.0, 16: 25.0}
-    monkeypatch.setattr(Engine, "rate", lambda self, batch: rate(self, batch) * 0 + rates[len(batch)])
+    rates = {1: 10.0, 2: 30.0, 4: 25.0}
+    monkeypatch.setattr(Engine, "rate", lambda self, batch: rate(self, batch) * 0 + rates[self.batch_size])
     before = vino.batch_size
-    vino.batch_size = 64
+    vino.batch_size = 8
     vino(pictures(64))
     (streams,) = (graph for key, graph in vino._graphs.items() if key[1] == torch.uint8)  # type: ignore[attr-defined]
     assert 8 in {shape[0] for shape in streams._queues}
     vino.tune(pictures(1)[0])
-    assert vino.batch_size == 4
-    assert {shape[0] for shape in streams._queues} == {1}
+    assert vino.batch_size == 2
+    assert {shape[0] for shape in streams._queues} == {2}
+    vino.tune(pictures(1)[0], most=1)
+    assert vino.batch_size == 1, "a call brings no more"
     vino.batch_size = before
+
+
+def test_openvino_asks_for_enough_pictures_to_keep_its_streams_busy(net: Network) -> None:
+    for threads, size in ((1, 2), (3, 4)):
+        vino = open_engine(net, engine="openvino", batch_size=size, threads=threads)
+        assert vino.at_once == 8 * threads * size
+    assert open_engine(net, engine="torch", batch_size=5).at_once == 5
 
 
 def test_threads_reach_every_runtime(net: Network, engines: dict[tuple[str, str], Engine]) -> None:
@@ -262,11 +271,11 @@ def test_threads_reach_every_runtime(net: Network, engines: dict[tuple[str, str]
 
 
 def test_openvino_answers_one_picture_on_all_threads_and_many_on_streams(net: Network) -> None:
-    vino = open_engine(net, engine="openvino", batch_size=64, threads=2)
+    vino = open_engine(net, engine="openvino", batch_size=4, threads=2)
     vino(pictures(1))
     (streams,) = vino._graphs.values()  # type: ignore[attr-defined]
     assert not streams._queues, "streams would make one picture slower"
-    for count in (2, 11, 70):  # too few for the streams; requests of 4 and a rest; more than a batch
+    for count in (2, 11, 70):  # too few for the streams; requests of 4 and a rest; many
         logits, features = expected(net, pictures(count))
         answers = vino.logits_and_features(pictures(count))
         assert torch.allclose(answers[0], logits, atol=1e-5)

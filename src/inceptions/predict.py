@@ -57,8 +57,8 @@ class Classifier:
 
     Args:
         net: with `preprocess` and `classes`.
-        engine, precision, batch_size, device, threads, calibration: see `inceptions.engines.open_engine`. An engine
-            that is open already is taken as it is.
+        engine, precision, batch_size, device, threads, calibration, early_exit: see `inceptions.engines.open_engine`.
+            An engine that is open already is taken as it is.
         temperature: divides the logits; None: what was fitted on validation pictures, if anything was.
 
     Raises:
@@ -75,6 +75,7 @@ class Classifier:
         device: str | torch.device | None = None,
         threads: int | None = None,
         calibration: Iterable[Tensor] | None = None,
+        early_exit: float | None = None,
         temperature: float | None = None,
     ) -> None:
         if net.preprocess is None or net.classes is None:
@@ -91,6 +92,7 @@ class Classifier:
             "device": device,
             "threads": threads,
             "calibration": calibration,
+            "early_exit": early_exit,
         }
         self._engine = engine if isinstance(engine, Engine) else None
 
@@ -120,7 +122,7 @@ class Classifier:
             return list(self.stream(sources, top_k=top_k))
         _check(top_k)
         engine = self.engine(len(sources))
-        parts = [sources[at : at + engine.batch_size] for at in range(0, len(sources), engine.batch_size)]
+        parts = [sources[at : at + engine.at_once] for at in range(0, len(sources), engine.at_once)]
         return [prediction for part in parts for prediction in self._of_sources(part, top_k)]
 
     def stream(
@@ -143,7 +145,7 @@ class Classifier:
         split = unlabelled(files, self.classes)
         count = reading_workers(len(split), self.preprocess) if workers is None else workers
         first = 0
-        for batch in batches(split, self.preprocess, batch_size=self.engine(len(split)).batch_size, workers=count):
+        for batch in batches(split, self.preprocess, batch_size=self.engine(len(split)).at_once, workers=count):
             answers = dict(zip(batch.indices.tolist(), self._ranked(batch.pictures, top_k), strict=True))
             reasons = dict(batch.refused)
             end = first + len(batch) + len(batch.refused)

@@ -39,6 +39,7 @@ def predict(
     precision: str | None = None,
     device: str | None = None,
     img_size: int | None = None,
+    early_exit: float | None = None,
 ) -> None:
     """Classify pictures, and folders of pictures.
 
@@ -56,13 +57,17 @@ def predict(
             was computed before, here or by `train --tune head`, is taken from the cache.
         batch_size: pictures run at once; none: what is fastest here.
         workers: processes that decode; none: what the number of pictures is worth.
-        engine: auto, torch, onnxruntime or openvino. auto converts nothing for work that is done in half a minute.
+        engine: auto, torch, torch-compiled, onnxruntime or openvino. auto converts nothing for work that is done in
+            half a minute.
         precision: float32, bf16, int8 (ranges measured on the run's training pictures), or auto: bf16 where the
             processor is fast in it; none: float32, for features auto.
         device: where torch runs, as cuda:0; none: a GPU where there is one.
         img_size: side of the pictures for the network, px; none: as it was trained.
+        early_exit: pictures stop at an auxiliary head (`train --aux`) whose probability is at least this. `val
+            --early-exit` shows what that costs and saves.
     """
     from inceptions.cli import UsageError
+    from inceptions.engines import EarlyExit
     from inceptions.evaluate.features import Extractor
     from inceptions.evaluate.protocol import ranges, resized
     from inceptions.predict import Classifier, load_network, pictures_in
@@ -73,8 +78,10 @@ def predict(
         raise UsageError(f"--output {output}: the name must end in .csv or .jsonl")
     if features is not None and features.suffix.lower() != ".npz":
         raise UsageError(f"--features {features}: the name must end in .npz")
-    if features is not None and (json or output is not None):
-        raise UsageError("--features writes features instead of predictions: leave --json and --output out")
+    if features is not None and (json or output is not None or early_exit is not None):
+        raise UsageError("--features writes what the classifier sees: leave --json, --output and --early-exit out")
+    if early_exit is not None and not 0 < early_exit <= 1:
+        raise UsageError(f"--early-exit {early_exit:g}: a probability above 0 and at most 1")
     if workers is not None and workers < 0:
         raise UsageError(f"--workers {workers}: 0 or more")
     net = load_network(run)
@@ -102,6 +109,7 @@ def predict(
         batch_size=batch_size,
         device=device,
         calibration=ranges(Path(run) / "split.json", net) if precision == "int8" else None,
+        early_exit=early_exit,
     )
     unreadable = 0
     stream = classifier.stream(files, top_k=top_k, workers=workers)
@@ -119,6 +127,8 @@ def predict(
                 sink(prediction)
     if output is not None:
         log.info("%d predictions are in %s", len(files), output)
+    if isinstance(ran := classifier.engine(), EarlyExit) and ran.seen:
+        log.info("left early: %s", ", ".join(f"{100 * n / ran.seen:.0f} % at {stage}" for stage, n in ran.left.items()))
     _tell(unreadable, len(files))
 
 

@@ -35,6 +35,7 @@ def val(
     device: str | None = None,
     img_size: str | None = None,
     crops: Literal[1, 10, 12, 144] = 1,
+    early_exit: str | None = None,
     ensemble: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())] = (),
     temperature: float | None = None,
     calibrate: bool = False,
@@ -56,7 +57,8 @@ def val(
             `train` has divided: its validation part. None: what the run was validated on.
         batch_size: pictures decoded together.
         workers: processes that decode; none: what the number of pictures is worth.
-        engine: auto, torch, onnxruntime or openvino. auto converts nothing for work that is done in half a minute.
+        engine: auto, torch, torch-compiled, onnxruntime or openvino. auto converts nothing for work that is done in
+            half a minute.
         precision: float32, bf16, int8 (ranges measured on the run's training pictures), or auto: bf16 where the
             processor is fast in it.
         device: where torch runs, as cuda:0; none: a GPU where there is one.
@@ -64,6 +66,9 @@ def val(
             and the first one everything else.
         crops: of each picture, probabilities averaged: 10 (corners, centre, mirrored), 12 (and the whole), 144 (that
             from 3 squares at 4 scales), as in the GoogLeNet and v4 papers.
+        early_exit: pictures stop at an auxiliary head (`train --aux`) whose probability is at least this; evaluated
+            so, and compared with the plain network: share that left, accuracy, speed. Several (0.5,0.8,0.95) are
+            compared, and the plain network gives everything else.
         ensemble: further models: the probabilities of all are averaged.
         temperature: divides the logits; none: what --calibrate stored in the model.
         calibrate: fit the temperature on these pictures and store it in the model.
@@ -75,10 +80,13 @@ def val(
     """
     from inceptions.cli import UsageError
     from inceptions.data import evaluation_split
-    from inceptions.evaluate import Protocol, judge
+    from inceptions.evaluate import Protocol, exits, judge
     from inceptions.predict import load_network
 
+    thresholds = _thresholds(early_exit)
     problems = list(_problems(calibrate, temperature, coverage, min_top1, ensemble, crops, workers, batch_size))
+    if thresholds and (calibrate or ensemble):
+        problems.append("--early-exit answers with several heads of one model: leave --calibrate and --ensemble out")
     if problems:
         raise UsageError("; ".join(problems))
     sizes = _sizes(img_size)
@@ -98,12 +106,20 @@ def val(
         img_size=sizes[0],
         temperature=1.0 if calibrate else temperature,
         calibration=recorded if precision == "int8" else None,
+        early_exit=thresholds[0] if len(thresholds) == 1 else None,
     )
+    more = dict[str, Any]()
     with _processes() as first:
-        outcomes = [judge(nets, split, replace(protocol, img_size=size), keep_logits=calibrate) for size in sizes]
+        if thresholds:
+            judged, rows = exits(nets[0], split, protocol, thresholds)
+            outcomes = [judged[0 if protocol.early_exit is None else 1]]
+            more["exits"] = [vars(row) for row in rows]
+        else:
+            outcomes = [judge(nets, split, protocol, keep_logits=calibrate)]
+        outcomes += [judge(nets, split, replace(protocol, img_size=size)) for size in sizes[1:]]
         if not first:
             return
-    outcome, more = outcomes[0], dict[str, Any]()
+    outcome = outcomes[0]
     if calibrate:
         more["calibration"], outcome = _calibrate(run, nets[0], outcome)
     if coverage is not None:
@@ -126,6 +142,7 @@ def val(
         "precision": precision,
         "crops": crops,
         "img_size": sizes[0] or nets[0].preprocess.size[0],
+        "early_exit": protocol.early_exit,
         **more,
     }
     folder = output or (Path(run) if (Path(run) / "model").is_dir() else None)
@@ -171,6 +188,18 @@ def _sizes(img_size: str | None) -> list[int | None]:
         return [int(size) for size in img_size.split(",")]
     except ValueError:
         raise UsageError(f"--img-size {img_size}: a number of pixels, or several as 299,331,395") from None
+
+
+def _thresholds(early_exit: str | None) -> list[float]:
+    from inceptions.cli import UsageError
+
+    try:
+        thresholds = [float(word) for word in early_exit.split(",")] if early_exit is not None else []
+    except ValueError:
+        thresholds = [0.0]
+    if not all(0 < threshold <= 1 for threshold in thresholds):
+        raise UsageError(f"--early-exit {early_exit}: a probability above 0 and at most 1, or several as 0.5,0.8,0.95")
+    return thresholds
 
 
 @contextmanager
@@ -242,6 +271,22 @@ def _show(facts: dict[str, Any]) -> None:
     print()
     if curve := facts.get("curve"):
         table([list(point.values()) for point in curve], list(curve[0]))
+        print()
+    if compared := facts.get("exits"):
+        stages = list(compared[0]["left"])
+        table(
+            [
+                [
+                    "plain network" if row["threshold"] is None else f"early exit at {row['threshold']:g}",
+                    *(f"{100 * row['left'][stage]:.1f} %" for stage in stages),
+                    f"{100 * row['top1']:.2f} %",
+                    row["pictures_per_second"],
+                    row["ratio"],
+                ]
+                for row in compared
+            ],
+            ["", *(f"left at {stage}" for stage in stages), "top1", "pictures/s", "ratio"],
+        )
         print()
     worst = sorted(facts["per_class"], key=lambda one: one["recall"])
     classes = facts["per_class"] if len(worst) <= _MOST_CLASSES else worst[:_MOST_CLASSES]

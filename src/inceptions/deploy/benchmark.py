@@ -265,12 +265,12 @@ def _open(case: Case, job: _Job) -> tuple[Callable[[], object], _Opened]:
         net,
         engine=case.engine,
         precision=case.precision,
-        batch_size=case.batch,
         device="cpu",
         threads=case.threads,
         calibration=calibration,
     )
     batch = pictures[torch.arange(case.batch) % len(pictures)]
+    engine.tune(batch[0], most=case.batch)
     engine(batch)
     seconds = time.perf_counter() - begin
     file = Path(case.model) / TENSORS
@@ -299,7 +299,7 @@ def _product(case: Case) -> Callable[[], object]:
     """A chain of large matrix products in the case's engine and precision: what this machine can do at most."""
     chain = nn.Sequential(*[nn.Linear(SIDE, SIDE, bias=False) for _ in range(LINKS)]).requires_grad_(False)
     inputs = torch.randn(SIDE, SIDE)
-    if case.engine == "torch":
+    if case.engine.startswith("torch"):  # compiled or not: the product is one call of the same library
         dtype = torch.bfloat16 if case.precision == "bf16" else torch.float32
         chain, inputs = chain.to(dtype), inputs.to(dtype)
         return lambda: chain(inputs)

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from inceptions.deploy.pictures import Pictures
 from inceptions.engines import open_engine
 from inceptions.engines.exported import FILES, PARITY, ExportedEngine, digest
 from inceptions.engines.open_vino import convert
+from inceptions.engines.operators import onnx_translations, whole_operators
 from inceptions.engines.prepared import quiet
 from inceptions.progress import GateError, log, write_atomically
 from inceptions.weights import artifact
@@ -157,7 +158,7 @@ def _write(
     module: ImagesToLogits | PicturesToProbabilities, net: Network, folder: Path, pictures: Pictures, format: str,
     precision: str, dynamic_batch: bool, max_drop: float, workers: int,
 ) -> tuple[str, ...]:  # fmt: skip
-    program = _program(module, net, dynamic_batch, torch.bfloat16 if (format, precision) == ("pt2", "bf16") else None)
+    program = _program(module, net, format, precision, dynamic_batch)
     file = folder / FILES[format]
     if format == "pt2":
         with quiet():
@@ -179,14 +180,14 @@ def _write(
 
 
 def _program(
-    module: ImagesToLogits | PicturesToProbabilities, net: Network, dynamic_batch: bool, dtype: torch.dtype | None
+    module: ImagesToLogits | PicturesToProbabilities, net: Network, format: str, precision: str, dynamic_batch: bool
 ) -> torch.export.ExportedProgram:
     size = (2 if dynamic_batch else 1, net.in_channels, *net.preprocess.size)
     uint8 = isinstance(module, PicturesToProbabilities)
     example = torch.zeros(size, dtype=torch.uint8) if uint8 else torch.zeros(size)
     shapes = ({0: torch.export.Dim("n", min=1)},) if dynamic_batch else None
-    exportable = _InHalf(module, dtype) if dtype else module
-    with torch.no_grad(), quiet():
+    exportable = _InHalf(module, torch.bfloat16) if (format, precision) == ("pt2", "bf16") else module
+    with torch.no_grad(), quiet(), nullcontext() if format == "pt2" else whole_operators(exportable):
         return torch.export.export(exportable, (example,), dynamic_shapes=shapes)
 
 
@@ -214,6 +215,7 @@ def _write_onnx(
             input_names=[module.inputs],
             output_names=[module.outputs],
             opset_version=OPSET,
+            custom_translation_table=onnx_translations(),
             dynamo=True,
             verbose=False,
         )

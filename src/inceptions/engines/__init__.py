@@ -1,8 +1,11 @@
 """Run a network: pictures in, logits or pooled features out, behind one callable for every runtime.
 
-    torch          always there; no conversion; float32 and bf16, CPU and GPU
-    onnxruntime    float32 on any CPU
-    openvino       float32, bf16 and int8 on x86 and ARM CPUs; the fastest of the three there
+    torch           always there; no conversion; float32 and bf16, CPU and GPU
+    torch-compiled  the same, compiled for half a minute first; on a CPU it needs a C++ compiler
+    onnxruntime     float32 on any CPU
+    openvino        float32, bf16 and int8 on x86 and ARM CPUs; the fastest of all there
+
+With an early exit, a network's parts run one after the other on any of them (`EarlyExit`).
 
 Conversion happens in memory, from the same module that PyTorch runs, normalisation included.
 """
@@ -10,6 +13,7 @@ Conversion happens in memory, from the same module that PyTorch runs, normalisat
 from __future__ import annotations
 
 from inceptions.engines.choice import ENGINES, PRECISIONS, available, fast_bf16, open_engine, settled
+from inceptions.engines.early_exit import EarlyExit
 from inceptions.engines.engine import Engine
 
-__all__ = ["ENGINES", "PRECISIONS", "Engine", "available", "fast_bf16", "open_engine", "settled"]
+__all__ = ["ENGINES", "PRECISIONS", "EarlyExit", "Engine", "available", "fast_bf16", "open_engine", "settled"]

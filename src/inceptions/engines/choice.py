@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from inceptions.engines.compiled import CompiledEngine, compiler
 from inceptions.engines.eager import TorchEngine
+from inceptions.engines.early_exit import early_exit as cascade
+from inceptions.engines.early_exit import refuse
 from inceptions.engines.engine import Engine
 from inceptions.engines.exported import ExportedEngine
 from inceptions.engines.prepared import Prepared
@@ -20,18 +24,22 @@ from inceptions.zoo import Network
 ENGINES = {
     "openvino": ("float32", "bf16", "int8"),
     "onnxruntime": ("float32",),
+    "torch-compiled": ("float32", "bf16"),
     "torch": ("float32", "bf16"),
 }
-"""engine -> its precisions; the fastest on a CPU first (measured: float32 39, 40, 26 and bf16 80, -, 52 pictures/s)."""
+"""engine -> its precisions; the fastest on a CPU first (measured: float32 40, 40, 34, 30 and bf16 75, -, 73, 57
+pictures/s of Inception v3 in batches of 16)."""
 PRECISIONS = ("float32", "bf16", "int8")
 
 MANY = 200  # pictures from which on measuring what is fastest is worth its time
-PATIENCE = 30.0  # seconds of work without conversion below which converting (about 10 s) does not pay
+PATIENCE = {"openvino": 30.0, "onnxruntime": 30.0, "torch-compiled": 300.0, "torch": 0.0}
+"""engine -> seconds of work for eager PyTorch below which it does not pay: converting takes 10 s, compiling 30."""
+_ON_TORCH = {"torch": TorchEngine, "torch-compiled": CompiledEngine}
 
 
 def available() -> tuple[str, ...]:
-    """The engines whose packages are installed, the fastest on a CPU first."""
-    return tuple(name for name in ENGINES if find_spec(name) is not None)
+    """The engines that are installed, the fastest on a CPU first; PyTorch's compiler calls one for C++."""
+    return tuple(name for name in ENGINES if (compiler() if name == "torch-compiled" else find_spec(name)) is not None)
 
 
 def fast_bf16(device: torch.device) -> bool:
@@ -52,14 +60,16 @@ def open_engine(
     threads: int | None = None,
     expected: int | None = None,
     calibration: Iterable[Tensor] | None = None,
+    early_exit: float | None = None,
 ) -> Engine:
     """Make `net` ready to answer.
 
     Args:
         net: a network with its `preprocess`; copied, never changed. One that an export describes runs on the file of
             the export, in its precision.
-        engine: "torch", "onnxruntime", "openvino"; "auto": torch on a GPU, and for work that it finishes on the CPU in
-            half a minute; else the fastest installed that has the precision.
+        engine: "torch", "torch-compiled", "onnxruntime", "openvino"; "auto": torch on a GPU, and for work that it
+            finishes on the CPU in half a minute; else the fastest installed that has the precision (compiled for work
+            of minutes only).
         precision: "float32", "bf16", "int8" (needs `calibration`); "auto": bf16 where the device is fast in it.
         batch_size: pictures that are run at once; None: 16 on a CPU and 128 on a GPU, and for much work on a CPU what
             is measured to be fastest.
@@ -67,38 +77,51 @@ def open_engine(
         threads: of the CPU; None: as many as PyTorch uses.
         expected: how many pictures will come; None: few.
         calibration: batches of un-normalised pictures that int8 measures its ranges on.
+        early_exit: the softmax probability from which on an auxiliary head is sure, so that its pictures stop there;
+            the engine is then an `EarlyExit`, which has no features.
 
     Raises:
         ValueError: an unknown engine or precision, one that is not installed, or that do not go together; a network
-            without preprocessing.
+            without preprocessing; an early exit from a network without auxiliary heads.
     """
+    if early_exit is not None:
+        refuse(net, early_exit)
     if net.export is not None:
-        exported = ExportedEngine(net.export, batch_size=batch_size or 16, threads=threads)
+        exported = ExportedEngine(net.export, batch_size=batch_size, threads=threads)
         if engine not in ("auto", exported.name):
             raise ValueError(f"{net.export} is an export for {exported.name}; it does not run on {engine}")
         return exported
     precision, place = settled(engine, precision, device, batch_size=batch_size, calibrated=calibration is not None)
     size = batch_size or (16 if place.type == "cpu" else 128)
 
-    def opened(name: str, reason: str) -> Engine:
-        prepared = Prepared(net).to(place)
-        if name == "torch":
-            return TorchEngine(prepared, precision, size, reason, device=place, threads=threads)
+    def opened(name: str, reason: str, part: Prepared, ranges: list[Tensor] | None = None) -> Engine:
+        part = part.to(place)
+        if name in _ON_TORCH:
+            return _ON_TORCH[name](part, precision, size, reason, device=place, threads=threads)
         if name == "onnxruntime":
             from inceptions.engines.onnx_runtime import OnnxRuntimeEngine
 
-            return OnnxRuntimeEngine(prepared, precision, size, reason, threads=threads)
-        from inceptions.engines.open_vino import OpenVinoEngine
+            return OnnxRuntimeEngine(part, precision, size, reason, threads=threads)
+        from inceptions.engines.open_vino import PER_REQUEST, OpenVinoEngine
 
-        return OpenVinoEngine(prepared, precision, size, reason, threads=threads, calibration=calibration)
+        request = batch_size or PER_REQUEST
+        return OpenVinoEngine(part, precision, request, reason, threads=threads, calibration=ranges)
+
+    def rate() -> float:
+        return opened("torch", "timed", Prepared(net)).rate(_blank(net).expand(size, -1, -1, -1))
 
     if engine != "auto":
-        chosen = opened(engine, "asked for")
+        name, reason = engine, "asked for"
     elif place.type != "cpu":
-        chosen = opened("torch", f"the engine for {place.type}")
+        name, reason = "torch", f"the engine for {place.type}"
     else:
-        chosen = _choose(opened, precision, net, expected or 0)
-    if batch_size is None and place.type == "cpu" and (expected or 0) >= MANY:
+        name, reason = _choose(precision, expected or 0, rate)
+    ranges = list(calibration) if precision == "int8" and calibration is not None else None
+    if early_exit is None:
+        chosen = opened(name, reason, Prepared(net), ranges)
+    else:
+        chosen = cascade(net, early_exit, partial(opened, name, reason), ranges)
+    if batch_size is None and place.type == "cpu" and (expected or 0) >= chosen.worth_tuning:
         chosen.tune(_blank(net))
     log.debug("engine: %s", chosen)
     return chosen
@@ -117,27 +140,32 @@ def settled(
     Raises:
         ValueError: as `open_engine`.
     """
-    place = torch.device(device or ("cuda" if engine in ("auto", "torch") and torch.cuda.is_available() else "cpu"))
+    gpu = engine in ("auto", *_ON_TORCH) and torch.cuda.is_available()
+    place = torch.device(device or ("cuda" if gpu else "cpu"))
     if precision == "auto":
         precision = "bf16" if fast_bf16(place) and engine != "onnxruntime" else "float32"
     _refuse(engine, precision, batch_size, place, calibrated=calibrated)
     return precision, place
 
 
-def _choose(opened: Callable[[str, str], Engine], precision: str, net: Network, expected: int) -> Engine:
-    """The engine for a CPU: converting takes seconds, so it must be earned back by the pictures to come."""
+def _choose(precision: str, expected: int, rate: Callable[[], float]) -> tuple[str, str]:
+    """The engine for a CPU, and why: converting takes time, which the pictures to come must earn back.
+
+    Args:
+        expected: pictures to come.
+        rate: measures the pictures per second of eager PyTorch.
+    """
     fitting = [name for name in available() if precision in ENGINES[name]]
-    if "torch" in fitting:
-        torch_engine = opened("torch", "needs no conversion, which does not pay for few pictures")
-        if expected < MANY:
-            return torch_engine
-        seconds = expected / torch_engine.rate(_blank(net).expand(torch_engine.batch_size, -1, -1, -1))
-        if seconds < PATIENCE or fitting[0] == "torch":
-            torch_engine.reason = (
-                f"about {seconds:.0f} s for {expected} pictures; no faster engine pays off or is installed"
-            )
-            return torch_engine
-    return opened(fitting[0], f"the fastest installed on a CPU in {precision}")
+    fastest = f"the fastest installed on a CPU in {precision}"
+    if "torch" not in fitting:
+        return fitting[0], fastest
+    if expected < MANY:
+        return "torch", "needs no conversion, which does not pay for few pictures"
+    seconds = expected / rate()
+    name = next(name for name in fitting if seconds >= PATIENCE[name])
+    if name != "torch":
+        return name, fastest
+    return name, f"about {seconds:.0f} s for {expected} pictures; no faster engine pays off or is installed"
 
 
 def _blank(net: Network) -> Tensor:
@@ -156,10 +184,14 @@ def _refuse(engine: str, precision: str, batch_size: int | None, place: torch.de
         raise ValueError(
             f"{engine} has no {precision} here, only {', '.join(ENGINES[engine])}; {', '.join(able)} has it"
         )
-    if engine not in ("auto", "torch") and place.type != "cpu":
+    if engine not in ("auto", *_ON_TORCH) and place.type != "cpu":
         raise ValueError(f"{engine} runs on the CPU here, not on {place}; for {place.type} use the engine torch")
     installed = available()
-    if engine != "auto" and engine not in installed:
+    if engine == "torch-compiled" and place.type == "cpu" and engine not in installed:
+        raise ValueError(
+            "torch-compiled needs a C++ compiler, and none is found (CXX, or g++); or use the engine torch"
+        )
+    if engine not in ("auto", "torch-compiled", *installed):
         raise ValueError(
             f"{engine} is not installed: pip install 'inceptions[deploy]' (installed: {', '.join(installed)})"
         )

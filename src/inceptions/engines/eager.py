@@ -36,4 +36,4 @@ class TorchEngine(Engine):
     def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
             logits, features = self.module(pictures.to(self.device, non_blocking=True))
-        return logits.cpu(), features.cpu()
+        return logits, features

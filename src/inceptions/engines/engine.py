@@ -9,8 +9,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-BATCH_SIZES = (1, 4, 16, 64)  # what `tune` tries; between them the rate hardly changes
-
 
 class Engine(ABC):
     """A network ready to answer: `engine(pictures)` gives logits, `engine.features(pictures)` pooled features.
@@ -27,9 +25,18 @@ class Engine(ABC):
     """
 
     name: str
+    sizes: tuple[int, ...] = (1, 4, 16, 64)
+    """Batch sizes that `tune` tries; between them the rate hardly changes."""
+    worth_tuning: int = 200
+    """Pictures to come from which on `tune` is worth its time."""
 
     def __init__(self, precision: str, batch_size: int, reason: str) -> None:
         self.precision, self.batch_size, self.reason = precision, batch_size, reason
+
+    @property
+    def at_once(self) -> int:
+        """How many pictures a call should bring at least, so that nothing in here waits."""
+        return self.batch_size
 
     def __str__(self) -> str:
         return f"{self.name}, {self.precision}, batches of {self.batch_size}: {self.reason}"
@@ -48,6 +55,11 @@ class Engine(ABC):
         Raises:
             ValueError: no batch of pictures, or of a shape that the network does not take.
         """
+        logits, features = self.run(pictures)
+        return logits.cpu(), features.cpu()
+
+    def run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """As `logits_and_features`, but the answers stay on the device that computed them."""
         if pictures.ndim != 4 or not len(pictures):
             raise ValueError(f"an engine takes pictures (N, C, H, W) with N >= 1, not a tensor {tuple(pictures.shape)}")
         parts = [self._run(part) for part in self._parts(pictures)]
@@ -60,18 +72,21 @@ class Engine(ABC):
         self(pictures)
         return len(pictures) / (time.perf_counter() - start)
 
-    def tune(self, picture: Tensor, *, seconds: float = 4.0) -> None:
+    def tune(self, picture: Tensor, *, most: int | None = None, seconds: float = 4.0) -> None:
         """Set `batch_size` to what is fastest on this machine.
 
         Args:
             picture: (C, H, W) like the ones to come.
+            most: pictures that a call will bring; None: `at_once`.
             seconds: no larger batch is tried after this time.
         """
         self(picture[None])  # the first run converts, which no batch size is to blame for
         begin, best = time.perf_counter(), 0.0
-        for size in BATCH_SIZES:
+        for size in self.sizes:
+            if most is not None and size > most:
+                break
             before, self.batch_size = self.batch_size, size
-            rate = self.rate(picture.expand(size, -1, -1, -1))
+            rate = self.rate(picture.expand(most or self.at_once, -1, -1, -1))
             if rate < best * 1.03:  # a larger batch must pay for its memory
                 self.batch_size = before
                 break

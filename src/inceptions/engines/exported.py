@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from inceptions.engines.engine import Engine
-from inceptions.engines.open_vino import Streams
+from inceptions.engines.open_vino import PER_REQUEST, PER_THREAD, Streams
 from inceptions.engines.pt2 import open_pt2
 from inceptions.progress import DataError
 from inceptions.weights import artifact
@@ -33,12 +33,15 @@ class ExportedEngine(Engine):
         facts: the config's block `export`: `format`, `precision`, `with_preprocessing`, `dynamic_batch`, `sha256`.
     """
 
-    def __init__(self, folder: str | Path, *, verified: bool = True, batch_size: int = 16, threads: int | None = None):
+    def __init__(
+        self, folder: str | Path, *, verified: bool = True, batch_size: int | None = None, threads: int | None = None
+    ) -> None:
         """Open the export in `folder`.
 
         Args:
             verified: refuse an export whose parity with its original was not proven.
-            batch_size: pictures that are run at once; an export for single pictures runs them singly.
+            batch_size: pictures that are run at once; None: what usually is fast; an export for single pictures runs
+                them singly.
             threads: of the CPU; None: as many as PyTorch uses.
 
         Raises:
@@ -49,15 +52,16 @@ class ExportedEngine(Engine):
         self.facts = self.net.artifact["export"]
         form = self.facts["format"]
         self.name = RUNTIMES[form]
-        size = batch_size if self.facts["dynamic_batch"] else 1
+        usual = PER_REQUEST if form == "openvino" else 16
+        size = (batch_size or usual) if self.facts["dynamic_batch"] else 1
         super().__init__(self.facts["precision"], size, f"the export is for {self.name}")
         if verified:
             _refuse_unverified(folder)
         file = folder / FILES[form]
-        threads = threads or torch.get_num_threads()
+        self.threads = threads or torch.get_num_threads()
         openers: dict[str, Callable[[], Run]] = {
-            "onnx": lambda: _open_onnx(file, threads),
-            "openvino": lambda: _open_openvino(file, self.precision, threads, size),
+            "onnx": lambda: _open_onnx(file, self.threads),
+            "openvino": lambda: self._open_openvino(file),
             "pt2": lambda: open_pt2(file),
         }
         try:
@@ -66,6 +70,11 @@ class ExportedEngine(Engine):
             raise
         except Exception as error:  # each runtime has its own kinds of error for a damaged file
             raise DataError(f"{file}: {self.name} cannot open it ({error})") from error
+
+    @property
+    def at_once(self) -> int:
+        """As the runtime's engine in memory needs."""
+        return self.batch_size * PER_THREAD * self.threads if self.facts["format"] == "openvino" else self.batch_size
 
     def features(self, pictures: Tensor) -> Tensor:
         """Raises `ValueError`: the exported graph ends in the classifier."""
@@ -77,6 +86,15 @@ class ExportedEngine(Engine):
             raise ValueError(f"an engine takes pictures (N, C, H, W) with N >= 1, not a tensor {tuple(pictures.shape)}")
         logits = torch.cat([self._run(part)[0] for part in self._parts(pictures)])
         return logits, torch.zeros(len(logits), 0)
+
+    def _parts(self, pictures: Tensor) -> Iterable[Tensor]:
+        return (pictures,) if self.facts["format"] == "openvino" else super()._parts(pictures)
+
+    def _open_openvino(self, file: Path) -> Run:
+        import openvino
+
+        streams = Streams(openvino.Core().read_model(file), self.precision, self.threads)
+        return lambda images: streams(images, self.batch_size)[0]
 
     def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         preprocess = self.net.preprocess
@@ -155,10 +173,3 @@ def _open_onnx(file: Path, threads: int) -> Run:
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda images: torch.from_numpy(session.run(None, {name: images.contiguous().numpy()})[0])
-
-
-def _open_openvino(file: Path, precision: str, threads: int, batch_size: int) -> Run:
-    import openvino
-
-    streams = Streams(openvino.Core().read_model(file), precision, threads)
-    return lambda images: streams(images, batch_size)[0]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from inceptions.engines.engine import Engine
+from inceptions.engines.operators import onnx_translations
 from inceptions.engines.prepared import Prepared, exported, quiet
 
 
@@ -48,6 +49,7 @@ def to_onnx(prepared: Prepared, pictures: Tensor) -> bytes:
             exported(prepared, pictures),
             input_names=["pictures"],
             output_names=["logits", "features"],
+            custom_translation_table=onnx_translations(),
             dynamo=True,
             verbose=False,
         )

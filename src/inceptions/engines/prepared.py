@@ -14,25 +14,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from inceptions.engines.operators import whole_operators
 from inceptions.zoo import Network
 
 
 class Prepared(nn.Module):
-    """A copy of a network that takes un-normalised pictures and gives logits and pooled features.
+    """A copy of a network, or of some of its stages, that any runtime runs: one tensor in, two out.
 
-    The copy has no auxiliary heads, no batch norm of its own, is in evaluation mode, and leaves the caller's network as
-    it is.
+    The whole of it takes un-normalised pictures and gives logits and pooled features. Cut behind a stage that an
+    auxiliary head taps, the first part (`until` that stage) takes pictures, and gives the logits of that head and the
+    activations (N, C, H, W) that it read; the last (`after` the stage) takes these, and gives what the whole gives.
+
+    The copy has only the head that it answers with, no batch norm of its own, is in evaluation mode, and leaves the
+    caller's network as it is.
+
+    Args:
+        net: with its `preprocess`.
+        after: the stage whose output comes in; None: pictures come in.
+        until: the stage whose auxiliary head answers; None: the last stage, and the classifier.
 
     Raises:
         ValueError: the network carries no preprocessing.
     """
 
-    def __init__(self, net: Network) -> None:
+    def __init__(self, net: Network, *, after: str | None = None, until: str | None = None) -> None:
         super().__init__()
         if net.preprocess is None:
             raise ValueError(f"{net.name} carries no preprocessing: set net.preprocess to an inceptions.Preprocess")
         self.preprocess = net.preprocess
-        self.net = fold_batch_norm(net)
+        self.after, self.until = after, until
+        self.net = fold_batch_norm(net, aux=until is not None)
+        first = 0 if after is None else net.stages.index(after) + 1
+        last = len(net.stages) if until is None else net.stages.index(until) + 1
+        self.net.body = self.net.body[first:last]
+        if until is not None:
+            self.net.head, self.net.aux = self.net.aux[until], nn.ModuleDict()
         self.dtype = torch.float32
 
     def in_bf16(self) -> Prepared:
@@ -41,20 +57,31 @@ class Prepared(nn.Module):
         self.dtype = torch.bfloat16
         return self
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W) uint8 or float -> logits (N, classes) and features (N, F)."""
-        images = self.preprocess.normalise(pictures).to(self.dtype).contiguous(memory_format=torch.channels_last)
-        trunk = self.net.forward_features(images).float()
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, H, W), pictures uint8 or float, or activations -> logits (N, classes) and what the class says."""
+        if self.after is None:
+            trunk = self.net.forward_features(self._laid_out(self.preprocess.normalise(inputs))).float()
+        else:
+            trunk = self.net.body(self._laid_out(inputs)).float()
+        if self.until is not None:
+            return self.net.head(trunk), trunk
         return self.net.forward_head(trunk), self.net.forward_head(trunk, pre_logits=True)
 
+    def _laid_out(self, images: Tensor) -> Tensor:
+        return images.to(self.dtype).contiguous(memory_format=torch.channels_last)
 
-def fold_batch_norm(net: Network) -> Network:
+
+def fold_batch_norm(net: Network, *, aux: bool = False) -> Network:
     """A copy of `net` in evaluation mode whose convolutions carry the scale and shift of the norms behind them.
 
     Exact up to rounding: w' = w * gamma / sqrt(var + eps), b' = beta + (b - mean) * gamma / sqrt(var + eps).
+
+    Args:
+        aux: keep the auxiliary heads.
     """
     folded = copy.deepcopy(net).eval()
-    folded.aux = nn.ModuleDict()
+    if not aux:
+        folded.aux = nn.ModuleDict()
     for parent in folded.modules():
         if not isinstance(parent, nn.Sequential):
             continue
@@ -66,9 +93,9 @@ def fold_batch_norm(net: Network) -> Network:
 
 
 def exported(prepared: Prepared, pictures: Tensor) -> torch.export.ExportedProgram:
-    """The graph of `prepared` for pictures of this height, width and type, any number of them."""
+    """The graph of `prepared` for inputs of this height, width and type, any number of them."""
     example = pictures[:1].expand(2, -1, -1, -1).contiguous()  # 0 and 1 would be taken for constants
-    with torch.no_grad(), quiet():
+    with torch.no_grad(), quiet(), whole_operators(prepared):
         return torch.export.export(prepared, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from inceptions.evaluate.answers import Answer, Model, answers, mean
 from inceptions.evaluate.calibration import Coverage, coverage_at, fit_temperature
 from inceptions.evaluate.counts import Counts, log_softmax
+from inceptions.evaluate.exits import Exit, exits
 from inceptions.evaluate.metrics import ClassMetrics, Metrics, wilson
 from inceptions.evaluate.outcome import Outcome, collect
 from inceptions.evaluate.protocol import Protocol, judge
@@ -27,6 +28,7 @@ __all__ = [
     "ClassMetrics",
     "Counts",
     "Coverage",
+    "Exit",
     "Metrics",
     "Model",
     "Outcome",
@@ -36,6 +38,7 @@ __all__ = [
     "count",
     "coverage_at",
     "evaluate",
+    "exits",
     "fit_temperature",
     "judge",
     "log_softmax",

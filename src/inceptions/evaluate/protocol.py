@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptions.data import Split, batches, read_split, shard
-from inceptions.engines import open_engine
+from inceptions.engines import Engine, open_engine
 from inceptions.evaluate.answers import Answer, answers, mean, over_crops, temperature_of, tempered
 from inceptions.evaluate.outcome import Outcome, collect
 from inceptions.image import Preprocess, with_crops
@@ -46,9 +46,18 @@ class Protocol:
     """Side of the pictures, px; None: as the network was trained."""
     temperature: float | None = None
     """Divides the logits; None: the network's own, fitted one."""
+    early_exit: float | None = None
+    """The probability from which on an auxiliary head's answer is taken."""
 
 
-def judge(networks: Sequence[Network], split: Split, protocol: Protocol, *, keep_logits: bool = False) -> Outcome:
+def judge(
+    networks: Sequence[Network],
+    split: Split,
+    protocol: Protocol,
+    *,
+    engines: Sequence[Engine] | None = None,
+    keep_logits: bool = False,
+) -> Outcome:
     """Evaluate a network, or an ensemble of several, on every picture of `split`.
 
     Under `torch.distributed` each process takes its share, and all of them return the whole outcome.
@@ -57,6 +66,7 @@ def judge(networks: Sequence[Network], split: Split, protocol: Protocol, *, keep
         networks: with their `preprocess` and `classes`; several must have the same classes, in any order.
         split: its targets numbered as in the first network's classes.
         protocol: how.
+        engines: what runs the networks, where it is open already.
         keep_logits: keep them in the outcome, to fit a temperature.
 
     Raises:
@@ -67,24 +77,31 @@ def judge(networks: Sequence[Network], split: Split, protocol: Protocol, *, keep
     joined = torch.distributed.is_available() and torch.distributed.is_initialized()
     rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if joined else (0, 1)
     mine = shard(np.arange(len(split)), rank=rank, world_size=world)
-    streams = [_stream(net, split, mine, protocol) for net in networks]
+    ready = engines or [opened(net, protocol, len(mine)) for net in networks]
+    streams = [_stream(net, engine, split, mine, protocol) for net, engine in zip(networks, ready, strict=True)]
     stream = streams[0] if len(streams) == 1 else mean(streams, orders)
     seen = track(stream, description="evaluating", total=len(mine), amount=lambda a: len(a.targets) + a.skipped)
     return collect(seen, classes, keep_logits=keep_logits).gathered()
 
 
-def _stream(net: Network, split: Split, order: NDArray[np.int64], protocol: Protocol) -> Iterator[Answer]:
-    if protocol.img_size is not None:
-        net = resized(net, protocol.img_size)
-    preprocess = with_crops(net.preprocess, protocol.crops)
-    engine = open_engine(
+def opened(net: Network, protocol: Protocol, pictures: int) -> Engine:
+    """The engine that runs `net` for so many `pictures` as `protocol` says."""
+    net = sized(net, protocol)
+    return open_engine(
         net,
         engine=protocol.engine,
         precision=protocol.precision,
         device=protocol.device,
-        expected=len(order) * protocol.crops,
+        expected=pictures * protocol.crops,
         calibration=None if protocol.calibration is None else ranges(protocol.calibration, net),
+        early_exit=protocol.early_exit,
     )
+
+
+def _stream(
+    net: Network, engine: Engine, split: Split, order: NDArray[np.int64], protocol: Protocol
+) -> Iterator[Answer]:
+    preprocess = with_crops(sized(net, protocol).preprocess, protocol.crops)
     model = tempered(engine, protocol.temperature or temperature_of(net))
     feed = batches(
         split,
@@ -94,6 +111,11 @@ def _stream(net: Network, split: Split, order: NDArray[np.int64], protocol: Prot
         order=order,
     )
     return answers(model if protocol.crops == 1 else over_crops(model), feed)
+
+
+def sized(net: Network, protocol: Protocol) -> Network:
+    """`net` for pictures of the size that `protocol` asks for."""
+    return net if protocol.img_size is None else resized(net, protocol.img_size)
 
 
 def resized(net: Network, img_size: int) -> Network:
