@@ -44,6 +44,18 @@ def test_a_terminal_shows_nested_bars_with_notes(terminal: Terminal) -> None:
     assert "\x1b[3" in shown or "\x1b[9" in shown  # colours
 
 
+def test_slow_items_have_a_time_left_too(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 0.0
+    monkeypatch.setattr("inceptions.progress.monotonic", lambda: clock)
+    with redirect_stderr(terminal):
+        for _ in track(range(4), description="epochs", unit="epochs"):
+            clock += 90  # beyond the half minute that rich looks back
+            time.sleep(0.15)
+    assert "0:03:00 left" in terminal.getvalue()
+    assert "0:01:30 left" in terminal.getvalue()
+    assert "epochs/s" not in terminal.getvalue()  # 0.0 epochs a second tells nobody anything
+
+
 def test_no_color_is_honoured(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     run(terminal)

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -127,7 +128,37 @@ def test_lr_find_refuses_a_range_that_is_none(data: Path, capsys: pytest.Capture
 
 
 def test_the_steepest_fall_is_found_before_the_smallest_loss() -> None:
-    rates = [10.0**e for e in range(-6, 2)]
-    assert steepest(rates, [2.0, 2.0, 1.9, 1.2, 1.0, 1.1, 5.0, 0.9 + 8]) == pytest.approx(1e-3)
-    with pytest.raises(ValueError, match="never falls"):
-        steepest(rates, [1.0, 2, 3, 4, 5, 6, 7, 8])
+    rates, losses = [10.0**e for e in range(-6, 2)], [2.0, 2.0, 1.9, 1.2, 1.0, 1.1, 5.0, 9.7]
+    assert steepest(rates, losses, losses) == pytest.approx(1e-3)
+    assert steepest(rates, [1.0, 2, 3, 4, 5, 6, 7, 8], [1.0, 2, 3, 4, 5, 6, 7, 8]) is None
+
+
+def _noisy(seed: int, fall: float) -> tuple[list[float], list[float], list[float]]:
+    """(rates, losses, smoothed) of 100 steps: the loss falls by `fall` around 1e-2 and explodes from 1 on."""
+    rates = np.logspace(-6, 1, 100)
+    losses = (
+        1.6 - fall / (1 + (1e-2 / rates) ** 2) + (rates > 1) * rates + np.random.default_rng(seed).normal(0, 0.2, 100)
+    )
+    average, smoothed = 0.0, []
+    for step, loss in enumerate(losses.tolist(), 1):
+        average = 0.9 * average + 0.1 * loss
+        smoothed.append(average / (1 - 0.9**step))
+    return rates.tolist(), losses.tolist(), smoothed
+
+
+def test_noise_neither_hides_a_fall_nor_makes_one() -> None:
+    found = [steepest(*_noisy(seed, 0.7)) for seed in range(50)]
+    assert sum(rate is not None and 3e-3 < rate < 1e-1 for rate in found) >= 48
+    level = [steepest(*_noisy(seed, 0.0)) for seed in range(50)]
+    assert level.count(None) >= 48
+
+
+def test_lr_find_says_so_where_no_rate_stands_out(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inceptions.train.find.steepest", lambda *_: None)
+    plot = tmp_path / "curve.svg"
+    words = [*TINY.split(), "--steps", "10", "--plot", str(plot)]
+    assert main(["lr-find", str(data), *words]) == 1
+    assert "nowhere more than chance" in capsys.readouterr().out
+    assert plot.exists()

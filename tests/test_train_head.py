@@ -138,10 +138,26 @@ def test_a_second_run_computes_nothing_and_gives_the_same_head(
             found = train(config(data, tmp_path / name, weights=str(weights), tune="head"))
         saved.append((tmp_path / name / "model" / "model.safetensors").read_bytes())
         assert [row["epoch"] for row in results(tmp_path / name)] == ["0"]
+        assert len(list((tmp_path / name / "tensorboard").iterdir())) == 1
         assert (tmp_path / name / "predictions.csv").read_text().count("\n") == found.metrics.n + 1
     assert "features of 24 pictures: 0 computed, 24 known" in caplog.text
     assert "features of 12 pictures: 0 computed, 12 known" in caplog.text
     assert saved[0] == saved[1]
+
+
+@pytest.mark.usefixtures("cache")
+def test_resuming_a_fitted_head_fits_the_same_again(
+    base: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, weights = base
+    settings = config(data, tmp_path / "run", weights=str(weights), tune="head")
+    train(settings)
+    before = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
+    with caplog.at_level(logging.INFO):
+        train(settings.replace(resume=True))
+    assert "fitting the head anew" in caplog.text
+    assert "before anything was saved" not in caplog.text  # it had been
+    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == before
 
 
 @pytest.mark.usefixtures("cache")

@@ -8,7 +8,9 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 if TYPE_CHECKING:
@@ -109,15 +111,24 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 class _Bar:
-    """One line of the shared display."""
+    """One line of the shared display.
+
+    Pace and end are reckoned over the whole bar. Rich's own look back half a minute, and so have nothing to say about
+    epochs and slow steps.
+    """
 
     def __init__(self, display: Progress, description: str, total: int | None, unit: str) -> None:
         self.display = display
-        self._description = description
-        self._task = display.add_task(description, total=total, unit=unit)
+        self._description, self._total = description, total
+        self._done, self._begun = 0, monotonic()
+        self._task = display.add_task(description, total=total, unit=unit, pace=0.0, ends=None)
 
     def advance(self, units: int) -> None:
-        self.display.advance(self._task, units)
+        self._done += units
+        now = monotonic()
+        pace = (now - self._begun) / max(self._done, 1)  # seconds a unit
+        ends = None if self._total is None else now + pace * (self._total - self._done)
+        self.display.update(self._task, advance=units, pace=pace, ends=ends)
 
     def note(self, text: str) -> None:
         self.display.update(self._task, description=f"{self._description}  {text}")
@@ -135,19 +146,27 @@ def _wants_bars() -> bool:
 
 def _open_display() -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
     from rich.text import Text
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:,.1f} {task.fields['unit']}/s" if task.speed else "")
+            pace = task.fields["pace"]
+            return Text(f"{1 / pace:,.1f} {task.fields['unit']}/s" if 0 < pace < 10 else "")
+
+    class Left(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            if task.fields["ends"] is None:
+                return Text("")
+            seconds = max(0, round(task.fields["ends"] - monotonic()))
+            return Text(f"{timedelta(seconds=seconds)} left", style="progress.remaining")
 
     display = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         Rate(),
-        TimeRemainingColumn(),
+        Left(),
         console=Console(stderr=True),  # honours NO_COLOR by itself
         transient=True,
     )

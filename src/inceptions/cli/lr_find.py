@@ -20,10 +20,10 @@ def lr_find(
     highest: float = 10.0,
     plot: Path = Path("lr-find.png"),
     json: bool = False,
-) -> None:
+) -> int:
     """Try growing learning rates for a moment, and suggest the one at which the loss falls fastest.
 
-    Takes the settings of `inceptions train`, and writes nothing but the plot.
+    Takes the settings of `inceptions train`, and writes nothing but the plot. Exit code 1 where no rate stands out.
 
     Args:
         recipe: as for train.
@@ -31,7 +31,7 @@ def lr_find(
         lowest: the first learning rate.
         highest: the last learning rate.
         plot: where to draw the curve (png, svg, pdf).
-        json: print one JSON object: suggestion, rates, losses, smoothed, plot.
+        json: print one JSON object: suggestion (null: none stands out), rates, losses, smoothed, plot.
     """
     from inceptions.train.find import find_rate
 
@@ -39,5 +39,10 @@ def lr_find(
     found.plot(plot)
     if json:
         print_json({**vars(found), "plot": str(plot)})
-    else:
+    elif found.suggestion:
         print(f"--lr {found.suggestion:.2g} is where the loss falls fastest; the curve is {plot}")
+    else:
+        print(
+            f"the loss falls nowhere more than chance lets it: more --steps, a larger --batch-size? The curve is {plot}"
+        )
+    return 0 if found.suggestion else 1

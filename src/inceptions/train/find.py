@@ -18,6 +18,7 @@ from inceptions.train.settings import decide
 
 SMOOTHING = 0.9  # share of the old average that each loss keeps
 DIVERGED = 4.0  # times the smallest loss: nothing is learnt beyond
+SURE = 3.5  # standard deviations of a fall: in a hundred steps chance makes no larger one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,8 @@ class Found:
     """Of each step's batches, before the step."""
     smoothed: tuple[float, ...]
     """Their bias-corrected exponential average."""
-    suggestion: float
-    """The rate at which the smoothed loss falls fastest."""
+    suggestion: float | None
+    """The rate at which the smoothed loss falls fastest; None: nowhere more than chance lets it."""
 
     def plot(self, path: Path) -> None:
         """Draws the curve; the suffix chooses the format (png, svg, pdf)."""
@@ -40,8 +41,12 @@ class Found:
         axes = figure.add_subplot()
         axes.plot(self.rates, self.losses, linewidth=0.6, alpha=0.5, label="loss of a step")
         axes.plot(self.rates, self.smoothed, label="smoothed")
-        axes.axvline(self.suggestion, linestyle="--", linewidth=1, label=f"steepest: {self.suggestion:.2g}")
-        axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+        if self.suggestion:
+            axes.axvline(self.suggestion, color="C2", linestyle="--", label=f"steepest: {self.suggestion:.2g}")
+        first, lowest = self.smoothed[0], min(self.smoothed)
+        margin = max(first - lowest, 0.25 * first)  # the explosion at the end would flatten all the rest
+        limits = (lowest - margin, first + margin)
+        axes.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=limits)
         axes.legend()
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=120)
@@ -86,21 +91,26 @@ def find_rate(config: TrainConfig, *, steps: int = 100, lowest: float = 1e-6, hi
         rates=tuple(rates[:kept]),
         losses=tuple(losses[:kept]),
         smoothed=tuple(smoothed),
-        suggestion=steepest(rates[:kept], smoothed),
+        suggestion=steepest(rates[:kept], losses[:kept], smoothed),
     )
 
 
-def steepest(rates: list[float], losses: list[float]) -> float:
-    """The rate before the smallest loss at which the losses fall fastest per factor of the rate.
+def steepest(rates: list[float], losses: list[float], smoothed: list[float]) -> float | None:
+    """The middle of the tenth of the steps in which the smoothed loss falls most, before its lowest value.
 
-    Raises:
-        ValueError: they never fall.
+    None where that fall is within what the steps' noise makes of a level loss.
     """
-    until = int(np.argmin(losses)) + 1 if losses else 0
-    if until < 3:
-        raise ValueError("the loss never falls, however small the rate: look at the data and the other settings")
-    slopes = np.gradient(losses[:until], np.log(rates[:until]))
-    return rates[int(np.argmin(slopes))]
+    tenth = max(1, len(smoothed) // 10)
+    until = int(np.argmin(smoothed)) + 1 if smoothed else 0
+    # the first average is of one step only: the fall is looked for where some have been averaged
+    before = np.array(smoothed[tenth if tenth > 1 else 0 : until])
+    falls = before[:-tenth] - before[tenth:]
+    if not len(falls):
+        return None
+    spread = np.median(np.abs(np.diff(losses[:until]))) / 0.6745 / math.sqrt(2)  # of one step, whatever stands out
+    noise = spread * math.sqrt((1 - SMOOTHING) / (1 + SMOOTHING) * 2 * (1 - SMOOTHING**tenth))
+    best = int(np.argmax(falls))
+    return rates[until - len(before) + best + (tenth + 1) // 2] if falls[best] > SURE * noise else None
 
 
 def _endless(training: Training) -> Iterator[Batch]:

@@ -21,7 +21,7 @@ from inceptions.train import checkpoint
 from inceptions.train import folder as run_folder
 from inceptions.train.config import DIVIDING, NOT_COMPARED, TrainConfig, changes
 from inceptions.train.head import facts, fit_head, outcomes
-from inceptions.train.logs import write_results
+from inceptions.train.logs import Logs
 from inceptions.train.loop import Training
 from inceptions.train.settings import batch_size, choose_algorithms, decide, default_output, network, refuse_impossible
 from inceptions.weights import artifact
@@ -76,7 +76,8 @@ def run(config: TrainConfig) -> RunResult:
     config, data, net = assemble(config, recorded)
     found = checkpoint.load(output / "checkpoints") if stored else None
     if stored and found is None:
-        log.info("this run was stopped before anything was saved: starting anew")
+        nothing = "this run was stopped before anything was saved: starting anew"
+        log.info("fitting the head anew" if config.tune == "head" else nothing)
     run_folder.write_config(output, config)
     run_folder.write_environment(output, torch.device(config.device))
     if recorded is None:
@@ -95,7 +96,7 @@ def run(config: TrainConfig) -> RunResult:
 
 
 def _fit_head(net: Network, data: Dataset, config: TrainConfig, output: Path) -> dict[str, Outcome] | None:
-    """Fits the head; where nothing else is trained, also writes the artifact and results.csv and judges the model."""
+    """Fits the head; where nothing else is trained, also writes the artifact and the one row, and judges the model."""
     fit, seen, extract = fit_head(net, data, config)
     if config.tune != "head":
         return None
@@ -105,6 +106,7 @@ def _fit_head(net: Network, data: Dataset, config: TrainConfig, output: Path) ->
     artifact.save(net, output / "model", training=training, metrics={"val": metrics.to_dict()})
     row = {
         "epoch": 0,
+        "step": 0,
         "train_top1": float((fit(seen.values[:, 0]).argmax(dim=1) == seen.targets).double().mean()),
         "held_out_loss": fit.held_out_loss,
         "val_loss": metrics.loss,
@@ -112,7 +114,8 @@ def _fit_head(net: Network, data: Dataset, config: TrainConfig, output: Path) ->
         "val_top5": metrics.top5,
         "skipped": seen.skipped + metrics.skipped,
     }
-    write_results(output / "results.csv", [row])
+    with Logs(output, purge_from=0) as logs:
+        logs.epoch([row], {})
     return judged
 
 
