@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,30 @@ def test_a_run_is_compared_by_what_it_measured(
     shown = capsys.readouterr().out
     assert "90.00% (79.0% to 96.0%, n 50)" in shown
     assert "40x40" in shown
-    assert "median and quartiles" in shown
+    assert "the median of 9, on cpu" in shown
+
+
+def test_a_narrow_terminal_shows_whole_numbers_and_short_names(
+    net: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        artifact.save(net, tmp_path / name / "model", metrics={"val": {"n": 5, "top1": 0.8, "top1_interval": [0.4, 1]}})
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["compare", "xception71", str(tmp_path / "first"), str(tmp_path / "second"), "--no-latency"]) == 0
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    for cell in ("17,946,553,928", "42,338,736", "first", "second", "80.00% (40.0% to 100.0%, n 5)"):
+        assert re.search(rf"(^|\s){re.escape(cell)}(\s|$)", shown), cell
+    assert str(tmp_path) not in shown
+    assert "published top-1 of xception71: timm" in shown
+
+
+def test_weight_files_and_foreign_modules_are_told_apart(
+    net: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact.save(net, tmp_path / "model")
+    assert main(["compare", str(tmp_path), "torch.nn:Identity", "--no-latency"]) == 1
+    assert "`inceptions inspect torch.nn:Identity` shows any module" in capsys.readouterr().err
 
 
 def test_without_names_the_whole_family_is_compared(capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,7 @@ def test_stages_and_head_make_the_whole(name: str) -> None:
     for row in rows:
         assert sum(layer.parameters for layer in row.layers) == row.parameters
         assert sum(layer.multiply_adds for layer in row.layers) == row.multiply_adds
+        assert sum(layer.activations for layer in row.layers) == row.activations
 
 
 def test_shapes_are_those_that_leave_the_stages() -> None:
@@ -190,6 +191,30 @@ def test_a_module_without_children_is_one_stage() -> None:
 def test_linear_layers_over_sequences_count_every_position() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 16, stride=16), nn.Flatten(2), nn.Linear(4, 9))
     assert cost(module, 32).multiply_adds == 4 * 3 * 256 * 4 + 4 * 4 * 9
+
+
+class Ways(nn.Module):
+    """Convolution along channels, a table of positions that no picture enters, a picture folded before it is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(12, 8, 3, padding=1)
+        self.along = nn.Conv1d(1, 1, 3, padding=1)
+        self.places = nn.Parameter(torch.zeros(4, 5))
+        self.position = nn.Linear(5, 8)
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = self.first(nn.functional.pixel_unshuffle(images, 2))
+        gate = self.along(images.mean((2, 3))[:, None])[:, 0, :, None, None]
+        return images * gate + self.position(self.places).mean(0)[:, None, None]  # type: ignore[no-any-return]
+
+
+def test_every_way_of_working_is_counted() -> None:
+    counted = cost(Ways(), 8)
+    assert counted.multiply_adds == 4 * 4 * 9 * 12 * 8 + 8 * 3 + 4 * 5 * 8
+    assert 2 * counted.multiply_adds == counted_independently(Ways().to("meta"), (1, 3, 8, 8))
+    rows = {row.name: row for row in counted.stages}
+    assert (rows["first"].channels, rows["first"].height, rows["first"].width) == (8, 4, 4)
 
 
 @pytest.mark.parametrize(

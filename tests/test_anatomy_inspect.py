@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from inceptions.anatomy import cost, receptive_fields
+from inceptions.anatomy import cost, kept_for_training, receptive_fields
 from inceptions.cli import main
 from inceptions.image import Preprocess
+from inceptions.layers import Head, convolution
 from inceptions.weights import artifact
-from inceptions.zoo import build
+from inceptions.zoo import Network, Table, build
 
 
 def of(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
@@ -116,9 +120,138 @@ def test_a_folder_is_inspected_as_it_was_built(capsys: pytest.CaptureFixture[str
     net = build("inception_v4", width=0.125, depth=0.2, num_classes=3)
     net.preprocess, net.classes = Preprocess(size=(90, 90), mean=(0.5,) * 3, std=(0.5,) * 3), ("a", "b", "c")
     artifact.save(net, tmp_path / "model")
-    answer = of(capsys, str(tmp_path / "model"), "--img-size", "90")
+    answer = of(capsys, str(tmp_path))
     assert answer["parameters"] == sum(parameter.numel() for parameter in net.parameters())
     assert answer["head"]["channels"] == 3
+    assert answer["input_size"] == 90  # what it was trained with, not what its name was published with
+    assert answer["multiply_adds"] == cost(net, 90).multiply_adds
+    assert of(capsys, str(tmp_path), "--img-size", "120")["input_size"] == 120
+
+
+def test_blocks_and_branches_are_the_sums_of_their_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = of(capsys, "inception_v3", "--stage", "mixed_7b")
+    parts = {part["name"]: part for part in answer["parts"]}
+    assert [name for name, part in parts.items() if part["block"]] == [
+        f"mixed_7b.{name}" for name in ("3x3", "3x3.branches", "3x3dbl", "3x3dbl.branches", "pool")
+    ]
+    for name, block in parts.items():
+        inside = [layer for layer in answer["layers"] if layer["name"].startswith(f"{name}.")]
+        for what in ("parameters", "multiply_adds", "activations", "training_bytes", "share"):
+            assert not block["block"] or block[what] == pytest.approx(sum(layer[what] for layer in inside))
+    assert parts["mixed_7b.3x3.branches"]["channels"] == 384 + 384
+    branches = [part["channels"] for name, part in parts.items() if name.count(".") == 1]
+    assert branches == [320, 768, 768, 192]
+    assert sum(branches) == answer["channels"]
+    with torch.device("meta"):
+        fields = receptive_fields(build("inception_v3"))
+    assert tuple(parts["mixed_7b.3x3dbl"]["receptive_field"]) == fields["mixed_7b.3x3dbl"].size
+
+
+def test_a_layers_own_stride_and_the_stages_are_two_things(capsys: pytest.CaptureFixture[str]) -> None:
+    layers = [layer for layer in of(capsys, "xception", "--stage", "block3")["layers"] if layer["kernel"]]
+    assert [(layer["kernel_stride"], layer["stride"]) for layer in layers] == [(1, 4), (1, 4), (2, 8), (2, 8)]
+
+
+def test_memory_is_what_training_really_keeps(capsys: pytest.CaptureFixture[str]) -> None:
+    """A conv with bias and an in-place ReLU keep the picture and the activated values; the classifier its vector."""
+    conv = convolution(width=1.0, norm=None, activation="relu")
+    net = Network(Table((("first", conv(4, 3)), ("second", conv(5))), Head()), num_classes=2)
+    kept = kept_for_training(net, 8)
+    assert kept == {"body.first.conv": 4 * 3 * 64, "body.first.activation": 4 * 4 * 64,
+                    "body.second.activation": 4 * 5 * 64, "head.linear": 4 * 5}  # fmt: skip
+    net = build("bn_inception", width=0.1, depth=0.2, num_classes=3).train()
+    outside = {parameter.untyped_storage().data_ptr() for parameter in [*net.parameters(), *net.buffers()]}
+    saved: dict[int, torch.Tensor] = {}
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: saved.setdefault(tensor.untyped_storage().data_ptr(), tensor), lambda tensor: tensor
+    ):
+        net(torch.rand(2, 3, 96, 96))
+    really = sum(tensor.untyped_storage().nbytes() for address, tensor in saved.items() if address not in outside) // 2
+    assert sum(kept_for_training(net, 96).values()) == pytest.approx(really, rel=1e-3)
+
+
+def test_stages_share_out_the_memory(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = of(capsys, "xception")
+    rows = [*answer["stages"], answer["head"]]
+    assert sum(row["training_bytes"] for row in rows) == answer["training_bytes"]
+    assert answer["training_bytes"] > 4 * answer["activations"]
+
+
+OWN = """
+from torch import nn
+from inceptions.layers import Head, convolution, max_pool
+from inceptions.zoo import Network, Table
+
+conv = convolution(width=1.0, norm=None, activation="relu")
+table = Network(Table((("wide", conv(320)), ("halved", max_pool(3, 2, "valid")), ("after", conv(640))), Head()))
+
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cut, self.block = nn.Conv2d(3, 8, 4, 4), nn.Linear(8, 8)
+    def forward(self, images):
+        return self.block(self.cut(images).flatten(2).transpose(1, 2)).mean(1)
+
+def made(width=4):
+    classifier = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 2)
+    return nn.Sequential(nn.Conv2d(3, width, 3, 2), nn.ReLU(), *classifier)
+
+number = 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module of the user's own in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # puts sys.path back
+    (tmp_path / "my_nets.py").write_text(OWN)
+    yield "my_nets"
+    sys.modules.pop("my_nets", None)
+
+
+def test_a_table_of_ones_own_is_inspected_like_the_familys(capsys: pytest.CaptureFixture[str], own: str) -> None:
+    answer = of(capsys, f"{own}:table", "--img-size", "35")
+    assert [(row["name"], row["receptive_field"]) for row in answer["stages"]] == [
+        ("wide", [1, 1]), ("halved", [3, 3]), ("after", [3, 3])]  # fmt: skip
+    (found,) = [row for row in of(capsys, f"{own}:table", "--principles", "--img-size", "35")["principles"]
+                if row["principle"] == "bottleneck"]  # fmt: skip
+    assert (found["stage"], found["kept"]) == ("halved", False)
+    assert "35x35x320 come in, 17x17x320 leave" in found["text"]
+
+
+def test_anybodys_module_is_inspected_as_far_as_it_can_be(capsys: pytest.CaptureFixture[str], own: str) -> None:
+    answer = of(capsys, f"{own}:made", "--img-size", "32", "--options.width", "6")
+    assert answer["parameters"] == 3 * 9 * 6 + 6 + 6 * 2 + 2
+    first = answer["stages"][0]
+    assert (first["channels"], first["height"], first["receptive_field"]) == (6, 15, None)
+    assert first["training_bytes"] == 4 * 3 * 32 * 32
+    assert of(capsys, f"{own}:made", "--stage", "0")["layers"][0]["weights"] == "3 x 3 x 3 x 4"
+    for words in ([], ["--stage", "0"], ["--principles"], ["--html"]):
+        assert main(["inspect", f"{own}:made", *words]) == 0
+        assert "receptive field" not in capsys.readouterr().out
+    assert Path("inspect-my_nets.made.html").exists()
+
+
+def test_tokens_have_no_grid_to_speak_of(capsys: pytest.CaptureFixture[str], own: str) -> None:
+    assert main(["inspect", f"{own}:Tokens", "--principles", "--stage", "block"]) == 0
+    assert "do not speak of it" in capsys.readouterr().out
+    row = of(capsys, f"{own}:Tokens", "--img-size", "32")["stages"][1]
+    assert (row["channels"], row["height"], row["width"], row["activations"]) == (8, 64, 1, 8 * 8 * 8)
+
+
+@pytest.mark.parametrize("words", [[], ["--stage", "mixed_7b"], ["--principles"]])
+@pytest.mark.parametrize("width", [80, 140])
+def test_a_terminal_shows_whole_numbers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str], width: int
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main(["inspect", "inception_v3", *words]) == 0
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert not re.search(r"\d,\d{0,2}(?=\s*$|\s{2})", shown, re.MULTILINE)  # a number cut behind a comma
+    assert ("1183x1183" in shown) == ("--principles" not in words)
+    assert all(len(line) <= width or not line.startswith((" ", "mixed")) for line in shown.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -128,10 +261,14 @@ def test_a_folder_is_inspected_as_it_was_built(capsys: pytest.CaptureFixture[str
         (["inception_v3", "--img-size", "74"], "at least 75 x 75"),
         (["inception_v3", "--options.factorise", "false"], "did you mean 'factorize'"),
         (["runs/nowhere"], "no network is called"),
+        (["my_nets:number"], "is no torch.nn.Module, nor a function that returns one, but 3"),
+        (["my_nets:table", "--options.width", "2"], "is built already"),
+        (["my_nets:made", "--stage", "9"], "it has: 0, 1, 2, 3, 4"),
+        (["my_nets:Tokens", "--img-size", "3"], "Tokens cannot be traced"),
     ],
 )
 def test_what_cannot_be_shown_is_refused_in_words(
-    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+    capsys: pytest.CaptureFixture[str], own: str, words: list[str], said: str
 ) -> None:
     assert main(["inspect", *words]) == 1
     assert said in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -175,6 +176,94 @@ class Foreign(nn.Module):
 def test_foreign_modules_are_checked_like_ours() -> None:
     assert broken(Foreign(parallel=False), "bottleneck", 16) == ["pool"]
     assert broken(Foreign(parallel=True), "bottleneck", 16) == []
+
+
+class Inverted(nn.Module):
+    """MobileNet's block with its gate, on half the grid."""
+
+    def __init__(self, reads: int, expansion: int, writes: int) -> None:
+        super().__init__()
+        inner = reads * expansion
+        self.expand = nn.Conv2d(reads, inner, 1)
+        self.depthwise = nn.Conv2d(inner, inner, 3, 2, 1, groups=inner)
+        self.gate = nn.Conv2d(inner, inner, 1)
+        self.project = nn.Conv2d(inner, writes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = self.depthwise(self.expand(images))
+        return self.project(images * self.gate(images.mean((2, 3), keepdim=True)).sigmoid())  # type: ignore[no-any-return]
+
+
+def test_an_inverted_bottleneck_is_none() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU6(), Inverted(16, 4, 24))
+    assert all(finding.kept for finding in principles(net, 32) if finding.principle != "balance")
+    (found,) = of(net, "bottleneck", 32)
+    assert (found.stage, found.number) == ("2", 8 * 8 * 24 / (16 * 16 * 16))
+    assert of(net, "reduction", 32) == []  # a depthwise convolution has nothing to reduce
+
+
+class Shortcut(nn.Module):
+    """ResNet's block, which halves the grid in both of its arms; and the same without the shortcut."""
+
+    def __init__(self, shortcut: bool) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 64, 1)
+        self.block = nn.ModuleDict({"reduce": nn.Conv2d(64, 4, 1), "restore": nn.Conv2d(4, 128, 3, 2, 1)})
+        self.project = nn.Conv2d(64, 128, 1, 2) if shortcut else None
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = self.stem(images)
+        narrow = self.block["restore"](self.block["reduce"](images))
+        return narrow + self.project(images) if self.project else narrow
+
+
+def test_a_foreign_shortcut_saves_what_its_block_squeezes() -> None:
+    assert broken(Shortcut(shortcut=False), "bottleneck", 16) == ["block"]
+    assert broken(Shortcut(shortcut=True), "bottleneck", 16) == []
+
+
+class ChannelsLast(nn.Module):
+    """ConvNeXt's and Swin's way: linear layers over the last axis, patches merged in the lower half."""
+
+    def __init__(self, out: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 4, 4)
+        self.mlp = nn.Sequential(nn.LayerNorm(16), nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16))
+        self.merge = nn.Linear(64, out)
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = self.stem(images).permute(0, 2, 3, 1)
+        images = images + self.mlp(images)
+        corners = [images[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+        return self.merge(torch.cat(corners, -1))  # type: ignore[no-any-return]
+
+
+def test_channels_may_come_last() -> None:
+    (found,) = of(ChannelsLast(32), "widening", 32)
+    assert "from 8x8 to 4x4; its channels go from 16 to 32" in found.text
+    assert broken(ChannelsLast(12), "widening", 32) == ["merge"]
+
+
+def test_the_work_of_tokens_weighs_though_they_have_no_grid() -> None:
+    class Patches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.cut = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 16, 4, 4)
+            self.tokens = nn.Linear(16, 160)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.tokens(self.cut(self.stem(images)).flatten(2).transpose(1, 2))  # type: ignore[no-any-return]
+
+    (found,) = of(Patches(), "balance", 16)
+    work = [16 * 16 * 27 * 8, 16 * 16 * 8 * 16, 4 * 4 * 16 * 160]
+    assert (found.stage, found.number) == ("stem", pytest.approx(work[0] / sum(work)))
+    assert principles(nn.Sequential(nn.Flatten(2), nn.Linear(64, 8)), 8) == ()
+
+
+def test_balance_tells_depth_and_width_of_every_grid() -> None:
+    (found,) = of(network(a=conv(8), b=branches({"x": conv(4), "y": chain(conv(4), conv(6, 3), conv(7, 3))}),
+                          c=conv(16, 3, 2)), "balance", 32)  # fmt: skip
+    assert re.search(r"32x32: \d+%, 4 deep, 11 wide; 16x16: \d+%, 1 deep, 16 wide", found.text)
 
 
 @pytest.mark.parametrize("name", MEMBERS)

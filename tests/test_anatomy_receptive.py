@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from inceptions.anatomy import Field, Rectangle, elements, receptive_fields
+from inceptions.anatomy import Field, Rectangle, parts, receptive_fields
 from inceptions.layers import Head, Identity, branches, chain, convolution, max_pool
 from inceptions.zoo import MEMBERS, Network, Table, build
 
@@ -113,7 +113,7 @@ def test_no_unit_of_any_stage_sees_further_or_less(name: str, axis: Axis) -> Non
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3", "inception_v4", "xception"])
 def test_nor_does_one_of_any_layer_inside_a_stage(name: str, axis: Axis) -> None:
     net = tiny(name, depth=0.1)
-    probe(net, axis, [inner for stage, layer in net.table.stages for inner, _ in elements(layer, stage)],
+    probe(net, axis, [inner for stage, layer in net.table.stages for inner, _ in parts(layer, stage)],
           length_for(net))  # fmt: skip
 
 

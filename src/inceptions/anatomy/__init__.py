@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from inceptions.anatomy.cost import Cost, LayerCost, StageCost, cost
-from inceptions.anatomy.principles import Finding, principles
-from inceptions.anatomy.receptive import Field, Rectangle, elements, receptive_fields
+from inceptions.anatomy.memory import kept_for_training
+from inceptions.anatomy.principles import RULES, Finding, principles
+from inceptions.anatomy.receptive import Field, Rectangle, is_block, parts, receptive_fields
 
 __all__ = [
+    "RULES",
     "Cost",
     "Field",
     "Finding",
@@ -14,7 +16,9 @@ __all__ = [
     "Rectangle",
     "StageCost",
     "cost",
-    "elements",
+    "is_block",
+    "kept_for_training",
+    "parts",
     "principles",
     "receptive_fields",
 ]

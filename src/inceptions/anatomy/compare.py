@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from inceptions.anatomy.cost import cost
+from inceptions.anatomy.cost import cost, picture_size
 from inceptions.anatomy.receptive import receptive_fields
 from inceptions.layers import Grid
 from inceptions.zoo import MEMBERS, Network
@@ -38,6 +38,8 @@ class Latency:
 
     median: float
     quartiles: tuple[float, float]
+    runs: int
+    """Passes that they are of."""
     device: str
     threads: int
 
@@ -78,9 +80,7 @@ def portrait(network: Network, *, name: str | None = None, size: int | None = No
     Raises:
         ValueError: the picture is too small.
     """
-    height, width = (
-        (size, size) if size else network.preprocess.size if network.preprocess else (network.input_size,) * 2
-    )
+    height, width = picture_size(network, size)
     counted = cost(network, (height, width))
     field = receptive_fields(network, (height, width))[network.stages[-1]]
     member = MEMBERS.get(network.name)
@@ -120,4 +120,4 @@ def latency(network: Network, size: Grid) -> Latency:
                 torch.cuda.synchronize(device)
             taken.append(1e3 * (time.perf_counter() - start))
     low, median, high = statistics.quantiles(taken[2:], n=4)
-    return Latency(median=median, quartiles=(low, high), device=str(device), threads=torch.get_num_threads())
+    return Latency(median=median, quartiles=(low, high), runs=RUNS, device=str(device), threads=torch.get_num_threads())

@@ -6,7 +6,7 @@ call it MAC, or "FLOPs", or half a FLOP: `torch.utils.flop_counter` counts two f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -38,6 +38,11 @@ class LayerCost:
     groups: int
     parameters: int
     multiply_adds: int
+
+    @property
+    def activations(self) -> int:
+        """Values that leave it, if it is a convolution or linear layer."""
+        return self.channels * self.height * self.width if self.in_channels else 0
 
     @property
     def formula(self) -> str:
@@ -86,7 +91,7 @@ class Cost:
 
     @property
     def activation_bytes(self) -> int:
-        """Memory of the activations in float32, for one picture: what training has to keep."""
+        """Memory of the activations in float32, for one picture. Training keeps more: see `kept_for_training`."""
         return 4 * self.activations
 
 
@@ -96,7 +101,7 @@ def cost(network: nn.Module | str, size: int | Grid | None = None) -> Cost:
     Args:
         network: a name of the family, one of its networks, or any module that takes one (N, C, H, W) tensor. The stages
             of a foreign module are its children, and the items of children that are plain lists.
-        size: side of the picture, or (height, width), in pixels; None is the published size (224 for a foreign module).
+        size: side of the picture, or (height, width), in pixels; None: see `picture_size`.
 
     Raises:
         ValueError: an unknown name, a picture too small, or a module that cannot be traced.
@@ -104,13 +109,12 @@ def cost(network: nn.Module | str, size: int | Grid | None = None) -> Cost:
     if isinstance(network, str):
         with torch.device("meta"):
             network = build(network)
-    height, width = picture_size(network, size)
-    ops = trace(network, (1, channels_read(network), height, width))
+    ops = trace_picture(network, size)
     rows = _rows(network, ops)
     ours = isinstance(network, Network)
     return Cost(
         model=network.name if isinstance(network, Network) else type(network).__name__,
-        input_size=(height, width),
+        input_size=picture_size(network, size),
         stages=tuple(rows[:-1] if ours else rows),
         head=rows[-1] if ours else None,
         aux=_aux_rows(network, rows) if isinstance(network, Network) else (),
@@ -122,9 +126,14 @@ def cost(network: nn.Module | str, size: int | Grid | None = None) -> Cost:
 
 
 def picture_size(network: nn.Module, size: int | Grid | None) -> Grid:
-    """(height, width): `size` if given, else what the network was published with, or 224."""
+    """(height, width): `size` if given, else what the network's preprocessing makes or what it was published with.
+
+    224 for a foreign module.
+    """
     if size is None:
-        size = network.input_size if isinstance(network, Network) else 224
+        size = 224
+        if isinstance(network, Network):
+            size = network.preprocess.size if network.preprocess else network.input_size
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise ValueError(f"a picture of {height} x {width} px cannot be; give a side of at least 1 px")
@@ -136,6 +145,19 @@ def channels_read(network: nn.Module) -> int:
     if isinstance(network, Network):
         return network.in_channels
     return next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), 3)
+
+
+def trace_picture(network: nn.Module, size: int | Grid | None) -> tuple[Op, ...]:
+    """The operations on one picture. Raises `ValueError` as `trace` and `picture_size` do."""
+    grid, channels = picture_size(network, size), channels_read(network)
+    try:
+        return trace(network, (1, channels, *grid))
+    except ValueError:
+        if channels == 3:
+            raise
+        return trace(
+            network, (1, 3, *grid)
+        )  # the first convolution reads a picture that was folded, or not the picture
 
 
 def stage_modules(network: nn.Module) -> dict[str, tuple[str, nn.Module]]:
@@ -157,35 +179,60 @@ def _children(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
             yield f"{path}{name}", child
 
 
-def work_of_stages(network: nn.Module, ops: tuple[Op, ...]) -> dict[str, list[Op]]:
-    """Stage name -> its operations, in the order of work; a stage that does nothing when evaluating is left out.
+class Work(list[Op]):
+    """The operations of one stage, in order. Those of a parent between its children count to the child before."""
 
-    What a foreign module does itself, between its children, counts to the child that ran before.
-    """
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    @property
+    def end(self) -> Op:
+        """The last operation of the stage's own module, whose output leaves it."""
+        return next((op for op in reversed(self) if _within(op, self.path)), self[-1])
+
+
+def _within(op: Op, path: str) -> bool:
+    return not path or f"{op.module}.".startswith(f"{path}.")
+
+
+def work_of_stages(network: nn.Module, ops: tuple[Op, ...]) -> dict[str, Work]:
+    """Stage name -> its operations; a stage that does nothing when evaluating is left out."""
     paths = {name: path for name, (path, _) in stage_modules(network).items()}
-    work: dict[str, list[Op]] = {}
+    work: dict[str, Work] = {}
     running = next(iter(paths))
     for op in ops:
-        inside = (name for name, path in paths.items() if not path or f"{op.module}.".startswith(f"{path}."))
-        running = next(inside, running)
-        work.setdefault(running, []).append(op)
+        running = next((name for name, path in paths.items() if _within(op, path)), running)
+        work.setdefault(running, Work(paths[running])).append(op)
     return work
+
+
+def shapes_of(ops: Sequence[Op]) -> dict[str, tuple[int, int, int]]:
+    """(channels, height, width) that leaves each module, by its path: those of its last operation."""
+    shapes = {}
+    for op in ops:
+        path = op.module
+        shapes[path] = _shape(op)
+        while path:
+            path = path.rpartition(".")[0]
+            shapes[path] = _shape(op)
+    return shapes
 
 
 def _rows(network: nn.Module, ops: tuple[Op, ...]) -> list[StageCost]:
     counted: set[int] = set()
     modules = stage_modules(network)
     return [
-        _row(name, modules[name][1], network, work=work, counted=counted)
+        _row(name, modules[name][1], network, work=work, end=work.end, counted=counted)
         for name, work in work_of_stages(network, ops).items()
     ]
 
 
-def _row(name: str, module: nn.Module, root: nn.Module, *, work: list[Op], counted: set[int]) -> StageCost:
+def _row(name: str, module: nn.Module, root: nn.Module, *, work: Sequence[Op], end: Op, counted: set[int]) -> StageCost:
     """Paths in `work` start at `root`; `counted` holds the parameters of earlier rows (shared ones count once)."""
     fresh = {id(parameter): parameter.numel() for parameter in module.parameters() if id(parameter) not in counted}
     counted.update(fresh)
-    channels, height, width = _shape(work[-1])
+    channels, height, width = _shape(end)
     return StageCost(
         name=name,
         channels=channels,
@@ -198,7 +245,7 @@ def _row(name: str, module: nn.Module, root: nn.Module, *, work: list[Op], count
     )
 
 
-def _layers(work: list[Op], root: nn.Module) -> Iterator[LayerCost]:
+def _layers(work: Sequence[Op], root: nn.Module) -> Iterator[LayerCost]:
     for name, ops in groupby(work, key=lambda op: op.module):
         module = root.get_submodule(name)
         *_, last = done = list(ops)
@@ -221,9 +268,9 @@ def _layers(work: list[Op], root: nn.Module) -> Iterator[LayerCost]:
 
 
 def _shape(op: Op) -> tuple[int, int, int]:
-    """(channels, height, width) of one picture's output; a vector is 1 x 1."""
-    channels, height, width = (*op.shape[1:4], 1, 1, 1)[:3]
-    return channels, height, width
+    """(channels, height, width) of one picture's output; a vector is 1 x 1, tokens are one below the other."""
+    height, width = op.grid or (op.size // max(1, op.channels), 1)
+    return op.channels, height, width
 
 
 def _aux_rows(network: Network, stages: list[StageCost]) -> tuple[StageCost, ...]:
@@ -232,5 +279,5 @@ def _aux_rows(network: Network, stages: list[StageCost]) -> tuple[StageCost, ...
         if stage.name in network.aux:
             module = network.aux[stage.name]
             ops = trace(module, (1, stage.channels, stage.height, stage.width))
-            rows.append(_row(stage.name, module, module, work=list(ops), counted=set()))
+            rows.append(_row(stage.name, module, module, work=ops, end=ops[-1], counted=set()))
     return tuple(rows)

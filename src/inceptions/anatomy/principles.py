@@ -1,15 +1,6 @@
 """The design principles of Inception v3 (arXiv 1512.00567, section 2) as checks on a network's own numbers.
 
-The paper gives principles, not thresholds. Those here are ours, and stated:
-
-- *bottleneck*: a stage lets at least 30 % of the values that enter it through its narrowest place. Halving the grid
-  alone leaves a quarter of them, so a convolution has to work beside the pool (section 5, figure 9).
-- *widening*: every grid ends with more channels than the larger one before (section 2, principles 1 and 4).
-- *reduction*: no convolution over space itself reduces the channels where a 1x1 convolution in front of it would save
-  a fifth of its work (principle 3; arXiv 1409.4842, section 4).
-- *factorisation*: no kernel of 5x5 or more stands where smaller ones in a row would save a fifth of its work
-  (section 3: 3x3 in a row; on grids of 12 to 20, 1 x n and n x 1).
-- *balance*: no grid does more than three quarters of the work (principle 4).
+The paper gives principles, not thresholds. Those in `RULES` are ours, and stated.
 """
 
 from __future__ import annotations
@@ -23,8 +14,8 @@ from typing import Literal
 import networkx
 from torch import nn
 
-from inceptions.anatomy.cost import channels_read, picture_size, work_of_stages
-from inceptions.anatomy.trace import Op, trace
+from inceptions.anatomy.cost import Work, trace_picture, work_of_stages
+from inceptions.anatomy.trace import Op, depth
 from inceptions.layers import Grid
 
 Principle = Literal["bottleneck", "widening", "reduction", "factorisation", "balance"]
@@ -37,6 +28,21 @@ HEAVIEST = 0.75
 """Share of the multiply-adds that one grid may take."""
 WORTHWHILE = 0.2
 """Share of a convolution's multiply-adds that must be saved for another layer to be worth its while."""
+NUMERALS = {2: "two", 3: "three"}
+
+RULES: dict[Principle, str] = {
+    "bottleneck": f"a stage lets at least {NARROWEST:.0%} of the values that enter it through its narrowest place. "
+    "Halving the grid alone leaves a quarter of them, so a convolution has to work beside the pool (section 5, "
+    "figure 9).",
+    "widening": "every grid ends with more channels than the larger one before (section 2, principles 1 and 4).",
+    "reduction": "no convolution over space itself reduces the channels where a 1x1 convolution in front of it would "
+    f"save {WORTHWHILE:.0%} of its work (principle 3; arXiv 1409.4842, section 4).",
+    "factorisation": f"no kernel of 5x5 or more stands where smaller ones in a row would save {WORTHWHILE:.0%} of its "
+    "work (section 3: 3x3 in a row; on grids of 12 to 20, 1 x n and n x 1).",
+    "balance": f"no grid does more than {HEAVIEST:.0%} of the work; the layers (depth) and channels (width) that it is "
+    "made of are told (principle 4).",
+}
+"""Principle -> when it is kept. Sections are of 1512.00567."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,17 +64,20 @@ def principles(network: nn.Module, size: int | Grid | None = None) -> tuple[Find
 
     Args:
         network: one of the family, around a table of your own, or any module that takes one (N, C, H, W) tensor.
-        size: side of the picture, or (height, width), in pixels; None is the published size (224 for a foreign module).
+        size: side of the picture, or (height, width), in pixels; None: see `picture_size`.
+
+    Returns:
+        Nothing for a module without stages that end on a grid, such as a transformer of tokens.
 
     Raises:
         ValueError: the picture is too small, or the module cannot be traced.
     """
-    ops = trace(network, (1, channels_read(network), *picture_size(network, size)))
+    ops = trace_picture(network, size)
     # Where no grid is left there is no space to squeeze: what comes behind is the classifier.
     stages = {
-        name: work for name, work in work_of_stages(network, ops).items() if prod((*work[-1].shape, 1, 1)[2:4]) > 1
+        name: work for name, work in work_of_stages(network, ops).items() if work.end.grid and prod(work.end.grid) > 1
     }
-    checks: tuple[Callable[[Sequence[Op], dict[str, list[Op]]], Iterator[Finding]], ...] = (
+    checks: tuple[Callable[[Sequence[Op], dict[str, Work]], Iterator[Finding]], ...] = (
         _bottlenecks, _widening, _reductions, _factorisations, _balance,
     )  # fmt: skip
     return tuple(finding for check in checks for finding in check(ops, stages))
@@ -77,26 +86,28 @@ def principles(network: nn.Module, size: int | Grid | None = None) -> tuple[Find
 # --- no representational bottleneck -------------------------------------------------------------------------------
 
 
-def _bottlenecks(ops: Sequence[Op], stages: dict[str, list[Op]]) -> Iterator[Finding]:
-    for name, work in stages.items():
+def _bottlenecks(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding]:
+    for name, whole in stages.items():
+        end = whole.end
+        work = [op for op in whole if op.index <= end.index]
         inside = {op.index for op in work}
         sources = {index for op in work for index in op.inputs if index not in inside}
         if -1 in sources:
             continue  # the picture itself: its values are no representation yet
         # What runs beside the stage and is read behind it keeps what the stage itself may lose.
-        beside = {index for op in ops[work[-1].index + 1 :] for index in op.inputs if index <= work[-1].index} - inside
+        beside = {index for op in ops[end.index + 1 :] for index in op.inputs if index <= end.index} - inside
         known = sources | beside
         entering = sum(ops[index].size for index in known if not _follows(index, known - {index}, ops))
         narrowest = narrowest_place(work) + sum(ops[index].size for index in beside)
         kept = narrowest >= NARROWEST * entering
-        if not kept or work[-1].shape[2] < SHRUNK * ops[min(sources)].shape[2]:
+        if not kept or _rows(end) < SHRUNK * _rows(ops[min(sources)]):
             came = " + ".join(_shape(ops[index]) for index in sorted(sources))
             yield Finding(
                 principle="bottleneck",
                 stage=name,
                 kept=kept,
                 number=narrowest / entering,
-                text=f"{came} come in, {_shape(work[-1])} leave; {narrowest:,} of {entering:,} values fit through the "
+                text=f"{came} come in, {_shape(end)} leave; {narrowest:,} of {entering:,} values fit through the "
                 "narrowest place",
                 cure=None
                 if kept
@@ -136,30 +147,30 @@ def narrowest_place(work: Sequence[Op]) -> int:
 # --- channels grow while the grid shrinks -------------------------------------------------------------------------
 
 
-def _grids(stages: dict[str, list[Op]]) -> list[list[str]]:
+def _grids(stages: dict[str, Work]) -> list[list[str]]:
     """Stages that end on about the same grid, from the largest grid to the smallest."""
     grids: list[list[str]] = []
     side = 0
     for name, work in stages.items():
-        if not grids or work[-1].shape[2] < SHRUNK * side:
+        if not grids or _rows(work.end) < SHRUNK * side:
             grids.append([])
-            side = work[-1].shape[2]
+            side = _rows(work.end)
         grids[-1].append(name)
     return grids
 
 
-def _widening(ops: Sequence[Op], stages: dict[str, list[Op]]) -> Iterator[Finding]:
-    lasts = [(names[-1], stages[names[-1]][-1]) for names in _grids(stages)]
+def _widening(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding]:
+    lasts = [(names[-1], stages[names[-1]].end) for names in _grids(stages)]
     for (_, before), (name, after) in pairwise(lasts):
-        kept = after.shape[1] > before.shape[1]
+        kept = after.channels > before.channels
         yield Finding(
             principle="widening",
             stage=name,
             kept=kept,
-            number=after.shape[1] / before.shape[1],
-            text=f"the grid shrinks from {_grid(before)} to {_grid(after)}; its channels go from {before.shape[1]} to "
-            f"{after.shape[1]}",
-            cure=None if kept else f"more than {before.shape[1]} channels on the smaller grid",
+            number=after.channels / before.channels,
+            text=f"the grid shrinks from {_grid(before)} to {_grid(after)}; its channels go from {before.channels} to "
+            f"{after.channels}",
+            cure=None if kept else f"more than {before.channels} channels on the smaller grid",
         )
 
 
@@ -167,7 +178,7 @@ def _widening(ops: Sequence[Op], stages: dict[str, list[Op]]) -> Iterator[Findin
 
 
 def _spatial(op: Op) -> bool:
-    return op.is_dense and op.kernel is not None and prod(op.kernel) > 1
+    return op.is_dense and op.kernel is not None and prod(op.kernel) > 1 and op.grid is not None
 
 
 def _makers(op: Op, ops: Sequence[Op]) -> list[Op]:
@@ -192,7 +203,7 @@ def _reducer(op: Op, ops: Sequence[Op]) -> Op | None:
     return None
 
 
-def _reductions(ops: Sequence[Op], stages: dict[str, list[Op]]) -> Iterator[Finding]:
+def _reductions(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding]:
     for name, work in stages.items():
         total = sum(op.multiply_adds for op in work)
         without = total
@@ -222,21 +233,21 @@ def _reductions(ops: Sequence[Op], stages: dict[str, list[Op]]) -> Iterator[Find
                         stage=name,
                         kept=False,
                         number=1 - cheap / dear,
-                        text=f"{op.module}: {_kernel(op)} reads {op.in_channels} channels to write {op.shape[1]}: "
+                        text=f"{_layer(op)}: {_kernel(op)} reads {op.in_channels} channels to write {op.shape[1]}: "
                         f"{dear:,} multiply-adds",
                         cure=f"a 1x1 convolution to {op.shape[1]} channels in front: {cheap:,} together",
                     )
 
 
 def _input_grid(op: Op, ops: Sequence[Op]) -> Grid:
-    shape = ops[op.inputs[0]].shape if op.inputs[0] >= 0 else op.shape
-    return shape[2], shape[3]
+    entering = ops[op.inputs[0]].grid if op.inputs[0] >= 0 else None
+    return entering or op.grid or (1, 1)
 
 
 # --- large kernels factorised -------------------------------------------------------------------------------------
 
 
-def _factorisations(ops: Sequence[Op], stages: dict[str, list[Op]]) -> Iterator[Finding]:
+def _factorisations(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding]:
     for name, work in stages.items():
         pairs = list(_pairs(work, ops))
         if pairs:
@@ -292,7 +303,7 @@ def _of_large_kernel(stage: str, op: Op, cost: int, way: str) -> Finding:
         stage=stage,
         kept=saved < WORTHWHILE,
         number=saved,
-        text=f"{op.module}: {_kernel(op)} costs {op.multiply_adds:,} multiply-adds; {way} would cost {cost:,}",
+        text=f"{_layer(op)}: {_kernel(op)} costs {op.multiply_adds:,} multiply-adds; {way} would cost {cost:,}",
         cure=None if saved < WORTHWHILE else way,
     )
 
@@ -310,7 +321,7 @@ def _ways(op: Op, entering: Grid) -> Iterator[tuple[int, str]]:
     steps = size // 2
     widths = [round(op.in_channels * (op.shape[1] / op.in_channels) ** (step / steps)) for step in range(steps + 1)]
     costs = [9 * reads * writes for reads, writes in pairwise(widths)]
-    yield sum(costs[:-1]) * before + costs[-1] * after, f"{steps} 3x3 in a row"
+    yield sum(costs[:-1]) * before + costs[-1] * after, f"{NUMERALS.get(steps, steps)} 3x3 in a row"
     if 12 <= op.shape[2] <= 20:  # 1 x n and n x 1 do well on medium grids, and not in front of them (section 3.2)
         middle = round((op.in_channels * op.shape[1]) ** 0.5)
         yield (
@@ -322,21 +333,31 @@ def _ways(op: Op, entering: Grid) -> Iterator[tuple[int, str]]:
 # --- balance ------------------------------------------------------------------------------------------------------
 
 
-def _balance(ops: Sequence[Op], stages: dict[str, list[Op]]) -> Iterator[Finding]:
-    total = sum(op.multiply_adds for work in stages.values() for op in work)
-    grids = [[op for name in names for op in stages[name]] for names in _grids(stages)]
-    shares = [sum(op.multiply_adds for op in work) / max(1, total) for work in grids]
-    for names, work, share in zip(_grids(stages), grids, shares, strict=True):
+def _balance(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding]:
+    # Whatever has one place only is the classifier; tokens, whose grid is not known, are work nevertheless.
+    total = sum(op.multiply_adds for op in ops if op.size > op.channels)
+    grids = _grids(stages)
+    works = [[op for name in names for op in stages[name]] for names in grids]
+    shares = [sum(op.multiply_adds for op in work) / max(1, total) for work in works]
+    told = "; ".join(
+        f"{_grid(stages[names[-1]].end)}: {share:.0%}, {depth(work)} deep, {max(op.channels for op in work)} wide"
+        for names, work, share in zip(grids, works, shares, strict=True)
+    )
+    for names, share in zip(grids, shares, strict=True):
         if share == max(shares):
             yield Finding(
                 principle="balance",
                 stage=names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}",
                 kept=share <= HEAVIEST,
                 number=share,
-                text=f"the {_grid(work[-1])} grid does {share:.0%} of the work; from the largest grid to the smallest: "
-                + ", ".join(f"{share:.0%}" for share in shares),
+                text=f"share of the work, depth and width from the largest grid to the smallest: {told}",
                 cure=None if share <= HEAVIEST else "fewer or narrower blocks there, more on the other grids",
             )
+
+
+def _layer(op: Op) -> str:
+    """As `inceptions inspect --stage` names it: without what is in every path of ours."""
+    return op.module.removeprefix("body.").removesuffix(".conv")
 
 
 def _kernel(op: Op) -> str:
@@ -345,8 +366,12 @@ def _kernel(op: Op) -> str:
 
 
 def _grid(op: Op) -> str:
-    return "x".join(str(side) for side in op.shape[2:])
+    return "x".join(map(str, op.grid or (op.size // op.channels,)))
+
+
+def _rows(op: Op) -> int:
+    return op.grid[0] if op.grid else 0
 
 
 def _shape(op: Op) -> str:
-    return f"{_grid(op)}x{op.shape[1]}"
+    return f"{_grid(op)}x{op.channels}"

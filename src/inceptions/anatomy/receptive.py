@@ -115,20 +115,25 @@ def receptive_fields(network: Network, size: int | Grid | None = None) -> dict[s
     return fields
 
 
-def elements(layer: Layer, name: str) -> Iterator[tuple[str, Layer]]:
-    """The layers that `layer` is made of, in order, by their path under `name`."""
+def parts(layer: Layer, name: str) -> Iterator[tuple[str, Layer]]:
+    """`layer` and all that it is made of, by path under `name`: blocks and branches before their own parts."""
+    yield name, layer
     match layer:
         case Chain() | Branches():
-            for inner, part in layer.parts:
-                yield from elements(part, f"{name}.{inner}")
+            inner = layer.parts
         case Projected():
-            yield from elements(layer.body, f"{name}.body")
-            yield f"{name}.linear", Conv(1)
+            inner = (("body", layer.body), ("linear", Conv(1)))
         case Residual():
-            yield from elements(layer.body, f"{name}.body")
-            yield from elements(layer.shortcut, f"{name}.shortcut")
+            inner = (("body", layer.body), ("shortcut", layer.shortcut))
         case _:
-            yield name, layer
+            inner = ()
+    for part, within in inner:
+        yield from parts(within, f"{name}.{part}")
+
+
+def is_block(layer: Layer) -> bool:
+    """Whether it is made of other layers."""
+    return isinstance(layer, Chain | Branches | Projected | Residual)
 
 
 def _through(layer: Layer, field: Field, name: str, fields: dict[str, Field]) -> Field:

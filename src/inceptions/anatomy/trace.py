@@ -32,6 +32,8 @@ class Op:
     """Indices of the operations whose outputs it read; -1 is the picture. Parameters do not count."""
     shape: tuple[int, ...]
     """Shape of its (first) output, batch included."""
+    axes: tuple[int, ...] | None = None
+    """Where batch, channels, rows and columns lie in `shape`; None where it is no stack of planes."""
     multiply_adds: int = 0
     in_channels: int = 0
     """Convolutions and matrix products: channels (features) that are read."""
@@ -46,6 +48,20 @@ class Op:
         return prod(self.shape)
 
     @property
+    def grid(self) -> Grid | None:
+        """(rows, columns) of the output; None where it is no stack of planes, but a vector or a row of tokens."""
+        if self.axes is None or len(self.shape) != 4:
+            return None
+        return self.shape[self.axes[2]], self.shape[self.axes[3]]
+
+    @property
+    def channels(self) -> int:
+        """Channels of the output; features of a vector or a token."""
+        if self.axes is None or len(self.shape) != 4:
+            return self.shape[-1] if self.shape else 1
+        return self.shape[self.axes[1]]
+
+    @property
     def is_dense(self) -> bool:
         """Whether it is a convolution in which every output channel reads every input channel."""
         return self.kernel is not None and self.weighs and self.groups == 1
@@ -57,11 +73,11 @@ class Op:
 
 
 def depth(ops: Sequence[Op]) -> int:
-    """Convolutions and linear layers on the longest path."""
-    layers = [0]
+    """Convolutions and linear layers on the longest path through these operations."""
+    layers: dict[int, int] = {}
     for op in ops:
-        layers.append(max(layers[index + 1] for index in op.inputs) + op.weighs)
-    return max(layers)
+        layers[op.index] = max((layers.get(index, 0) for index in op.inputs), default=0) + op.weighs
+    return max(layers.values(), default=0)
 
 
 def trace(module: nn.Module, shape: tuple[int, ...]) -> tuple[Op, ...]:
@@ -73,21 +89,21 @@ def trace(module: nn.Module, shape: tuple[int, ...]) -> tuple[Op, ...]:
     Raises:
         ValueError: the module refuses the shape, or cannot run without values.
     """
-    hollow = _hollow(module).eval()
+    bare = hollow(module).eval()
     recorder = _Recorder()
     try:
-        with torch.no_grad(), _paths(hollow, recorder), recorder:
+        with torch.no_grad(), paths(bare, recorder.path), recorder:
             picture = torch.empty(shape, device="meta")
             recorder.source(picture)
-            hollow(picture)
-    except (RuntimeError, NotImplementedError, TypeError, AssertionError) as error:
+            bare(picture)
+    except Exception as error:  # whatever a foreign module may raise
         raise ValueError(
             f"{type(module).__name__} cannot be traced on an input of shape {tuple(shape)}: {error}"
         ) from error
     return tuple(recorder.ops)
 
 
-def _hollow(module: nn.Module) -> nn.Module:
+def hollow(module: nn.Module) -> nn.Module:
     """A copy with meta tensors for parameters and buffers; the values themselves are never copied."""
     memo: dict[int, Any] = {}
     for tensor in itertools.chain(module.parameters(), module.buffers()):
@@ -97,12 +113,16 @@ def _hollow(module: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def _paths(module: nn.Module, recorder: _Recorder) -> Iterator[None]:
-    """Tell the recorder which module runs."""
+def paths(module: nn.Module, running: list[str]) -> Iterator[None]:
+    """Keep the path of the module that runs at the end of `running`."""
+
+    def leave(*_: object) -> None:
+        running.pop()
+
     handles = []
     for path, part in module.named_modules():
-        handles.append(part.register_forward_pre_hook(lambda *_, path=path: recorder.path.append(path)))
-        handles.append(part.register_forward_hook(lambda *_: recorder.leave()))
+        handles.append(part.register_forward_pre_hook(lambda *_, path=path: running.append(path)))
+        handles.append(part.register_forward_hook(leave))
     try:
         yield
     finally:
@@ -125,8 +145,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def source(self, picture: Tensor) -> None:
         self._remember(picture, -1)
 
-    def leave(self) -> None:
-        self.path.pop()
+    def _axes_of(self, index: int) -> tuple[int, ...] | None:
+        return PLANES if index == -1 else self.ops[index].axes
 
     def _remember(self, tensor: Tensor, maker: int) -> None:
         self._made_by[id(tensor)] = maker
@@ -138,8 +158,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         read = [self._made_by[id(leaf)] for leaf in tree_leaves((args, kwargs)) if id(leaf) in self._made_by]
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-        if read and outputs:
-            kind = func.overloadpacket.__name__
+        kind = func.overloadpacket.__name__
+        # Work on parameters alone (a table of positions through a linear layer) is work for every picture, too.
+        if outputs and (read or kind in _FACTS):
             facts = _FACTS[kind](args, outputs[0]) if kind in _FACTS else {}
             op = Op(
                 index=len(self.ops),
@@ -147,12 +168,33 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 module=self.path[-1],
                 inputs=tuple(dict.fromkeys(read)),
                 shape=tuple(outputs[0].shape),
+                axes=_axes(kind, args, next((axes for index in read if (axes := self._axes_of(index))), None)),
                 **facts,
             )
             for tensor in outputs:
                 self._remember(tensor, op.index)
             self.ops.append(op)
         return result
+
+
+PLANES = (0, 1, 2, 3)
+"""Batch, channels, rows, columns: how convolutions and pools want them, and leave them."""
+
+
+def _axes(kind: str, args: tuple[Any, ...], before: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Where the output's axes lie, if those of what it reads lie as `before`."""
+    if (kind in _FACTS and "pool" in kind) or kind == "convolution":
+        return PLANES
+    if before is None or kind not in ("permute", "transpose"):
+        return before
+    if args[0].dim() != 4:
+        return None
+    order = list(PLANES)
+    if kind == "permute":
+        order = [axis % 4 for axis in args[1]]
+    else:
+        order[args[1]], order[args[2]] = order[args[2]], order[args[1]]
+    return tuple(order.index(axis) for axis in before)
 
 
 def _convolution(args: tuple[Any, ...], output: Tensor) -> dict[str, Any]:

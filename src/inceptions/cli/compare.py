@@ -29,9 +29,12 @@ def compare(
     Latency is the median of nine single pictures in PyTorch, measured here and now; published accuracies are top-1 on
     ImageNet by the protocols of those who published them, a run's is its own on its validation pictures.
 
+    Of two tensors, relative is the length of their difference over the first's length. The distance of two answers is
+    half the sum of the differences of all probabilities: 0 for equal ones, 1 for nothing in common.
+
     Args:
-        models: names of `inceptions models` and folders of runs and models; none: the whole family. With --weights,
-            pictures and folders of pictures instead, to compare the answers to.
+        models: names of `inceptions models`, runs, models' folders, weight files; none: the whole family. With
+            --weights, pictures and folders of pictures instead, to compare the answers to.
         weights: two checkpoints to compare tensor by tensor: folders, files, or published weights.
         img_size: side of the pictures, px; none: each network's own.
         latency: measure it.
@@ -45,7 +48,7 @@ def compare(
     from inceptions.zoo import list_models
 
     chosen = models or list_models()
-    opened = ((name, _network(name, with_weights=latency)) for name in chosen)
+    opened = ((name, _network(name, weights=latency)) for name in chosen)
     rows = [
         portrait(network, name=name, size=img_size, timed=latency)
         for name, network in track(opened, description="comparing", total=len(chosen), unit="networks")
@@ -56,16 +59,26 @@ def compare(
         _print(rows)
 
 
-def _network(name: str, *, with_weights: bool) -> Network:
+def _network(name: str, *, weights: bool) -> Network:
+    from inceptions.cli.inspect import open_network
+    from inceptions.zoo import Network
+
+    network = open_network(name, {}, weights=weights)
+    if not isinstance(network, Network):
+        raise ValueError(f"{name} is none of the family's networks; `inceptions inspect {name}` shows any module")
+    return network
+
+
+def _short(names: list[str]) -> list[object]:
+    """Without the folders that paths begin with, where the last parts tell them apart."""
     from pathlib import Path
 
-    from inceptions.cli.inspect import open_network
-    from inceptions.predict import load_network
-    from inceptions.zoo import build
+    last = [Path(name).resolve().name if Path(name).exists() else name for name in names]
+    return [*last] if len({*last}) == len({*names}) else [*names]
 
-    if not with_weights:
-        return open_network(name, {})
-    return load_network(name) if Path(name).exists() else build(name)
+
+DISPENSABLE = ("activations", "year", "quartiles", "input", "generation", "receptive field", "published top-1", "depth")
+"""What a narrow terminal does without."""
 
 
 def _print(rows: list[Portrait]) -> None:
@@ -76,7 +89,7 @@ def _print(rows: list[Portrait]) -> None:
         return f"{row.measured['top1']:.2%} ({low:.1%} to {high:.1%}, n {row.measured['n']:,})"
 
     cells: dict[str, list[object]] = {
-        "model": [row.name for row in rows],
+        "model": _short([row.name for row in rows]),
         "generation": [row.generation for row in rows],
         "year": [str(row.year) if row.year else None for row in rows],
         "input": [f"{row.input_size[0]}x{row.input_size[1]}" for row in rows],
@@ -85,21 +98,28 @@ def _print(rows: list[Portrait]) -> None:
         "multiply-adds": [row.multiply_adds for row in rows],
         "activations": [row.activations for row in rows],
         "receptive field": [f"{row.receptive_field[0]}x{row.receptive_field[1]}" for row in rows],
-        "latency, ms": [
-            f"{row.latency.median:.1f} ({row.latency.quartiles[0]:.1f} to {row.latency.quartiles[1]:.1f})"
-            if row.latency
-            else None
-            for row in rows
+        "latency, ms": [f"{row.latency.median:.1f}" if row.latency else None for row in rows],
+        "quartiles": [
+            f"{row.latency.quartiles[0]:.1f} to {row.latency.quartiles[1]:.1f}" if row.latency else None for row in rows
         ],
         "published top-1": [row.published_top1 for row in rows],
-        "published by": [row.published_by for row in rows],
         "measured top-1": [measured(row) for row in rows],
     }
     filled = {heading: column for heading, column in cells.items() if any(cell is not None for cell in column)}
-    table(list(zip(*filled.values(), strict=True)), list(filled))
+    table(
+        list(zip(*filled.values(), strict=True)),
+        list(filled),
+        dispensable=[heading for heading in DISPENSABLE if heading in filled],
+    )
     timed = [row.latency for row in rows if row.latency]
     if timed:
-        print(f"\nlatency: median and quartiles of single pictures, {timed[0].device}, {timed[0].threads} threads")
+        print(
+            f"\nlatency: of single pictures in PyTorch, the median of {timed[0].runs}, on {timed[0].device} with "
+            f"{timed[0].threads} threads"
+        )
+    for source in dict.fromkeys(row.published_by for row in rows if row.published_by):
+        whose = ", ".join(dict.fromkeys(row.model for row in rows if row.published_by == source))
+        print(f"published top-1 of {whose}: {source}")
 
 
 # --- two checkpoints ----------------------------------------------------------------------------------------------
@@ -131,10 +151,11 @@ def _print_tensors(tensors: tuple[TensorDifference, ...]) -> None:
     if shown:
         table(
             [
-                (row.name, _shape(row.shapes[0]), _shape(row.shapes[1]), row.largest, row.relative, row.cosine)
+                (row.name, " / ".join(dict.fromkeys(map(_shape, row.shapes))), row.largest, row.relative, row.cosine)
                 for row in shown
             ],
-            ("tensor", "first", "second", "largest difference", "relative", "cosine"),
+            ("tensor", "shape", "largest difference", "relative", "cosine"),
+            dispensable=() if strange else ("shape",),
         )
         print()
     left = len(strange) + len(different) - len(shown)
@@ -144,8 +165,8 @@ def _print_tensors(tensors: tuple[TensorDifference, ...]) -> None:
     )
 
 
-def _shape(shape: tuple[int, ...] | None) -> str | None:
-    return None if shape is None else "x".join(map(str, shape)) or "number"
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "missing" if shape is None else "x".join(map(str, shape)) or "number"
 
 
 def _print_answers(answers: list[AnswerDifference]) -> None:
@@ -155,9 +176,10 @@ def _print_answers(answers: list[AnswerDifference]) -> None:
             log.warning("%s: %s", row.file, row.error)
     apart = [row for row in read if not row.agree]
     if apart:
+        names = _short([row.file for row in apart])
         table(
-            [(row.file, *_both(row), row.distance) for row in apart],
-            ("picture", "first", "probability", "second", "probability", "distance"),
+            [(name, *_both(row), row.distance) for name, row in zip(names, apart, strict=True)],
+            ("picture", "first", "second", "distance"),
         )
         print()
     largest = max((row.distance or 0.0 for row in read), default=0.0)
@@ -165,7 +187,7 @@ def _print_answers(answers: list[AnswerDifference]) -> None:
     print(f"{alike} of {len(read)} pictures get the same label; the answers differ by {largest:.3g} at most")
 
 
-def _both(row: AnswerDifference) -> tuple[str, float, str, float]:
+def _both(row: AnswerDifference) -> list[str]:
     assert row.labels
     assert row.probabilities
-    return row.labels[0], row.probabilities[0], row.labels[1], row.probabilities[1]
+    return [f"{label} {share:.1%}" for label, share in zip(row.labels, row.probabilities, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Callable
 from csv import DictWriter
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from inceptions.cli.terminal import print_json, table
 
 if TYPE_CHECKING:
-    from inceptions.anatomy import Cost, Field, LayerCost, StageCost
-    from inceptions.zoo import Network
+    from torch import nn
+
+    from inceptions.anatomy.facts import Facts, Inspection
 
 
 def inspect(
@@ -30,147 +32,99 @@ def inspect(
     """Show a network's stages: shapes, parameters, multiply-adds, receptive fields.
 
     A multiply-add is one multiplication with its addition, in convolutions and linear layers, for one picture.
-    Activations are the values that leave those layers. A receptive field is the smallest rectangle of pixels around all
-    that a unit sees - through branches and shortcuts it sees one rectangle a path, the smallest is told too -, stride
-    the pixels from one unit to the next, padding the border that the first unit sees.
+    Activations are the values that leave those layers; memory is what training keeps of a picture until its gradient is
+    known. A receptive field is the smallest rectangle of pixels around all that a unit sees - through branches and
+    shortcuts it sees one rectangle a path, the smallest is told too -, stride the pixels from one unit to the next,
+    padding the border that the first unit sees.
 
     Args:
-        model: a name of `inceptions models`, or a folder with a model (a run's, or one written by export).
-        img_size: side of the picture, px; none: the network's own.
-        stage: show the layers of this stage instead.
+        model: a name of `inceptions models` or `inceptions weights list`, a folder (a run's, a model's, an export's), a
+            weight file, or PACKAGE.MODULE:NAME of a module or a function that makes one, such as
+            torchvision.models:resnet50 or a network around a table of your own.
+        img_size: side of the picture, px; none: the one it was trained with or published for.
+        stage: show the blocks, branches and layers of this stage instead.
         principles: check the design principles of Inception v3 instead: what is kept, what is not, and the cure.
-        options: options of the network, such as `--options.width 0.5`; only with a name.
+        options: options of the network, such as `--options.width 0.5`, or arguments of the function.
         csv: write the table there too.
         html: write a page with all of it too, inspect-MODEL.html in the current folder.
         json: print one JSON object instead of the table.
     """
-    from inceptions.anatomy import cost, receptive_fields
+    from inceptions.anatomy.facts import Inspection
 
-    network = open_network(model, options or {})
-    if stage not in (None, *network.stages):
-        raise ValueError(f"{network.name} has no stage {stage!r}; it has: {', '.join(network.stages)}")
-    counted = cost(network, img_size)
-    fields = receptive_fields(network, img_size)
+    found = Inspection(open_network(model, options or {}), img_size)
+    if stage is not None:
+        facts = found.stage(stage)  # refuses a name that is none
     if principles:
-        facts, cells = _principle_facts(network, counted, stage), _FINDING
+        facts = found.principles(stage)
         rows = facts["principles"]
     elif stage is None:
-        facts, cells = _network_facts(counted, fields), _STAGE
+        facts = found.whole()
         rows = [*facts["stages"], *_heads(facts)]
     else:
-        facts, cells = _stage_facts(network, counted, fields, stage), _LAYER
-        rows = facts["layers"]
+        rows = facts["parts"]
     if csv:
         _write_csv(csv, rows)
     if html:
-        _write_page(network, counted, fields)
+        _write_page(model, found)
     if json:
         print_json(facts)
-        return
-    table([[cell(row) for cell in cells.values()] for row in rows], list(cells))
-    if principles:
-        kept = sum(row["kept"] for row in rows)
-        print(f"\n{kept} of {len(rows)} checks are kept; the thresholds are ours, the paper states none")
+    elif principles:
+        _print_principles(rows)
     elif stage is None:
-        _print_totals(facts)
+        _print_stages(facts, rows)
+    else:
+        _print_parts(facts)
 
 
-def open_network(model: str, options: dict[str, str]) -> Network:
-    """The network of a name or in a folder, with shapes but without weights."""
+def open_network(model: str, options: dict[str, str], *, weights: bool = False) -> nn.Module:
+    """What `model` means, in evaluation mode.
+
+    Without `weights`, with shapes alone where that is quicker.
+    """
     import torch
 
+    from inceptions.predict import load_network
     from inceptions.weights import artifact
+    from inceptions.weights.catalogue import RECORDS
     from inceptions.zoo import build, parse_options
 
-    if Path(model).exists():
+    path = Path(model)
+    package, colon, name = model.partition(":")
+    if path.exists() or model in RECORDS:
         if options:
-            raise ValueError(f"{model} is a folder, whose network has its options already; give options with a name")
-        return artifact.describe(model)
+            raise ValueError(f"{model} has its options already; give options with the name of a network")
+        return artifact.describe(path) if artifact.is_artifact(path) and not weights else load_network(model)
+    if colon and all(word.isidentifier() for word in [*package.split("."), name]):
+        return _imported(package, name, parse_options(options))
+    if weights:
+        return build(model, **parse_options(options)).eval()
     with torch.device("meta"):
-        return build(model, **parse_options(options))
+        return build(model, **parse_options(options)).eval()
 
 
-def _network_facts(counted: Cost, fields: dict[str, Field]) -> dict[str, Any]:
-    return {
-        "model": counted.model,
-        "input_size": counted.input_size[0],
-        "parameters": counted.parameters,
-        "multiply_adds": counted.multiply_adds,
-        "activations": counted.activations,
-        "activation_bytes": counted.activation_bytes,
-        "stages": [
-            {**_counts(row), **_sight(fields[row.name]), "share": _share(row.multiply_adds, counted)}
-            for row in counted.stages
-        ],
-        "head": _counts(counted.head) if counted.head else None,
-        "aux": [_counts(row) for row in counted.aux],
-    }
+def _imported(package: str, name: str, options: dict[str, Any]) -> nn.Module:
+    """A module of the user's own, or what their function returns."""
+    import sys
+    from importlib import import_module
+
+    from torch import nn
+
+    sys.path.insert(0, "")  # the current folder, as with `python -m`
+    found = getattr(import_module(package), name, None)
+    if callable(found) and not isinstance(found, nn.Module):
+        found = found(**options)
+    elif options:
+        raise ValueError(f"{package}:{name} is built already; options can be given to a function that builds it")
+    if not isinstance(found, nn.Module):
+        raise ValueError(f"{package}:{name} is no torch.nn.Module, nor a function that returns one, but {found!r}")
+    return found.eval()
 
 
-def _counts(row: StageCost) -> dict[str, Any]:
-    names = ("name", "channels", "height", "width", "parameters", "multiply_adds", "activations")
-    return {name: getattr(row, name) for name in names}
-
-
-def _sight(field: Field) -> dict[str, Any]:
-    """`paths` and `smallest`: the set that the receptive field is the hull of."""
-    return {
-        "receptive_field": list(field.size),
-        "stride": field.stride[0],
-        "padding": list(field.padding),
-        "paths": len(field.paths),
-        "smallest": list(field.sizes[0]),
-    }
-
-
-def _share(part: int, counted: Cost) -> float:
-    return part / max(1, counted.multiply_adds)
-
-
-def _heads(facts: dict[str, Any]) -> list[dict[str, Any]]:
+def _heads(facts: Facts) -> list[Facts]:
     """Rows of the heads, where the table has no place for pixels any more."""
-    head = [{**facts["head"], "share": facts["head"]["multiply_adds"] / max(1, facts["multiply_adds"])}]
-    return head + [{**row, "name": f"aux.{row['name']}"} for row in facts["aux"]]
-
-
-def _stage_facts(network: Network, counted: Cost, fields: dict[str, Field], stage: str) -> dict[str, Any]:
-    from inceptions.anatomy import elements
-
-    row = {row.name: row for row in counted.stages}[stage]
-    layers = []
-    for name, _ in elements(dict(network.table.stages)[stage], stage):
-        parts = [part for part in row.layers if f"{part.name}.".startswith(f"body.{name}.")]
-        if parts:
-            layers.append({"name": name, **_layer_facts(parts), **_sight(fields[name]),
-                           "share": _share(sum(part.multiply_adds for part in parts), counted)})  # fmt: skip
-    whole = {**_counts(row), **_sight(fields[stage]), "share": _share(row.multiply_adds, counted)}
-    whole["receptive_fields"] = fields[stage].sizes
-    return {"model": counted.model, "input_size": counted.input_size[0], **whole, "layers": layers}
-
-
-def _principle_facts(network: Network, counted: Cost, stage: str | None) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from inceptions.anatomy import principles
-
-    found = principles(network, counted.input_size)
-    rows = [asdict(finding) for finding in found if stage in (None, finding.stage)]
-    return {"model": counted.model, "input_size": counted.input_size[0], "principles": rows}
-
-
-def _layer_facts(parts: list[LayerCost]) -> dict[str, Any]:
-    """One row of a table: a convolution with its norm and activation, or both halves of a separable one."""
-    windows = [part for part in parts if part.kernel]
-    largest = max(windows, key=lambda part: part.kernel or (0, 0)) if windows else None
-    return {
-        "kernel": largest.kernel if largest else None,
-        "channels": parts[-1].channels,
-        "height": parts[-1].height,
-        "width": parts[-1].width,
-        "parameters": sum(part.parameters for part in parts),
-        "weights": " + ".join(part.formula for part in parts if part.formula) or None,
-        "multiply_adds": sum(part.multiply_adds for part in parts),
-    }
+    head = facts["head"]
+    rows = [{**head, "share": head["multiply_adds"] / max(1, facts["multiply_adds"])}] if head else []
+    return rows + [{**row, "name": f"aux.{row['name']}"} for row in facts["aux"]]
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -184,34 +138,49 @@ def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     write_atomically(path, text.getvalue())
 
 
-def _write_page(network: Network, counted: Cost, fields: dict[str, Field]) -> None:
+def _write_page(model: str, found: Inspection) -> None:
     from inceptions.progress import log, write_atomically
     from inceptions.report.inspected import inspected_page
 
-    path = Path(f"inspect-{network.name}.html")
-    stages = [_stage_facts(network, counted, fields, row.name) for row in counted.stages]
-    findings = _principle_facts(network, counted, None)["principles"]
-    write_atomically(path, inspected_page(_network_facts(counted, fields), stages, findings))
-    log.info("the page is %s", path)
+    path = Path(model)
+    called = path.resolve().name if path.exists() else model.replace(":", ".")
+    page = Path(f"inspect-{called}.html")
+    write_atomically(page, inspected_page(called, found))
+    log.info("the page is %s", page)
 
 
 def _by(size: tuple[int, int] | list[int] | None) -> str | None:
     return f"{size[0]}x{size[1]}" if size else None
 
 
+def _mebibytes(size: int | None) -> str | None:
+    return None if size is None else f"{size / 2**20:,.2f} MiB"
+
+
+def _window(row: Facts) -> str | None:
+    """3x3, and 3x3/2 where it steps by two."""
+    return (
+        None
+        if row["kernel"] is None
+        else f"{_by(row['kernel'])}" + f"/{row['kernel_stride']}" * (row["kernel_stride"] != 1)
+    )
+
+
 _Cells = dict[str, Callable[[dict[str, Any]], object]]
+"""Heading -> what stands under it."""
 
 _COST: _Cells = {
-    "channels": lambda row: row["channels"],
-    "grid": lambda row: _by((row["height"], row["width"])),
+    "output": lambda row: f"{_by((row['height'], row['width']))}x{row['channels']}",
     "parameters": lambda row: row["parameters"],
     "multiply-adds": lambda row: row["multiply_adds"],
     "share": lambda row: f"{row['share']:.1%}" if "share" in row else None,
+    "memory": lambda row: _mebibytes(row["training_bytes"]),
 }
-"""Heading -> what stands under it."""
 _SIGHT: _Cells = {
     "receptive field": lambda row: _by(row.get("receptive_field")),
-    "over its paths": lambda row: f"{row['paths']} from {_by(row['smallest'])}" if row.get("paths", 1) > 1 else None,
+    "over its paths": lambda row: (
+        f"{row['paths']} from {_by(row['smallest'])}" if (row.get("paths") or 1) > 1 else None
+    ),
     "stride": lambda row: row.get("stride"),
     "padding": lambda row: _by(row.get("padding")),
 }
@@ -221,32 +190,92 @@ _STAGE: _Cells = {
     "activations": lambda row: row["activations"],
     **_SIGHT,
 }
-_LAYER: _Cells = {
-    "layer": lambda row: row["name"],
-    "kernel": lambda row: _by(row["kernel"]),
+_PART: _Cells = {
+    "layer": lambda row: row["label"],
+    "kernel": _window,
     "weights": lambda row: row["weights"],
     **_COST,
     **_SIGHT,
 }
+_DISPENSABLE = ("activations", "over its paths", "padding", "memory", "stride", "weights", "share")
+"""What a narrow terminal does without."""
 
 
-_FINDING: _Cells = {
-    "principle": lambda row: row["principle"],
-    "stage": lambda row: row["stage"],
-    "kept": lambda row: row["kept"],
-    "number": lambda row: row["number"],
-    "what": lambda row: row["text"],
-    "cure": lambda row: row["cure"],
+def _print_table(rows: list[Facts], cells: _Cells) -> None:
+    headings = [name for name in cells if any(cells[name](row) is not None for row in rows)]
+    table(
+        [[cells[name](row) for name in headings] for row in rows],
+        headings,
+        dispensable=[name for name in _DISPENSABLE if name in headings],
+    )
+
+
+def _print_stages(facts: Facts, rows: list[Facts]) -> None:
+    _print_table(rows, _STAGE)
+    side, memory = facts["input_size"], _mebibytes(facts["training_bytes"])
+    print(f"\n{facts['model']} on one picture of {side} x {side} px:")
+    print(
+        f"{facts['parameters']:,} parameters, {facts['multiply_adds']:,} multiply-adds, {facts['activations']:,} "
+        f"activations" + (f"; training keeps {memory} of each picture (float32)" if memory else "")
+    )
+    if facts["aux"]:
+        print("the auxiliary heads work in training only: their multiply-adds and memory are not in the sum")
+    if facts["idle_parameters"]:
+        print(f"{facts['idle_parameters']:,} parameters belong to no stage that works in evaluation")
+
+
+def _print_parts(facts: Facts) -> None:
+    from inceptions.anatomy.facts import label
+
+    _print_table([{**part, "label": label(part, facts)} for part in facts["parts"]], _PART)
+    print(
+        f"\n{facts['model']}, {facts['name']}: {facts['parameters']:,} parameters, {facts['multiply_adds']:,} "
+        f"multiply-adds, {facts['share']:.1%} of the work"
+    )
+    if sizes := [_by(size) for size in facts["receptive_fields"] or ()]:
+        told = (
+            ", ".join(map(str, sizes)) if len(sizes) <= FEW else f"{len(sizes)} sizes from {sizes[0]} on, all in --json"
+        )
+        print(f"its paths see rectangles of, px: {told}; together {_by(facts['receptive_field'])}")
+
+
+FEW = 8
+"""Sizes of receptive fields that are listed."""
+
+_NUMBER: dict[str, Callable[[float], str]] = {
+    "bottleneck": lambda share: f"{share:.0%} fits",
+    "widening": lambda factor: f"x {factor:.2f}",
+    "reduction": lambda share: _saving(share),
+    "factorisation": lambda share: _saving(share),
+    "balance": lambda share: f"{share:.0%}",
 }
 
 
-def _print_totals(facts: dict[str, Any]) -> None:
-    side, memory = facts["input_size"], facts["activation_bytes"] / 2**20
-    print(
-        f"\n{facts['model']} on one picture of {side} x {side} px: {facts['parameters']:,} parameters, "
-        f"{facts['multiply_adds']:,} multiply-adds, {facts['activations']:,} activations ({memory:,.1f} MiB in float32)"
-    )
-    if facts["aux"]:
-        print(
-            "the auxiliary heads' parameters are counted; they work in training only, and their multiply-adds are not"
-        )
+def _saving(share: float) -> str:
+    return f"saves {share:.0%}" if share >= 0 else f"costs {-share:.0%} more"
+
+
+def _print_principles(rows: list[Facts]) -> None:
+    from inceptions.anatomy import RULES
+
+    for principle, rule in RULES.items():
+        if found := [row for row in rows if row["principle"] == principle]:
+            print(textwrap.fill(f"{principle}: {rule}", 100), end="\n\n")
+            table(
+                [
+                    (
+                        row["kept"],
+                        row["stage"],
+                        _NUMBER[principle](row["number"]),
+                        row["text"] + (f". Cure: {row['cure']}" if row["cure"] else ""),
+                    )
+                    for row in found
+                ],
+                ("kept", "stage", "number", "what"),
+            )
+            print()
+    if not rows:
+        print("none of its stages ends on a grid that is known: the principles do not speak of it")
+        return
+    kept = sum(row["kept"] for row in rows)
+    print(f"{kept} of {len(rows)} checks are kept; the thresholds are ours, the paper states none")

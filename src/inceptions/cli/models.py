@@ -39,4 +39,8 @@ def models(*, json: bool = False) -> None:
         return
     columns = ["name", "generation", "paper", "year", "parameters", "multiply_adds", "input_size"]
     shown = [{**row, "year": str(row["year"])} for row in rows]  # a year has no thousands separator
-    table([[row[key] for key in columns] for row in shown], [key.replace("_", " ") for key in columns])
+    table(
+        [[row[key] for key in columns] for row in shown],
+        [key.replace("_", " ") for key in columns],
+        dispensable=["generation", "paper"],
+    )

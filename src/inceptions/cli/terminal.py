@@ -7,35 +7,100 @@ import logging
 import math
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from inceptions.progress import log
 
+if TYPE_CHECKING:
+    from rich.table import Table
 
-def table(rows: Iterable[Sequence[object]], columns: Sequence[str], *, title: str | None = None) -> None:
+
+def table(
+    rows: Iterable[Sequence[object]],
+    columns: Sequence[str],
+    *,
+    title: str | None = None,
+    dispensable: Sequence[str] = (),
+) -> None:
     """Prints `rows` under the headings `columns` on stdout; numbers stand right, integers with thousands separators.
 
-    On a terminal the table fits its width; in a pipe or a file every row is one unbroken line.
-    """
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    In a pipe or a file every row is one unbroken line. On a terminal only prose is wrapped: a table that is too wide
+    leaves columns out, and says which, then becomes a block a row.
 
-    cells = list(rows)
+    Args:
+        rows: a cell a column.
+        columns: the headings.
+        title: stands above.
+        dispensable: columns that may be left out, the first of them first.
+    """
+    from rich.console import Console
+
     on_terminal = sys.stdout.isatty()
-    view = Table(box=SIMPLE_HEAD, show_edge=False, title=title, title_justify="left")
-    for i, column in enumerate(columns):
-        numeric = bool(cells) and all(row[i] is None or isinstance(row[i], (int, float)) for row in cells)
-        view.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=not on_terminal)
-    for row in cells:
-        view.add_row(*(Text(_cell(value)) for value in row))
     # Drawn to a string first: printing is then plain `print`, whose broken pipe `main` knows how to take.
     console = Console(width=None if on_terminal else 10_000, no_color=not on_terminal, force_terminal=on_terminal)
+    cells, shown, left = list(rows), list(range(len(columns))), list(dispensable)
+    unbounded = console.options.update(width=10_000)
+    while True:
+        view = _view([[row[i] for i in shown] for row in cells], [columns[i] for i in shown], title, on_terminal)
+        too_wide = console.measure(view, options=unbounded).minimum > console.width
+        if not too_wide or not left:
+            break
+        shown.remove(columns.index(left.pop(0)))
+    if too_wide and on_terminal:
+        _blocks(cells, columns, console.width)
+        return
     with console.capture() as drawn:
         console.print(view)
     print("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+    if missing := [column for i, column in enumerate(columns) if i not in shown]:
+        print(textwrap.fill(f"not shown on {console.width} columns: {', '.join(missing)}", console.width))
+
+
+PROSE = 30
+"""A cell that is longer, and of several words, may be wrapped on a terminal, to about this width."""
+
+
+def _view(cells: Sequence[Sequence[object]], columns: Sequence[str], title: str | None, on_terminal: bool) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    view = Table(
+        box=SIMPLE_HEAD, show_edge=False, title=title, title_justify="left", pad_edge=False, collapse_padding=True
+    )
+    for i, column in enumerate(columns):
+        texts = [_cell(row[i]) for row in cells]
+        prose = on_terminal and any(len(text) > PROSE and " " in text.strip() for text in texts)
+        numeric = bool(cells) and all(
+            row[i] is None or (isinstance(row[i], (int, float)) and not isinstance(row[i], bool)) for row in cells
+        )
+        heading = column.replace(" ", "\n") if on_terminal and not prose else column
+        view.add_column(
+            heading,
+            justify="right" if numeric else "left",
+            vertical="top",
+            overflow="fold",
+            no_wrap=not prose,
+            min_width=PROSE if prose else max(map(cell_len, [*heading.split("\n"), *texts])),
+        )
+    for row in cells:
+        view.add_row(*(Text(_cell(value)) for value in row))
+    return view
+
+
+def _blocks(cells: Sequence[Sequence[object]], columns: Sequence[str], width: int) -> None:
+    """A line for each cell, a block for each row."""
+    indent = " " * (max(map(len, columns)) + 2)
+    for i, row in enumerate(cells):
+        if i:
+            print()
+        for column, text in zip(columns, map(_cell, row), strict=True):
+            print(textwrap.fill(text or "-", max(width, len(indent) + 10), initial_indent=column.ljust(len(indent)),
+                                subsequent_indent=indent))  # fmt: skip
 
 
 def print_json(value: object) -> None:

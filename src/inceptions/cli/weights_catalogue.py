@@ -34,7 +34,7 @@ def list_weights(*, model: str | None = None, json: bool = False) -> None:
         [r.name, r.publisher, r.classes, r.top1, r.top5, r.licence or "not stated", "yes" if _cached(r) else ""]
         for r in records
     ]
-    table(rows, columns)
+    table(rows, columns, dispensable=["licence"])
 
 
 def info(name: str, /, *, json: bool = False) -> None:

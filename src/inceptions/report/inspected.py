@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
+from inceptions.anatomy import RULES
+from inceptions.anatomy.facts import Inspection, label
 from inceptions.report.page import render
 
 
-def inspected_page(
-    facts: Mapping[str, Any], stages: Sequence[Mapping[str, Any]], findings: Sequence[Mapping[str, Any]]
-) -> str:
-    """The page.
-
-    Args:
-        facts: of the network, as `inceptions inspect --json` has them.
-        stages: of each stage, as with `--stage`.
-        findings: as with `--principles`.
-    """
-    return render("inspected.html", facts=facts, stages=stages, findings=findings)
+def inspected_page(name: str, found: Inspection) -> str:
+    """The page; `name` is what the network is called."""
+    findings = found.principles()["principles"]
+    return render(
+        "inspected.html",
+        name=name,
+        facts=found.whole(),
+        stages=[found.stage(stage) for stage in found.stages],
+        label=label,
+        principles={
+            principle: (rule, rows)
+            for principle, rule in RULES.items()
+            if (rows := [row for row in findings if row["principle"] == principle])
+        },
+    )
