@@ -98,6 +98,7 @@ def record(result: StudyResult, runs: Path) -> dict[str, Any]:
     found = result.to_dict() | {"data": data.name, "pictures": len(load(data).splits["train"])}
     for arm, kept in zip(result.arms, found["arms"], strict=True):
         kept["curve"] = curve(arm)
+        del kept["seconds"]  # the runs shared their machine with others, and were paused
     sessions = json.loads(next(runs.glob("*/seed-*/environment.json")).read_text(encoding="utf-8"))
     machine = {key: sessions[-1][key] for key in ("versions", "system", "processor", "cores", "threads", "device")}
     facts = {"date": date.today().isoformat(), "command": command(result.name, data.name), "machine": machine}
