@@ -255,6 +255,19 @@ def test_a_name_in_a_chart_is_text() -> None:
     assert "&lt;img" in drawn
 
 
+def test_names_that_need_more_than_a_row_make_the_drawing_higher_and_stay_in_it() -> None:
+    one, six = (
+        chart([Series(name=f"{'long name ' * 2}{n}", x=[1, 2], y=[1, 2]) for n in range(count)], x_title="", y_title="")
+        for count in (1, 6)
+    )
+    left, top, width, height = (float(n) for n in re.findall(r'viewBox="(.*?)"', six)[0].split())
+    assert (top, top + height) == (-36, 260)  # three rows of two
+    places = re.findall(r'<text x="([\d.]+)" y="[\d.]+">long', six)
+    assert [float(x) for x in places] == [float(places[0]), float(places[1])] * 3
+    assert all(left < float(x) + 130 < width for x in places)
+    assert 'viewBox="0 0 ' in one
+
+
 def test_reliability_draws_the_share_that_was_right() -> None:
     drawn = reliability([0.95] * 4 + [0.15] * 2, [True, True, True, False, False, True])
     assert "4 answers at 90% to 100%: 75.0% right" in drawn

@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 480, 260
 LEFT, RIGHT, TOP, BOTTOM = 62, 12, 26, 44
+LEGEND = 18  # height of a row of names
 COLOURS = 6
 """How many colours the page's style has: --line-0 and so on."""
 
@@ -43,9 +44,11 @@ def chart(series: Sequence[Series], *, x_title: str, y_title: str, percent: bool
     for index, one in enumerate(series):
         parts.append(_band(frame, one, index))
         parts.append(_line(frame, one, index))
-    parts.append(_legend(series))
+    legend, rows = _legend(series)
+    lifted = LEGEND * (rows - 1)  # the drawing grows upwards where the names fill more than a row
+    parts.append(Markup('<g transform="translate(0 {})">{}</g>').format(-lifted, legend))
     title = f"{y_title} by {x_title}: {', '.join(one.name for one in series)}"
-    return _svg(title, parts)
+    return _svg(title, parts, lifted)
 
 
 def reliability(confidence: Sequence[float], right: Sequence[bool], *, bins: int = 10) -> Markup:
@@ -101,9 +104,9 @@ class _Frame:
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
 
-def _svg(title: str, parts: Sequence[Markup]) -> Markup:
-    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img"><title>{}</title>{}</svg>').format(
-        WIDTH, HEIGHT, title, Markup("").join(parts)
+def _svg(title: str, parts: Sequence[Markup], lifted: int = 0) -> Markup:
+    return Markup('<svg class="chart" viewBox="0 {} {} {}" role="img"><title>{}</title>{}</svg>').format(
+        -lifted, WIDTH, HEIGHT + lifted, title, Markup("").join(parts)
     )
 
 
@@ -162,12 +165,20 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 
-def _legend(series: Sequence[Series]) -> Markup:
-    parts, x = [], float(LEFT)
+def _legend(series: Sequence[Series]) -> tuple[Markup, int]:
+    """The names with their lines' colours above the drawing, and the rows that they fill."""
+    parts, x, row = [], float(LEFT), 0
     for index, one in enumerate(series):
+        # a Chinese character is about as wide as the type is high
+        wide = 24 + sum(13.0 if ord(letter) > 0x2E7F else 6.4 for letter in one.name)
+        if x > LEFT and x + wide > WIDTH - RIGHT:
+            x, row = float(LEFT), row + 1
+        y = 10 + LEGEND * row
         parts.append(
-            Markup('<path class="line" style="stroke: var(--line-{})" d="M{:.1f} 10h18"/>').format(index % COLOURS, x)
+            Markup('<path class="line" style="stroke: var(--line-{})" d="M{:.1f} {:.1f}h18"/>').format(
+                index % COLOURS, x, y
+            )
         )
-        parts.append(Markup('<text x="{:.1f}" y="14">{}</text>').format(x + 24, escape(one.name)))
-        x += 24 + 7.2 * len(one.name) + 14
-    return Markup("").join(parts)
+        parts.append(Markup('<text x="{:.1f}" y="{:.1f}">{}</text>').format(x + 24, y + 4, escape(one.name)))
+        x += wide + 14
+    return Markup("").join(parts), row + 1
