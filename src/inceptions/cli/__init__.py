@@ -120,7 +120,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             traceback.print_exception(error)
         else:
-            print(f"error: {_message(error)}", file=sys.stderr)
+            from inceptions.cli.terminal import plain
+
+            # names out of a file must not be able to command the terminal
+            print("\n".join(plain(line) for line in f"error: {_message(error)}".split("\n")), file=sys.stderr)
         return _exit_code(error)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import tarfile
@@ -16,6 +17,16 @@ from inceptions.weights.tensorflow import read_tensorflow
 _WANTED = re.compile(r"[\w.-]+\.(ckpt(-\d+)?(\.index|\.data-\d{5}-of-\d{5})?|pb|index|data-\d{5}-of-\d{5})")
 _MAX_RATIO = 100  # weights hardly shrink; what unpacks to more is no weights
 _MAX_MEMBERS = 1000
+_MAX_READ = 1 << 20  # bytes at a time: `tarfile` takes names and headers whole, however long they claim to be
+
+
+class _Stream(gzip.GzipFile):
+    """The unpacked archive, which gives nobody more than a little at a time."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _MAX_READ:
+            raise tarfile.ReadError(f"a name or a header in it claims {size} bytes")
+        return super().read(size)
 
 
 def is_archive(path: Path) -> bool:
@@ -50,7 +61,7 @@ def read_archive(path: Path) -> Checkpoint:
 def _unpack(path: Path, folder: Path) -> list[Path]:
     """The weight files of the archive, put into `folder` under the last parts of their names."""
     left, files = _MAX_RATIO * path.stat().st_size, []
-    with tarfile.open(path, "r:gz") as archive:
+    with _Stream(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
         for number, member in enumerate(archive):
             left -= member.size  # compressed bytes are read past, wanted or not
             if left < 0 or number >= _MAX_MEMBERS:

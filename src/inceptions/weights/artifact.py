@@ -34,9 +34,8 @@ from inceptions.zoo import MEMBERS, Network, build
 FORMAT_VERSION = 1
 TENSORS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
-_LARGEST_CONFIG = 64 << 20  # bytes; 20,000 long class names and a long training history stay far below
+_LARGEST_CONFIG = 16 << 20  # bytes; 20,000 long class names and a long training history stay far below
 _LONGEST_SAVE = 3600  # seconds
-_LARGEST_COUNT = 1 << 20  # classes or channels; beyond it a number is a mistake, and building would exhaust the memory
 
 
 def save(
@@ -123,8 +122,8 @@ def describe(folder: str | Path) -> Network:
             f"{where}: format_version {version}, but this version of inceptions reads {FORMAT_VERSION}; "
             "update inceptions, or convert the model with the version that wrote it"
         )
-    name, options = _network_options(config, block, where)
-    classes = _classes(config, block, options["num_classes"], where)
+    net = _network(config, block, where)
+    classes = _classes(config, block, net.num_classes, where)
     preprocess = _preprocess(block, where)
     temperature = block.get("temperature")
     if temperature is not None and not (_is_number(temperature) and temperature > 0):
@@ -132,11 +131,6 @@ def describe(folder: str | Path) -> Network:
     for key in ("training", "metrics", "provenance"):
         if not isinstance(block.get(key), dict | None):
             raise DataError(f"{where}: {key} is {_kind(block[key])}, it must be an object or null")
-    try:
-        with torch.device("meta"):
-            net = build(name, **options)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{where}: {name} cannot be built with these options: {error}") from error
     if len(preprocess.mean) != net.in_channels or min(preprocess.size) < net.min_size:
         raise DataError(
             f"{where}: preprocess makes {preprocess.channels} channels, {preprocess.size[0]}x{preprocess.size[1]} px, "
@@ -149,7 +143,8 @@ def describe(folder: str | Path) -> Network:
 def is_artifact(folder: Path) -> bool:
     """Whether `folder`, or the `model/` in it, claims to be an artifact; whether it is sound, `load` finds out."""
     try:
-        return '"inceptions"' in (_find(folder) / CONFIG).read_text(encoding="utf-8", errors="replace")
+        with (_find(folder) / CONFIG).open("rb") as file:
+            return b'"inceptions"' in file.read(_LARGEST_CONFIG)
     except FileNotFoundError:
         return False
 
@@ -281,23 +276,20 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _network_options(config: dict[str, Any], block: dict[str, Any], where: str) -> tuple[str, dict[str, Any]]:
-    name = _get(config, "architecture", str, where)
+def _network(config: dict[str, Any], block: dict[str, Any], where: str) -> Network:
+    """The network that the config names, without memory; `build` judges its options."""
+    name, options = _get(config, "architecture", str, where), _get(block, "network", dict, where)
     if name not in MEMBERS:
-        raise DataError(f"{where}: architecture {name!r} is unknown; one of {', '.join(MEMBERS)}")
-    given = _get(block, "network", dict, where)
-    problems = [
-        f"{key} is {given.get(key)!r:.80}, it must be a whole number from 1 to {_LARGEST_COUNT:,}"
-        for key in ("num_classes", "in_channels")
-        if not (_is_whole(given.get(key)) and 0 < given[key] <= _LARGEST_COUNT)
-    ]
-    if given.get("num_classes") != config.get("num_classes"):
-        problems.append(
-            f"num_classes is {config.get('num_classes')!r:.80} above, {given.get('num_classes')!r:.80} here"
-        )
-    if problems:
-        raise DataError(f"{where}: network: {'; '.join(problems)}")
-    return name, given
+        raise DataError(f"{where}: architecture {name!r:.80} is unknown; one of {', '.join(MEMBERS)}")
+    try:
+        with torch.device("meta"):
+            net = build(name, **options)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{where}: {name} cannot be built with these options: {error}") from error
+    if net.num_classes != config.get("num_classes"):
+        came = f"{config.get('num_classes')!r:.80} above, {net.num_classes} in the network's options"
+        raise DataError(f"{where}: num_classes is {came}")
+    return net
 
 
 def _classes(config: dict[str, Any], block: dict[str, Any], count: int, where: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -163,7 +164,8 @@ def _blob(data: memoryview) -> Array:
             double.append(_packed(value, 8))
         elif number == 7:
             dimensions = [item for part, item in fields(as_bytes(value, what="a shape")) if part == 1]
-            shape = [size for item in dimensions for size in ints(item, what="a dimension")]
+            sizes = (size for item in dimensions for size in ints(item, what="a dimension"))
+            shape = list(islice(sizes, _MAX_RANK + 1))
     shape = list(old.values()) if shape is None else shape
     if len(shape) > _MAX_RANK or not all(0 <= size < _MAX_DIMENSION for size in shape):
         raise ValueError(

@@ -25,7 +25,7 @@ from inceptions.weights.keras_graph import KerasModel, read_model
 
 _WEIGHTS, _CONFIG = "model.weights.h5", "config.json"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_LARGEST_CONFIG = 64 << 20  # bytes of JSON; the largest model of the family needs one
+_LARGEST_CONFIG = 8 << 20  # bytes of JSON, which take twenty times as many in memory; a model of the family needs one
 _EXPANSION = 4  # how far weights in an archive may be compressed; floating-point numbers hardly are
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.int64, torch.int32)
 _VARIABLES: Mapping[tuple[str, int], tuple[str, ...]] = {
@@ -90,6 +90,8 @@ def _unpack(path: Path, weights: Path) -> Any:
 
 
 def _json(text: bytes | str, source: str) -> Any:
+    if len(text) > _LARGEST_CONFIG:
+        raise DataError(f"{source}: its model configuration has {len(text):,} bytes; {_LARGEST_CONFIG:,} are allowed")
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

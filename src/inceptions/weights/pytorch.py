@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import mmap
-import pickletools
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,12 +13,15 @@ from torch import Tensor
 
 from inceptions.progress import DataError
 from inceptions.weights.checkpoint import Checkpoint, refuse_large, zip_names
+from inceptions.weights.opcodes import ForeignError, refuse_hostile
 
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
 """Where training scripts keep the state dict inside of what they save."""
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
 """What DataParallel, `torch.compile` and wrapper classes put in front of every name."""
+_ADVICE = "save model.state_dict() where the file comes from and use that"
+_MOST_TENSORS = 20_000  # Inception-ResNet v2 has 1,500; an empty one takes 50 bytes of a file, and thousands of memory
 _PICKLE_PARTS = 5  # of the container before 2019: magic number, version, system, object, list of storages
 
 
@@ -48,7 +49,10 @@ def read_safetensors(path: Path) -> Checkpoint:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            return _checkpoint({name: file.get_tensor(name) for name in file.keys()}, path)  # noqa: SIM118 (no mapping)
+            names = list(file.keys())
+            if len(names) > _MOST_TENSORS:
+                raise DataError(f"{path}: holds {len(names):,} tensors; at most {_MOST_TENSORS:,} are read")
+            return _checkpoint({name: file.get_tensor(name) for name in names}, path)
     except (SafetensorError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable as safetensors ({error})") from error
 
@@ -64,45 +68,50 @@ def read_pickle(path: Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler meets arbitrary bytes and answers with any kind of error
         text = str(error).split("\n")[0]
-        if "Unsupported global" in str(error) or "weights_only" in text or "TorchScript" in text:
-            text = (
-                "it holds Python objects, which would run code when loaded, not only tensors; "
-                "save model.state_dict() where the file comes from and use that"
-            )
-        raise DataError(f"{path}: not readable as PyTorch weights ({text or type(error).__name__})") from error
+        text = f"TorchScript; {_ADVICE}" if "TorchScript" in text else text or type(error).__name__
+        raise DataError(f"{path}: not readable as PyTorch weights ({text})") from error
     return _checkpoint(_state_dict(content, path), path)
 
 
 def _refuse_bombs(path: Path) -> None:
-    """Refuses numbers that would make the unpickler allocate more than the file holds, before it sees them."""
+    """Refuses what would make the unpickler allocate more than the file holds, or work for ever, before it sees it."""
     size = path.stat().st_size
     try:
         if zip_names(path):
             with zipfile.ZipFile(path) as archive:
                 entries = archive.infolist()
+                if _stated_contents(path) != archive.start_dir:
+                    raise DataError("its table of contents is not where it says, and readers may find different ones")
                 refuse_large(((entry.filename, entry.file_size) for entry in entries), size, str(path))
                 for entry in entries:
                     if entry.filename.endswith("/data.pkl"):
-                        _refuse_large_numbers(archive.read(entry), size, 1)
+                        refuse_hostile(archive.read(entry), size, 1)
         else:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                _refuse_large_numbers(content, size, _PICKLE_PARTS)
+                refuse_hostile(content, size, _PICKLE_PARTS)
+    except ForeignError as error:
+        raise DataError(f"{path}: it holds Python objects ({error}), not only tensors; {_ADVICE}") from None
     except DataError as error:
         raise DataError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
     except Exception as error:  # zipfile and pickletools meet arbitrary bytes as well
         raise DataError(f"{path}: not readable as PyTorch weights ({error or type(error).__name__})") from error
 
 
-def _refuse_large_numbers(content: bytes | mmap.mmap, size: int, parts: int) -> None:
-    # pickletools only lists the opcodes, it executes none; of a map it reads no further than its end
-    import io
+def _stated_contents(path: Path) -> int | None:
+    """Where a zip archive says that its table of contents begins; None where what closes it is not at its very end.
 
-    stream: Any = io.BytesIO(content) if isinstance(content, bytes) else content
-    for part in range(parts):
-        for opcode, argument, _ in pickletools.genops(stream):
-            magic = parts > 1 and part < 3  # a 10-byte constant and facts of the machine stand in front
-            if isinstance(argument, int) and argument > size and not magic and opcode.name != "PROTO":
-                raise DataError(f"a number in it, {argument:,}, exceeds the file's {size:,} bytes")
+    PyTorch looks there, `zipfile` at what ends the file: of one file they could read different contents.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - 98))
+        end = file.read().rjust(98, b"\0")
+    large, locator, closing = end[:56], end[56:76], end[76:]
+    if closing[:4] != b"PK\5\6" or closing[-2:] != b"\0\0":
+        return None
+    if locator[:4] != b"PK\6\7":
+        return int.from_bytes(closing[16:20], "little")
+    return int.from_bytes(large[48:], "little") if int.from_bytes(locator[8:16], "little") == size - 98 else None
 
 
 def _state_dict(content: object, path: Path) -> Mapping[str, object]:

@@ -75,6 +75,8 @@ def read(path: Path) -> Checkpoint:
     Raises:
         DataError: damaged, hostile, or of no known kind.
     """
+    if not path.is_file():  # a pipe would make its reader wait for ever
+        raise DataError(f"{path} is no regular file")
     if keras.is_hdf5(path) or keras.is_archive(path):
         return keras.read_keras(path)
     if pytorch.is_safetensors(path):
@@ -144,6 +146,8 @@ def _timm_preprocess(config: Mapping[str, Any]) -> Preprocess | None:
     if "input_size" not in config:
         return None
     channels, height, width = config["input_size"]
+    if channels not in (1, 3):
+        raise ValueError(f"input_size is {config['input_size']!r:.80}; 1 or 3 channels come first")
     return Preprocess(
         size=(height, width),
         resize="stretch" if config.get("crop_mode") == "squash" else "short",

@@ -48,6 +48,7 @@ _LISTS: dict[int, np.dtype[np.generic] | None] = {
 _MAX_RANK, _MAX_DIMENSION = 8, 1 << 31
 _MAX_ELEMENTS = 1 << 31
 _MAX_FILL = 256  # how many times the values listed a tensor may hold by repeating the last
+_MAX_FILLED = 1 << 20  # elements of such a tensor
 
 
 def read_tensor(data: memoryview, described: tuple[int, tuple[int, ...]] | None = None) -> Array | None:
@@ -149,7 +150,7 @@ def _listed(number: int, value: Field) -> Array:
     """The numbers of one of a TensorProto's repeated fields."""
     kind = _LISTS[number]
     if kind is None:
-        return np.array(ints(value, what="a tensor's values"), dtype=np.int64)
+        return np.fromiter(ints(value, what="a tensor's values"), dtype=np.int64)
     if isinstance(value, int):  # written one by one instead of packed
         value = memoryview(value.to_bytes(kind.itemsize, "little"))
     return _view(value, kind)
@@ -162,7 +163,7 @@ def _filled(numbers: Array, elements: int) -> Array:
         return numbers[:0] if elements == 0 else numbers
     if numbers.size == 1:
         return np.broadcast_to(numbers, elements)  # takes no memory, whatever the file claims
-    if elements > _MAX_FILL * numbers.size:
+    if elements > min(_MAX_FILL * numbers.size, numbers.size + _MAX_FILLED):
         raise ValueError(f"a tensor of {elements} elements lists {numbers.size}; too few to believe")
     return np.concatenate([numbers, np.broadcast_to(numbers[-1:], missing)])
 

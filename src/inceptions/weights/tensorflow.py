@@ -32,6 +32,7 @@ from inceptions.weights.tensor_protos import (
 from inceptions.weights.wire import as_bytes, as_int, as_text, fields
 
 _MAX_GRAPH = 1 << 31  # bytes: protobuf's own limit for a message
+_EXPANSION, _SLACK = 4, 16 << 20  # a graph's tensors take so many times its bytes, and so many more, in memory
 _KINDS = (
     "weights", "biases", "depthwise_weights", "pointwise_weights", "gamma", "beta", "moving_mean", "moving_variance"
 )  # fmt: skip
@@ -95,8 +96,11 @@ def _read_frozen_graph(path: Path) -> dict[str, Array]:
         graph = memoryview(path.read_bytes())
         nodes = [as_bytes(value, what="a node") for number, value in fields(graph) if number == 1]
         tensors: dict[str, Array] = {}
+        left = _EXPANSION * size + _SLACK
         for node in track(nodes, description=f"reading {path.name}", unit="nodes"):
-            _read_node(node, tensors)
+            left -= _read_node(node, tensors)
+            if left < 0:
+                raise ValueError("its tensors repeat their last values too often to believe")
     except ValueError as error:
         raise DataError(f"{path}: not a frozen TensorFlow graph, or damaged: {error}") from error
     if not tensors:
@@ -160,8 +164,8 @@ def _slice(data: memoryview, described: _Described) -> tuple[str, Extents, Array
     return name, extents, None if part is None else part.copy()  # a copy lets go of the file's block
 
 
-def _read_node(node: memoryview, tensors: dict[str, Array]) -> None:
-    """Adds a NodeDef's value to `tensors` if it is a constant of numbers."""
+def _read_node(node: memoryview, tensors: dict[str, Array]) -> int:
+    """Adds a NodeDef's value to `tensors` if it is a constant of numbers; returns the bytes of memory that it takes."""
     name, operation, value = "", "", None
     for number, content in fields(node):
         if number == 1:
@@ -178,7 +182,7 @@ def _read_node(node: memoryview, tensors: dict[str, Array]) -> None:
             if key == "value":
                 value = attribute
     if operation != "Const" or value is None:
-        return
+        return 0
     if name in tensors:
         raise ValueError(f"two nodes are named {name}")
     for number, content in fields(value):
@@ -189,3 +193,4 @@ def _read_node(node: memoryview, tensors: dict[str, Array]) -> None:
                 raise ValueError(f"node {name}: {error}") from error
             if tensor is not None:
                 tensors[name] = tensor
+    return tensors[name].nbytes if name in tensors and any(tensors[name].strides) else 0

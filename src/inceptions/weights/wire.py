@@ -15,6 +15,7 @@ Field = int | memoryview
 """A varint or fixed-width field's bits as an unsigned int; a length-delimited one's bytes."""
 
 _MAX_VARINT = 10  # bytes that 64 bits need in groups of 7
+_MAX_FIELDS = 1 << 18  # of one message: a field of two bytes becomes an object of two hundred
 
 
 def varint(data: memoryview, at: int) -> tuple[int, int]:
@@ -40,11 +41,14 @@ def fields(data: memoryview) -> Iterator[tuple[int, Field]]:
     """The fields of one message in file order, as (field number, value).
 
     Raises:
-        ValueError: a field runs past the end, has number 0, or is of a kind that proto files stopped using (groups).
+        ValueError: a field runs past the end, has number 0, or is of a kind that proto files stopped using (groups), or
+            there are too many.
     """
-    at = 0
+    at = count = 0
     while at < len(data):
-        start = at
+        start, count = at, count + 1
+        if count > _MAX_FIELDS:
+            raise ValueError(f"a message has more than {_MAX_FIELDS:,} fields")
         key, at = varint(data, at)
         number, kind = key >> 3, key & 7
         if not 0 < number < 1 << 29:
@@ -90,12 +94,12 @@ def as_int(value: Field, *, what: str) -> int:
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
-def ints(value: Field, *, what: str) -> list[int]:
+def ints(value: Field, *, what: str) -> Iterator[int]:
     """A repeated number, packed or one at a time, as signed 64-bit numbers. `what` names it in the error."""
     if isinstance(value, int):
-        return [as_int(value, what=what)]
-    numbers, at = [], 0
+        yield as_int(value, what=what)
+        return
+    at = 0
     while at < len(value):
         number, at = varint(value, at)
-        numbers.append(as_int(number, what=what))
-    return numbers
+        yield as_int(number, what=what)

@@ -23,7 +23,11 @@ LIMITS: dict[str, tuple[float, float]] = {
     "norm_eps": (0, 1),
     "norm_momentum": (0, 1),
     "bottleneck": (1, 1_000_000),
+    "hidden": (1, 1_000_000),
 }
+"""Smallest and largest value, of lists: of each of their values."""
+_ANY = (-1e30, 1e30)  # neither infinite nor NaN
+_LONGEST = 16  # values in a list
 
 
 def defaults(table: Callable[..., Table]) -> dict[str, Any]:
@@ -60,11 +64,20 @@ def checked(name: str, table: Callable[..., Table], options: Mapping[str, Any]) 
         value = tuple(value) if isinstance(value, list) else value
         if not _fits(value, hints[key]):
             raise ValueError(f"{name}: {key}={value!r} is not allowed; {_allowed(hints[key])}")
-        low, high = LIMITS.get(key, (float("-inf"), float("inf")))
-        if isinstance(value, int | float) and not low <= value <= high:
-            raise ValueError(f"{name}: {key}={value!r} is out of range; allowed are {low:g} to {high:g}")
+        if problem := _out_of_range(key, value):
+            raise ValueError(f"{name}: {key}={value!r:.200} is out of range; {problem}")
         found[key] = value
     return found
+
+
+def _out_of_range(key: str, value: object) -> str:
+    """What is allowed, where a number (or one in a list) is too small, too large or none; else nothing."""
+    values = value if isinstance(value, tuple) else (value,)
+    numbers = [item for item in values if isinstance(item, int | float)]
+    low, high = LIMITS.get(key, _ANY)
+    if len(values) > _LONGEST:
+        return f"at most {_LONGEST} values are allowed"
+    return "" if all(low <= number <= high for number in numbers) else f"allowed are {low:g} to {high:g}"
 
 
 def _fits(value: object, hint: Any) -> bool:
