@@ -7,14 +7,15 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-browser slow parity docs clean
+.PHONY: help install demo test test-browser slow parity fixtures docs clean
 
 help:
 	@echo "make demo          train a small network on handwritten digits, evaluate it, predict (under 2 minutes)"
 	@echo "make test          format, lint, types and tests (what CI runs)"
 	@echo "make test-browser  the pages in a real browser (needs Debian's chromium)"
 	@echo "make slow          the tests that take minutes"
-	@echo "make parity        every network against independent implementations, in an environment of their own"
+	@echo "make parity        every network against independent implementations, others' networks inspected; own environment"
+	@echo "make fixtures      tests/golden written anew by those implementations: their weight files, their numbers"
 	@echo "make docs          the numbers and figures of docs/family, from the networks themselves"
 	@echo "make install       only the virtual environment $(VENV)"
 	@echo "make clean         remove the environment and everything that was generated"
@@ -49,6 +50,13 @@ $(PARITY)/installed: tests/parity/requirements.txt tests/parity/requirements-alo
 
 parity: $(PARITY)/installed
 	PYTHONPATH=src $(PARITY)/bin/python tests/parity/prove.py
+	PYTHONPATH=src $(PARITY)/bin/python tests/parity/others.py
+
+# The same bytes each time with the same versions (numbers may differ in their last digits): git shows what changed.
+fixtures: $(PARITY)/installed
+	for peer in torch keras caffe tensorflow; do \
+		PYTHONPATH=src $(PARITY)/bin/python tests/parity/$${peer}_fixtures.py || exit 1; done
+	PYTHONPATH=src $(PARITY)/bin/python tests/parity/prove.py --write
 
 docs: $(INSTALLED)
 	$(BIN)/python docs/build.py

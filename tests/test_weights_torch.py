@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -21,7 +20,7 @@ from inceptions.progress import DataError
 from inceptions.weights import load_weights
 from inceptions.weights.layouts import LAYOUTS
 from inceptions.zoo import MEMBERS
-from parity.recipe import pictures, splitmix, tensor
+from parity.recipe import listing, listing_distance, listing_tensors, pictures, tensor
 
 GOLDEN = Path(__file__).parent / "golden" / "weights"
 V3 = "inception_v3/torchvision"
@@ -74,24 +73,8 @@ def test_a_publishers_file_gives_the_publishers_logits(name: str, tmp_path: Path
 
 def test_the_original_listing_gives_its_logits(tmp_path: Path) -> None:
     """Its misspelled names, its shortcuts that receive what an in-place ReLU left; in full width, in float64."""
-    listing = json.loads(gzip.decompress((GOLDEN / "xception_stride16.json.gz").read_bytes()))
-    state = {}
-    for index, (name, shape) in enumerate(listing["tensors"]):
-        u = splitmix(int(np.prod(shape)), 1000003 * (index + 1)).reshape(shape)
-        if len(shape) > 1:
-            value = (2 * u - 1) * np.sqrt(3 / np.prod(shape[1:]))
-        elif name.endswith("running_var"):
-            value = 0.5 + u
-        else:
-            value = 0.4 + 0.4 * u if name.endswith("weight") else (u - 0.5) * 0.2
-        state[name] = torch.from_numpy(value.astype(np.float32))
-    net = load("xception_stride16/listing", tmp_path, state, width=1.0).double()
-    case = listing["cases"][0]
-    side = case["input_size"]
-    images = (2 * splitmix(2 * 3 * side * side, 7) - 1).astype(np.float32).reshape(2, 3, side, side)
-    with torch.no_grad():
-        logits = net(torch.from_numpy(images).double())
-    torch.testing.assert_close(logits[:, :8], torch.tensor(case["logits_first8"]).double(), rtol=1e-6, atol=1e-8)
+    net = load("xception_stride16/listing", tmp_path, listing_tensors(), width=1.0).double()
+    assert listing_distance(net, listing()["cases"][0]) <= 1e-6
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.title)
@@ -246,10 +229,13 @@ def test_auxiliary_heads_come_along_where_asked_for(tmp_path: Path, caplog: pyte
     assert not [record for record in caplog.records if "auxiliary" in record.message]
 
 
-def test_auxiliary_heads_are_new_where_the_file_has_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("name", [V3, "googlenet/torchvision"])
+def test_auxiliary_heads_are_new_where_the_file_has_none(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
-    state = {key: value for key, value in state_dict(V3).items() if not key.startswith("AuxLogits")}
-    net = load(V3, tmp_path, state, aux=True)
+    state = {key: value for key, value in state_dict(name).items() if not key.lower().startswith("aux")}
+    net = load(name, tmp_path, state, aux=True)
     assert all(bool(torch.isfinite(value).all()) for value in net.aux.state_dict().values())
     assert any("new auxiliary heads" in record.message for record in caplog.records)
 

@@ -1,7 +1,7 @@
 """Writes the Caffe weight files and golden logits that tests/test_caffe.py compares against.
 
-    python -m venv cv && cv/bin/pip install "opencv-python-headless<5" protobuf numpy
-    cv/bin/python tests/parity/caffe_fixtures.py tests/golden/caffe
+    make fixtures                                                    all four programs
+    .parity/bin/python tests/parity/caffe_fixtures.py [FOLDER]       this one
 
 The networks are the public definitions (BVLC's bvlc_googlenet, lim0606's caffe-googlenet-bn), 8 channels wide; OpenCV's
 own Caffe importer executes what was written. The messages are protobuf's, by field numbers of caffe.proto: GoogLeNet in
@@ -24,6 +24,7 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 NARROW = 8
+GOLDEN = Path(__file__).parents[1] / "golden" / "caffe"
 cv2.setNumThreads(1)
 
 
@@ -223,7 +224,7 @@ def execute(net: Net, weights: bytes, head: str, start: int = 0) -> list[float]:
     return [float(value) for value in [*logits[:8], *logits[-4:]]]
 
 
-def main(folder: Path) -> None:
+def main(folder: Path = GOLDEN) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lim = (("double3x3_reduce", "double3x3a", "double3x3b"), "/bn", "loss3/classifier")
     tsn = (("double_3x3_reduce", "double_3x3_1", "double_3x3_2"), "_bn", "fc")
@@ -247,4 +248,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(*map(Path, sys.argv[1:]))

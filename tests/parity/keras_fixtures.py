@@ -1,20 +1,26 @@
 """Writes tests/golden/weights/*.gz: Keras's own files of Keras's own networks, and the logits Keras gives with them.
 
-    .parity/bin/python tests/parity/keras_fixtures.py
+    make fixtures                                                    all four programs
+    .parity/bin/python tests/parity/keras_fixtures.py [FOLDER]       this one
 
 The networks are `keras.applications`'; only the number of filters that a layer is asked for is changed on the way, to
 what `width=0.01` has here (mostly 8). Values are multiples of small powers of two, so that the files stay at kilobytes.
+The clock stands still and objects are counted, so that the same files come out each time.
 """
 
 from __future__ import annotations
 
+import datetime
 import gzip
+import hashlib
 import json
 import os
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 os.environ["KERAS_BACKEND"] = "torch"
@@ -24,13 +30,29 @@ import numpy as np
 from keras import layers
 from keras.src.applications import inception_resnet_v2, inception_v3, xception
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+from keras.src.saving import saving_lib, serialization_lib
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from inceptions.layers import scale_width
-from parity.recipe import splitmix
+from parity.recipe import pixels, splitmix
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
+KITCHEN = Path(__file__).parents[3] / "shared" / "weights" / "xception_imagenet_with_custom_head.keras"
 SIZE = (107, 96)
+
+
+class Stopped(datetime.datetime):
+    """A clock that shows the day of the FID's graph."""
+
+    @classmethod
+    def now(cls, tz: datetime.tzinfo | None = None) -> Stopped:
+        return cls(2015, 12, 5, tzinfo=tz)
+
+
+saving_lib.datetime = SimpleNamespace(datetime=Stopped)
+_counted: dict[int, tuple[int, object]] = {}
+serialization_lib.id = lambda item: _counted.setdefault(id(item), (len(_counted), item))[0]
+zipfile.time = SimpleNamespace(time=float, localtime=lambda _: Stopped.now().timetuple())  # type: ignore[attr-defined]
 
 
 class Narrow:
@@ -158,37 +180,44 @@ FIXTURES: dict[str, tuple[Callable[[], Any], Callable[[Any, Path], None] | None]
 """File -> (the model, what writes it where it is not `save` or `save_weights`)."""
 
 
-def logits(model: Any) -> list[float]:
+def logits(model: Any, pictures: np.ndarray) -> list[float]:
     """What a model says before its last activation, or the mean of its feature maps where it has no head."""
     last = model.layers[-1]
     if isinstance(last, layers.Dense):
         last.activation = keras.activations.linear
-    said = keras.ops.convert_to_numpy(model(picture(SIZE)))
+    said = keras.ops.convert_to_numpy(model(pictures))
     said = said.mean((1, 2)) if said.ndim == 4 else said
     return [float(value) for value in said[0]]
 
 
-def main() -> None:
+def main(folder: Path = GOLDEN) -> None:
     """Writes the files."""
+    folder.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(0)
     said = {}
     for name, (build, write) in FIXTURES.items():
         keras.backend.clear_session()
         model = build()
         values(model)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
+        with tempfile.TemporaryDirectory() as temporary:
+            path = Path(temporary) / name
             if write is not None:
                 write(model, path)
             elif name.endswith(".weights.h5"):
                 model.save_weights(path)
             else:
                 model.save(path)
-            (GOLDEN / f"{name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
-        said[name] = logits(model)
+            (folder / f"{name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+        said[name] = logits(model, picture(SIZE))
     content = {"keras": keras.__version__, "size": SIZE, "logits": said}
-    (GOLDEN / "keras.json").write_text(json.dumps(content, indent=1) + "\n")
+    (folder / "keras.json").write_text(json.dumps(content, indent=1) + "\n")
+    if KITCHEN.is_file():  # a real file, too large to be kept here
+        model = keras.models.load_model(KITCHEN)
+        said = {kind: logits(model, pixels(kind)[None].astype(np.float32)) for kind in ("noise", "waves")}
+        digest = hashlib.sha256(KITCHEN.read_bytes()).hexdigest()
+        content = {"keras": keras.__version__, "sha256": digest, "logits": said}
+        (folder / "kitchen.json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:]))

@@ -7,15 +7,20 @@ initial values a wrong epsilon or a swapped statistic would hide.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor, nn
 
 from inceptions.zoo import Network, build
 
@@ -100,6 +105,15 @@ def pictures(height: int, width: int, amplitude: float = 1.0, batch: int = 2) ->
     return (coarse + numbers(name, (batch, 3, height, width))) * np.float32(amplitude / math.sqrt(2))
 
 
+def pixels(kind: str) -> npt.NDArray[np.uint8]:
+    """A picture (150, 150, 3) of whole numbers 0..255: "noise", or smooth waves."""
+    if kind == "noise":
+        return np.floor(splitmix(150 * 150 * 3, 7) * 256).reshape(150, 150, 3).astype(np.uint8)
+    y, x = np.mgrid[:150, :150]
+    planes = [127.5 + 127.5 * np.sin(x / (9 + 3 * c) + c) * np.cos(y / (13 - 2 * c)) for c in range(3)]
+    return np.floor(np.stack(planes, -1)).astype(np.uint8)
+
+
 @dataclass
 class Answer:
     """What a network says: logits, those of auxiliary heads by tap, outputs of stages by our names."""
@@ -112,10 +126,17 @@ class Answer:
 def answer(network: Network, images: npt.NDArray[np.float32]) -> Answer:
     """What our network says, in the precision of its weights."""
     pixels = torch.from_numpy(images.copy()).to(network.head.linear.weight.dtype)
+    stages: dict[str, npt.NDArray[np.floating]] = {}
+
+    def keep(stage: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        # Copied at once: a stage that works in place would change what the one before it said.
+        return lambda _module, _inputs, output: stages.update({stage: output.numpy().copy()})
+
+    hooks = [module.register_forward_hook(keep(stage)) for stage, module in network.body.named_children()]
     with torch.inference_mode():
         logits, aux = network.forward_with_aux(pixels)
-        # Copied at once: a stage that works in place would change what the one before it said.
-        stages = {name: value.numpy().copy() for name, value in network.forward_stages(pixels).items()}
+    for hook in hooks:
+        hook.remove()
     return Answer(logits.numpy(), {tap: value.numpy() for tap, value in aux.items()}, stages)
 
 
@@ -134,3 +155,42 @@ def error(ours: npt.NDArray[np.floating], theirs: npt.NDArray[np.floating]) -> f
     if ours.shape != theirs.shape:
         raise ValueError(f"shapes differ: {ours.shape} and {theirs.shape}")
     return float(np.max(np.abs(ours.astype(np.float64) - theirs))) / float(np.max(np.abs(theirs)))
+
+
+# --- the original notes' listing has a recipe of its own ------------------------------------------------------------
+
+
+@cache
+def listing() -> dict[str, Any]:
+    """What was measured with the listing: `tensors` (names, shapes) in order, `parameters`, `cases` (logits)."""
+    path = Path(__file__).parents[1] / "golden" / "weights" / "xception_stride16.json.gz"
+    content: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
+    return content
+
+
+def listing_tensors() -> dict[str, Tensor]:
+    """The listing's tensors by its own names, float32: seeded by their position."""
+    found = {}
+    for position, (name, shape) in enumerate(listing()["tensors"], start=1):
+        drawn = splitmix(math.prod(shape), 1000003 * position).reshape(shape)
+        if len(shape) > 1:
+            values = (2 * drawn - 1) * math.sqrt(3 / math.prod(shape[1:]))
+        elif name.endswith("running_var"):
+            values = 0.5 + drawn
+        else:
+            values = 0.4 + 0.4 * drawn if name.endswith("weight") else (drawn - 0.5) * 0.2
+        found[name] = torch.from_numpy(values.astype(np.float32))
+    return found
+
+
+def listing_distance(network: Network, case: Mapping[str, Any]) -> float:
+    """Largest difference from the listing's logits in one of its cases; `network` in float64."""
+    size = case["input_size"]
+    images = (2 * splitmix(2 * 3 * size * size, 7) - 1).astype(np.float32).reshape(2, 3, size, size)
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(images).double()).numpy()
+    return max(
+        float(np.abs(logits[:, :8] - np.array(case["logits_first8"])).max()),
+        abs(float(logits.mean()) - case["logits_mean"]),
+        abs(float(logits.std(ddof=1)) - case["logits_std"]),
+    )

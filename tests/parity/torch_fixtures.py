@@ -1,6 +1,7 @@
 """Writes tests/golden/weights/torch.json.gz: what PyTorch's publishers call their tensors, and what their networks say.
 
-    .parity/bin/python tests/parity/torch_fixtures.py
+    make fixtures                                                    all four programs
+    .parity/bin/python tests/parity/torch_fixtures.py [FOLDER]       this one
 
 Each library builds its own network; every layer is then cut to the channels that `width=0.01` has here, mostly 8, so
 that the ordinary tests can make the same file (names, shapes, values by the recipe), load it and compare logits.
@@ -27,7 +28,7 @@ from parity.recipe import pictures, tensor
 from parity.rows import ROWS
 from parity.torch_peers import PLANS, Plan
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "weights" / "torch.json.gz"
+GOLDEN = Path(__file__).parents[1] / "golden" / "weights"
 WIDTH, GAIN = 0.01, 1.45
 
 
@@ -130,13 +131,13 @@ def record(fixture: Fixture) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(folder: Path = GOLDEN) -> None:
     """Writes the file."""
     torch.manual_seed(0)
     content = json.dumps({fixture.name: record(fixture) for fixture in FIXTURES}, indent=0).encode()
-    GOLDEN.parent.mkdir(parents=True, exist_ok=True)
-    GOLDEN.write_bytes(gzip.compress(content, mtime=0))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "torch.json.gz").write_bytes(gzip.compress(content, mtime=0))
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:]))
