@@ -96,6 +96,7 @@ def test_pictures_that_cannot_be_read_are_left_out(data: Path) -> None:
     files = [*pictures_in([data]), str(data / "gone.png"), str(data)]
     seen = Extractor(network(), expected=15, device="cpu")(unlabelled(files))
     assert (len(seen.indices), seen.skipped, seen.computed) == (12, 3, 12)
+    assert [Path(one.file) for one in seen.refused] == [data / "bad.png", data / "gone.png", data]
 
 
 @pytest.mark.parametrize(

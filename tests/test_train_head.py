@@ -30,7 +30,7 @@ def seen(
         indices=np.arange(n),
         targets=torch.from_numpy(targets),
         hashes=("",) * n,
-        skipped=0,
+        refused=(),
         computed=n,
         precision="float32",
     )

@@ -25,7 +25,7 @@ from safetensors.torch import load as read_tensors
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from inceptions.data import Split, batches
+from inceptions.data import Refused, Split, batches
 from inceptions.engines import Engine, open_engine, settled
 from inceptions.evaluate.protocol import reading_workers
 from inceptions.progress import log, track, write_atomically
@@ -47,12 +47,17 @@ class Features:
     """(n,) int64 classes."""
     hashes: tuple[str, ...]
     """SHA-256 of each of the n files, in hex."""
-    skipped: int
-    """Pictures that could not be read."""
+    refused: tuple[Refused, ...]
+    """Pictures that could not be read, and why."""
     computed: int
     """How many were computed now; the others were found on disk."""
     precision: str
     """Of the arithmetic: float32 or bf16."""
+
+    @property
+    def skipped(self) -> int:
+        """How many pictures could not be read."""
+        return len(self.refused)
 
 
 class Extractor:
@@ -107,8 +112,9 @@ class Extractor:
         known = self._store.known
         missing = [index for index, name in enumerate(names) if not name or any(view not in known for view in name)]
         computed = 0
+        refused: list[Refused] = []
         if missing:
-            for index, values in self._computed(split, np.array(missing, dtype=np.int64), views):
+            for index, values in self._computed(split, np.array(missing, dtype=np.int64), views, refused):
                 self._store.add(zip(names[index], values, strict=False))
                 computed += 1
             self._store.flush()
@@ -120,13 +126,15 @@ class Extractor:
             indices=np.array(found, dtype=np.int64),
             targets=torch.from_numpy(split.targets[found]),
             hashes=tuple(digests[index].hex() for index in found),
-            skipped=len(split) - len(found),
+            refused=tuple(refused),
             computed=computed,
             precision=self.precision,
         )
 
-    def _computed(self, split: Split, missing: NDArray[np.int64], views: int) -> Iterator[tuple[int, Tensor]]:
-        """(index, (views, F) features) of those of the pictures `missing` that can be read."""
+    def _computed(
+        self, split: Split, missing: NDArray[np.int64], views: int, refused: list[Refused]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """(index, (views, F) features) of what can be read of `missing`; `refused` gets the others."""
         net = self._net
         if self._engine is None:
             self._engine = open_engine(net, precision=self.precision, **self._options)
@@ -134,6 +142,7 @@ class Extractor:
         workers = reading_workers(len(missing), net.preprocess) if self._workers is None else self._workers
         feed = batches(split, net.preprocess, batch_size=READ_AT_ONCE, workers=workers, order=missing)
         for batch in track(feed, description="features", total=len(missing), amount=lambda b: len(b) + len(b.refused)):
+            refused += batch.refused
             if len(batch):
                 seen = [self._engine.features(batch.pictures)]
                 if views == 2:

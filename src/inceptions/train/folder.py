@@ -7,6 +7,7 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from inceptions.data import Refused
 from inceptions.progress import DataError, log, write_atomically
 from inceptions.train.config import TrainConfig
 
@@ -76,6 +78,14 @@ def write_environment(folder: Path, device: torch.device) -> None:
     if len({session["threads"] for session in sessions}) > 1:
         log.warning("this run was started with another number of threads: its results can differ in the last bits")
     write_atomically(path, json.dumps(sessions, indent=1) + "\n")
+
+
+def add_unreadable(folder: Path, pictures: Iterable[Refused]) -> None:
+    """unreadable.json: file -> why it was left out; those that are there already stay."""
+    path = folder / "unreadable.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if listed := known | dict(pictures):
+        write_atomically(path, json.dumps(listed, indent=1, ensure_ascii=False) + "\n")
 
 
 def _version(name: str) -> str | None:

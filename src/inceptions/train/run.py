@@ -90,6 +90,8 @@ def run(config: TrainConfig) -> RunResult:
         if found:
             training.restore(*found)
             log.info("resuming in epoch %d after batch %d", training.state.epoch + 1, training.state.batch)
+        else:
+            training.state.refused.update(data.refused)
         training.fit()
         judged = None
     return _finish(output, config, data, started, judged)
@@ -115,7 +117,7 @@ def _fit_head(net: Network, data: Dataset, config: TrainConfig, output: Path) ->
         "skipped": seen.skipped + metrics.skipped,
     }
     with Logs(output, purge_from=0) as logs:
-        logs.epoch([row], {})
+        logs.epoch([row], dict(seen.refused))
     return judged
 
 
@@ -190,6 +192,7 @@ def _finish(
     net = artifact.load(output / "model")
     outcome = judged or _judge(net, data, config)
     write_predictions(output / "predictions.csv", outcome["val"].rows(data.splits["val"]))
+    run_folder.add_unreadable(output, [*data.refused, *(one for part in outcome.values() for one in part.refused)])
     facts = net.artifact
     artifact.save(
         net,
