@@ -120,6 +120,7 @@ def outcomes(fit: Fit, data: Dataset, extract: Extractor) -> dict[str, Outcome]:
                 targets=seen.targets,
                 indices=torch.from_numpy(seen.indices),
                 skipped=seen.skipped,
+                refused=seen.refused,
             )
             found[name] = collect([answer], data.classes)
     return found
