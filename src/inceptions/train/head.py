@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inceptions.data import Dataset
+from inceptions.data import Dataset, Split
 from inceptions.evaluate import Answer, Outcome, collect
 from inceptions.evaluate.features import Extractor, Features
 from inceptions.progress import DataError, log, track
@@ -50,7 +50,7 @@ def fit_head(net: Network, data: Dataset, config: TrainConfig) -> tuple[Fit, Fea
         too), and what computed them.
     """
     split = data.splits["train"]
-    views = 2 if len(split) < FEW else 1
+    views = views_of(split)
     expected = views * len(split) + sum(len(part) for name, part in data.splits.items() if name != "train")
     extract = Extractor(net, expected=expected, device=config.device, workers=config.workers)
     seen = extract(split, views=views)
@@ -62,6 +62,11 @@ def fit_head(net: Network, data: Dataset, config: TrainConfig) -> tuple[Fit, Fea
         net.head.linear.bias.copy_(fit.bias)
     log.info("head fitted: penalty %.3g, held-out loss %.4f", fit.penalty, fit.held_out_loss)
     return fit, seen, extract
+
+
+def views_of(split: Split) -> int:
+    """How many views of a training picture are used: mirror images help where there are few pictures."""
+    return 2 if len(split) < FEW else 1
 
 
 def choose(
