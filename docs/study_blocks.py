@@ -48,7 +48,7 @@ def table(found: dict[str, Any], say: Say) -> str:
             say(arm["name"]),
             _interval(say("{:.1f} % ({:.1f} to {:.1f})"), arm["top1"], arm["top1_interval"]),
             _interval(say("{:+.1f} ({:+.1f} to {:+.1f})"), arm["difference"], arm["difference_interval"]),
-            "" if arm["p"] is None else f"{arm['p']:.3f}",
+            "" if arm["p"] is None else "< 0.001" if arm["p"] < 0.0005 else f"{arm['p']:.3f}",
             verdict(arm, found["seeds"], say) if number else say("reference"),
             *("" if arm[key] is None else f"{arm[key]:,}" for key in ("parameters", "multiply_adds")),
         )
