@@ -214,6 +214,9 @@ def test_impossible_questions_are_refused_in_words(arguments: dict[str, Any], wo
 def test_a_stage_without_branches_is_refused_with_those_that_have_some() -> None:
     with pytest.raises(ValueError, match="has no branches; these have: inception_3a"):
         branch_answers(tiny(), picture(), 0, "conv1")
+    plain = Network(Table((("a", max_pool(3, 4)),), Head()), num_classes=2)
+    with pytest.raises(ValueError, match="nor has any other"):
+        branch_answers(plain, picture(), 0, "a")
 
 
 # --- drawing ------------------------------------------------------------------------------------------------------
@@ -228,9 +231,28 @@ def test_an_overlay_is_warm_where_the_map_is_positive_cold_where_negative_and_cl
     assert (drawn[3, 4] == 90).all()
 
 
-def test_an_empty_map_leaves_the_picture_as_it_is() -> None:
-    picture = Image.new("RGB", (4, 4), (1, 2, 3))
-    assert np.array_equal(np.asarray(overlaid(picture, torch.zeros(4, 4))), np.asarray(picture))
+def test_the_only_colours_over_a_picture_are_the_maps() -> None:
+    """A red flower must not pass for evidence."""
+    drawn = np.asarray(overlaid(Image.new("RGB", (4, 4), (250, 30, 10)), torch.zeros(4, 4)))
+    assert (drawn == drawn[..., :1]).all()
+    assert drawn[0, 0, 0] == np.asarray(Image.new("RGB", (1, 1), (250, 30, 10)).convert("L"))[0, 0]
+
+
+def test_the_stronger_the_map_the_more_it_covers() -> None:
+    drawn = np.asarray(overlaid(Image.new("RGB", (4, 1), (90, 90, 90)), torch.tensor([[0.0, 1.0, 2.0, 4.0]])))
+    assert (np.diff(drawn[0, :, 0].astype(int)) > 0).all()
+    weaker = np.asarray(overlaid(Image.new("RGB", (4, 1)), torch.tensor([[0.0, 1.0, 2.0, 4.0]]), strongest=8.0))
+    assert weaker[0, 3, 0] < drawn[0, 3, 0]
+
+
+def test_a_small_map_is_drawn_large_enough_to_see() -> None:
+    weights = torch.zeros(8, 12)
+    weights[:4] = 1.0
+    drawn = np.asarray(overlaid(Image.new("RGB", (12, 8)), weights, side=100))
+    assert drawn.shape == (8 * 13, 12 * 13, 3)
+    assert drawn[:40, :, 0].min() > 100
+    assert drawn[-40:].max() == 0
+    assert overlaid(Image.new("RGB", (12, 8)), weights, side=5).size == (12, 8)
 
 
 def test_a_picture_is_shown_as_people_see_it() -> None:
@@ -292,8 +314,16 @@ def test_the_command_writes_a_map_for_each_picture_and_a_page(
     for found in (one, two):
         assert found["target"] == found["top_k"][0]["label"]
         assert [branch["name"] for branch in found["branches"]] == ["1x1", "3x3", "5x5", "pool"]
-        with Image.open(found["map"]) as drawn:
-            assert drawn.size == (PIXELS, PIXELS)
+        assert [Path(file).name.partition("-")[2] for file in found["written"]] == [
+            f"{Path(found['file']).stem}{part}.png"
+            for part in ("", "-branch-1x1", "-branch-3x3", "-branch-5x5", "-branch-pool", "-channels")
+        ]
+        assert found["map"] == found["written"][0]
+        for file in found["written"]:
+            with Image.open(file) as drawn:
+                assert min(drawn.size) >= 256
+    with Image.open(tmp_path / "out" / "filters.png") as drawn:
+        assert drawn.size[0] > 3 * 48
     page = (tmp_path / "out" / "explained.html").read_text()
     assert page.count("<figure") == 2 * (2 + 4 + 1) + 1  # picture, map, branches, channels; the filters once
     assert "<img src=x" not in page

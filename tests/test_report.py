@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from browser import browsing
 from inceptions.cli import main
 from inceptions.progress import DataError
 from inceptions.report.charts import Series, chart, reliability, ticks
@@ -27,7 +28,6 @@ from inceptions.report.run import GALLERY, _matrix, report, write_report
 from inceptions.train import TrainConfig, train
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +92,7 @@ def test_the_headline_is_the_runs_own_accuracy_with_its_interval(run: Run, page:
 
 def test_what_it_was_trained_on_is_told_with_what_was_left_out(run: Run, page: str) -> None:
     text = Contents(page).text
-    assert "37 pictures for training, 30 pictures for validation, 3 classes" in text
+    assert "37 pictures for training, 30 pictures for validation, 3 classes. The data itself says which" in text
     assert "train/bright/broken.png" in text
     assert run.sessions[0]["command"] in text
     assert run.sessions[0]["versions"]["torch"] in text
@@ -270,8 +270,9 @@ def test_names_that_need_more_than_a_row_make_the_drawing_higher_and_stay_in_it(
 
 def test_reliability_draws_the_share_that_was_right() -> None:
     drawn = reliability([0.95] * 4 + [0.15] * 2, [True, True, True, False, False, True])
-    assert "4 answers at 90% to 100%: 75.0% right" in drawn
-    assert "2 answers at 10% to 20%: 50.0% right" in drawn
+    assert "4 answers at 90% to 100%: 75.0% right (30.1% to 95.4%)" in drawn
+    assert "2 answers at 10% to 20%: 50.0% right (9.5% to 90.5%)" in drawn
+    assert drawn.count('class="whisker"') == 2
     assert drawn.count('class="bar"') == 2
 
 
@@ -294,31 +295,10 @@ def test_values_are_written_as_people_write_them() -> None:
 
 @pytest.fixture
 def opened(finished: Path) -> Iterator[Any]:
-    """Opens the report in Chromium; at the end nothing may have been said, asked or requested."""
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
+    """Opens the report in Chromium."""
     write_report(finished)
-    address = (finished / "report.html").as_uri()
-    complaints: list[str] = []
-    requested: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-
-        def open_page(**options: Any) -> Any:
-            page = browser.new_context(**options).new_page()
-            page.on("console", lambda message: complaints.append(message.text))
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on("dialog", lambda dialog: (complaints.append("a dialog"), dialog.dismiss()))
-            page.on("request", lambda request: requested.append(request.url))
-            page.goto(address)
-            return page
-
+    with browsing(finished / "report.html") as open_page:
         yield open_page
-        browser.close()
-    assert complaints == []
-    assert {url for url in requested if not url.startswith("data:")} == {address}
 
 
 @pytest.mark.browser
@@ -364,6 +344,18 @@ def test_it_follows_the_readers_light_and_dark(opened: Any) -> None:
         shades[scheme] = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in found]
     assert shades["light"][0] > 700 > shades["light"][1]
     assert shades["dark"][0] < 120 < shades["dark"][1]
+
+
+@pytest.mark.browser
+def test_paper_is_light_and_shows_what_was_folded(opened: Any) -> None:
+    page = opened(color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(28, 30, 33)"
+    assert page.locator("details[open]").count() == 0
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("details:not([open])").count() == 0
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details[open]").count() == 0
 
 
 @pytest.mark.browser

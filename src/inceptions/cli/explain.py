@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 MAPS = 64
 """Feature maps that a sheet shows."""
+SIDE = 256
+"""Pixels that a written map has at least, however small the picture was."""
 
 
 def explain(
@@ -46,7 +49,8 @@ def explain(
         filters: also, once, the kernels of the first layer.
         top_k: how many of the most probable classes to name.
         output: folder to write to.
-        json: print one JSON object a picture and line: file, target, top_k, stage, map, branches; or file, error.
+        json: print one JSON object a picture and line: file, target, top_k, stage, map, branches, written; or file,
+            error.
     """
     from inceptions.cli import UsageError
     from inceptions.explain import explain as explained
@@ -73,43 +77,74 @@ def explain(
                 print_json({"file": file, "error": error.reason})
             continue
         # a number in front: two folders may hold pictures of one name
-        picture = output / f"{number:0{len(str(len(files)))}d}-{Path(file).stem}.png"
-        plates = _plates(found, net if filters and not sheets else None)
-        plates[1].image.save(picture)
+        plates = _plates(found, output / f"{number:0{len(str(len(files)))}d}-{Path(file).stem}")
+        _save(plates)
         sheets.append(Explained(file=file, found=found, plates=plates))
-        _say(sheets[-1], picture, json=json)
+        _say(sheets[-1], json=json)
     if not sheets:
         raise DataError(f"none of the {len(files)} pictures could be read")
+    kernels = _filters(net, output) if filters else None
+    if kernels:
+        _save([kernels])
     page = output / "explained.html"
-    write_atomically(page, explained_page(net.name, method, sheets))
+    write_atomically(page, explained_page(_called(model, net), method, sheets, kernels))
     log.info("the page is %s", page)
 
 
-def _plates(found: Explanation, net: Network | None) -> list[Plate]:
-    """What is shown of one picture; with the filters of `net`, if it is given."""
-    from inceptions.explain import first_filters, overlaid, sheet
+def _called(model: str, net: Network) -> str:
+    path = Path(model)
+    return f"{path.resolve().name} ({net.name})" if path.exists() else model
+
+
+def _plates(found: Explanation, path: Path) -> list[Plate]:
+    """What is shown of one picture; files begin with `path`."""
+    from inceptions.explain import overlaid, sheet
     from inceptions.report.explained import Plate
 
+    # Not with_suffix, which would take what stands behind a name's last dot.
+    file = f"{path}{{}}.png".format
     plates = [
         Plate(title="what the network saw", image=found.picture),
-        Plate(title=f"what spoke for {found.target}", image=overlaid(found.picture, found.map)),
+        Plate(
+            title=f"what spoke for {found.target}",
+            image=overlaid(found.picture, found.map, side=SIDE),
+            path=Path(file("")),
+        ),
     ]
     strongest = max((branch.map.abs().max().item() for branch in found.branches), default=0.0)
     plates += [
-        Plate(title=f"branch {branch.name}", image=overlaid(found.picture, branch.map, strongest=strongest))
+        Plate(
+            title=f"branch {branch.name} ({branch.channels} channels): {branch.contribution:+.3f}",
+            image=overlaid(found.picture, branch.map, strongest=strongest, side=SIDE),
+            path=Path(file(f"-branch-{branch.name}")),
+        )
         for branch in found.branches
     ]
     if found.feature_maps is not None:
-        maps = sheet(found.feature_maps[:MAPS], scale=max(1, 48 // found.feature_maps.shape[2]))
-        plates.append(Plate(title=f"the most active channels of {found.stage}", image=maps, lossless=True))
-    if net is not None:
-        kernels = first_filters(net)
-        plates.append(Plate(title="the first layer's filters", image=sheet(kernels, scale=6), lossless=True))
+        maps = sheet(found.feature_maps[:MAPS], scale=max(1, 64 // found.feature_maps.shape[2]))
+        title = f"the most active channels of {found.stage}"
+        plates.append(Plate(title=title, image=maps, path=Path(file("-channels")), lossless=True))
     return plates
 
 
-def _say(one: Explained, picture: Path, *, json: bool) -> None:
+def _filters(net: Network, output: Path) -> Plate:
+    from inceptions.explain import first_filters, sheet
+    from inceptions.report.explained import Plate
+
+    kernels = first_filters(net)
+    drawn = sheet(kernels, scale=max(1, 48 // kernels.shape[2]))
+    return Plate(title="what the first layer looks for", image=drawn, path=output / "filters.png", lossless=True)
+
+
+def _save(plates: Sequence[Plate]) -> None:
+    for plate in plates:
+        if plate.path:
+            plate.image.save(plate.path)
+
+
+def _say(one: Explained, *, json: bool) -> None:
     found = one.found
+    written = [str(plate.path) for plate in one.plates if plate.path]
     if json:
         print_json(
             {
@@ -117,12 +152,13 @@ def _say(one: Explained, picture: Path, *, json: bool) -> None:
                 "target": found.target,
                 "top_k": [{"label": label, "probability": probability} for label, probability in found.answers],
                 "stage": found.stage,
-                "map": picture,
+                "map": written[0],
                 "branches": [{"name": branch.name, "contribution": branch.contribution} for branch in found.branches],
+                "written": written,
             }
         )
         return
     label, probability = found.answers[0]
-    print(f"{plain(one.file)}  {plain(label)} {probability:.1%}  {plain(str(picture))}")
+    print(f"{plain(one.file)}  {plain(label)} {probability:.1%}  {plain(written[0])}")
     for branch in found.branches:
         print(f"    {branch.name:8} {branch.contribution:+8.3f} logits for {plain(found.target)}")

@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from inceptions.image import Preprocess
 
-STRONGEST = 0.65
+WARM, COLD = (228, 62, 24), (34, 98, 228)
+"""Colours of what spoke for a class, and of what spoke against it."""
+STRONGEST = 0.75
 """How much of the picture the strongest place of a map covers."""
 
 
@@ -23,18 +26,26 @@ def shown(picture: NDArray[np.uint8] | NDArray[np.float32], preprocess: Preproce
     return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).convert("RGB")
 
 
-def overlaid(picture: Image.Image, weights: Tensor, *, strongest: float | None = None) -> Image.Image:
-    """A map (H, W) over its picture: warm where it is positive, cold where negative, clear where it is zero.
+def overlaid(
+    picture: Image.Image, weights: Tensor, *, strongest: float | None = None, side: int | None = None
+) -> Image.Image:
+    """A map (H, W) over its picture in grey: warm where it is positive, cold where negative, clear where it is zero.
 
-    `strongest` is the value of the full colour, to compare maps; None: the map's own.
+    Args:
+        picture: what the network saw. Its own colours would pass for the map's.
+        weights: the map.
+        strongest: the value of the full colour, to compare maps; None: the map's own.
+        side: pixels of the shorter side that the drawing has at least; None: as many as the map.
     """
-    from matplotlib import colormaps
-
-    values: NDArray[np.float64] = weights.detach().cpu().double().numpy()
-    values = np.clip(values / (strongest or np.abs(values).max() or 1.0), -1, 1)
-    colours = colormaps["coolwarm"](values / 2 + 0.5)[..., :3] * 255
-    cover = STRONGEST * np.abs(values)[..., None]
-    below = np.asarray(picture.resize((values.shape[1], values.shape[0])), dtype=np.float64)
+    scale = 1 if side is None else max(1, math.ceil(side / min(weights.shape)))
+    high, wide = (scale * size for size in weights.shape)
+    finer = F.interpolate(weights.detach().cpu().double()[None, None], (high, wide), mode="bilinear")
+    values: NDArray[np.float64] = finer[0, 0].numpy()
+    values = np.clip(values / (strongest or np.abs(values).max() or 1.0), -1, 1)[..., None]
+    colours = np.where(values > 0, WARM, COLD)
+    cover = STRONGEST * np.abs(values)
+    grey = picture.convert("L").resize((wide, high), Image.Resampling.BICUBIC)
+    below = np.asarray(grey, dtype=np.float64)[..., None]
     return Image.fromarray(np.rint(below * (1 - cover) + colours * cover).astype(np.uint8))
 
 

@@ -43,7 +43,8 @@ def branch_answers(net: Network, image: Tensor, target: int, stage: str) -> tupl
         having = [
             name for name, part in net.body.named_children() if any(_are_branches(inner) for inner in part.modules())
         ]
-        raise ValueError(f"stage {stage} of {net.name} has no branches; these have: {', '.join(having) or 'none'}")
+        there = f"these have: {', '.join(having)}" if having else "nor has any other of its stages"
+        raise ValueError(f"stage {stage} of {net.name} has no branches; {there}")
     net.eval()
     kept: list[Tensor] = []
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from inceptions.evaluate.metrics import wilson
+
 WIDTH, HEIGHT = 480, 260
 LEFT, RIGHT, TOP, BOTTOM = 62, 12, 26, 44
 LEGEND = 18  # height of a row of names
@@ -52,27 +54,30 @@ def chart(series: Sequence[Series], *, x_title: str, y_title: str, percent: bool
 
 
 def reliability(confidence: Sequence[float], right: Sequence[bool], *, bins: int = 10) -> Markup:
-    """How often an answer is right (height) against how sure it was (place), over the diagonal of honesty."""
+    """How often an answer is right (height) against how sure it was (place), over the diagonal of honesty.
+
+    Whiskers are the 95 % interval (Wilson) that so many answers allow.
+    """
     frame = _Frame(0, 1, 0, 1)
     marks = [number / 5 for number in range(6)]
-    parts = [_axes(frame, marks, marks, "probability of the answer", "share of right answers", percent=True)]
+    parts = [
+        _axes(frame, marks, marks, "probability of the answer, %", "share of right answers", percent=True, shares=True)
+    ]
     parts.append(Markup('<path class="diagonal" d="M{} {}L{} {}"/>').format(*frame.at(0, 0), *frame.at(1, 1)))
     for index in range(bins):
         low, high = index / bins, (index + 1) / bins
         inside = [hit for sure, hit in zip(confidence, right, strict=True) if low < sure <= high]
         if inside:
             share = sum(inside) / len(inside)
+            least, most = wilson(sum(inside), len(inside))
             (left, top), (far, bottom) = frame.at(low, share), frame.at(high, 0)
+            (middle, lowest), (_, highest) = frame.at((low + high) / 2, least), frame.at(0, most)
+            said = f"{len(inside)} answers at {low:.0%} to {high:.0%}: {share:.1%} right ({least:.1%} to {most:.1%})"
             parts.append(
                 Markup(
-                    '<rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
-                ).format(
-                    left + 1,
-                    top,
-                    far - left - 2,
-                    max(bottom - top, 1),
-                    f"{len(inside)} answers at {low:.0%} to {high:.0%}: {share:.1%} right",
-                )
+                    '<g><title>{}</title><rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>'
+                    '<path class="whisker" d="M{:.1f} {:.1f}V{:.1f}"/></g>'
+                ).format(said, left + 1, top, far - left - 2, max(bottom - top, 1), middle, lowest, highest)
             )
     return _svg("reliability: how often answers are right against how sure they were", parts)
 
@@ -111,8 +116,15 @@ def _svg(title: str, parts: Sequence[Markup], lifted: int = 0) -> Markup:
 
 
 def _axes(
-    frame: _Frame, x_ticks: Sequence[float], y_ticks: Sequence[float], x_title: str, y_title: str, percent: bool
+    frame: _Frame,
+    x_ticks: Sequence[float],
+    y_ticks: Sequence[float],
+    x_title: str,
+    y_title: str,
+    percent: bool,
+    shares: bool = False,
 ) -> Markup:
+    """`percent` is of the values, `shares` of their places."""
     parts = []
     for value in y_ticks:
         x, y = frame.at(frame.x_low, value)
@@ -121,9 +133,8 @@ def _axes(
         parts.append(Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>').format(x - 8, y + 4, label))
     for value in x_ticks:
         x, y = frame.at(value, frame.y_low)
-        parts.append(
-            Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>').format(x, y + 18, f"{value:g}")
-        )
+        label = f"{100 * value:g}" if shares else f"{value:g}"
+        parts.append(Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>').format(x, y + 18, label))
     middle = HEIGHT / 2 - BOTTOM / 2
     parts.append(
         Markup('<text x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(

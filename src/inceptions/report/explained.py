@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
@@ -17,6 +18,8 @@ class Plate:
 
     title: str
     image: Image.Image
+    path: Path | None = None
+    """The file that it is written to as well."""
     lossless: bool = False
     """Maps and filters, of which every pixel is a value."""
 
@@ -35,12 +38,13 @@ class Explained:
     plates: Sequence[Plate]
 
 
-def explained_page(model: str, method: str, explained: Sequence[Explained]) -> str:
+def explained_page(model: str, method: str, explained: Sequence[Explained], filters: Plate | None = None) -> str:
     """The page.
 
     Args:
         model: what the network is called.
         method: how maps were made.
         explained: the pictures.
+        filters: of the first layer, where asked for.
     """
-    return render("explained.html", model=model, method=method, explained=explained)
+    return render("explained.html", model=model, method=method, explained=explained, filters=filters)
