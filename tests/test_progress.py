@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from contextlib import redirect_stderr
@@ -39,9 +40,24 @@ def run(screen: StringIO) -> None:
 def test_a_terminal_shows_nested_bars_with_notes(terminal: Terminal) -> None:
     run(terminal)
     shown = terminal.getvalue()
-    for text in ("reading [x]", "3/7", "pictures/s", "inner  loss 0.5"):
+    for text in ("reading [x]", "3/7", "pictures/s", "inner", "loss 0.5"):
         assert text in shown
     assert "\x1b[3" in shown or "\x1b[9" in shown  # colours
+
+
+@pytest.mark.parametrize("columns", ["80", "150"])
+def test_numbers_fit_into_any_usual_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("NO_COLOR", "1")
+    told = "loss 2.3704  accuracy 27.9%  lr 0.000122  waiting for data 100%"
+    with redirect_stderr(terminal):
+        for _ in track([32] * 3, description="epoch 100/100", total=29_340, amount=lambda units: units):
+            note(told)
+            time.sleep(0.12)
+    shown = terminal.getvalue()
+    assert re.search(r"epoch 100/100 .*64/29340 +[\d,.]+ pictures/s \d:\d\d:\d\d left", shown)
+    assert told in shown
+    assert "…" not in shown
 
 
 def test_slow_items_have_a_time_left_too(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

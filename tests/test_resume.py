@@ -101,6 +101,7 @@ def same(one: Path, other: Path) -> None:
     for name in ("model/model.safetensors", "split.json", "predictions.csv"):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     assert results(one) == results(other)
+    assert not list(other.rglob(".*.tmp"))
 
 
 @pytest.fixture(scope="module")

@@ -166,8 +166,24 @@ def test_a_deterministic_run_uses_deterministic_algorithms_only(
     assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == base
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its compiler uses what torch itself deprecates
+def test_compiling_takes_the_whole_step_as_one_graph(
+    few: Path, tmp_path: Path, base: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, compiler = [], torch.compile
+
+    def traced(module: nn.Module) -> Any:  # without the minutes that its C++ takes
+        given.append(type(module).__name__)
+        return compiler(module, backend="eager", fullgraph=True)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    train(config(few, tmp_path / "run", epochs=1, compile=True))
+    assert given == ["WithLoss"]
+    assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == base
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 def test_compiling_changes_the_speed_only(few: Path, tmp_path: Path, base: bytes) -> None:
     (tmp_path / "base.safetensors").write_bytes(base)
     plain = load_file(tmp_path / "base.safetensors")
@@ -282,6 +298,15 @@ def test_what_cannot_work_is_refused_before_anything_is_written(
     settings = config(few, tmp_path / "run", **{k: v for k, v in wrong.items() if k != "data"})
     with pytest.raises((ValueError, OSError), match=message):
         train(settings.replace(data=wrong.get("data", settings.data)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_several_processes_are_refused_for_one_run_is_one_folder(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun does
+    with pytest.raises(ValueError, match="one process"):
+        train(config(few, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from inceptions.cli import main
-from inceptions.train import checkpoint
+from inceptions.train import checkpoint, find
 from inceptions.train.find import steepest
 from tiny import results, write_pictures
 
@@ -156,7 +156,7 @@ def test_noise_neither_hides_a_fall_nor_makes_one() -> None:
 def test_lr_find_says_so_where_no_rate_stands_out(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inceptions.train.find.steepest", lambda *_: None)
+    monkeypatch.setattr(find, "steepest", lambda *_: None)
     plot = tmp_path / "curve.svg"
     words = [*TINY.split(), "--steps", "10", "--plot", str(plot)]
     assert main(["lr-find", str(data), *words]) == 1

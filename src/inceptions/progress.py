@@ -14,6 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.progress import Progress, Task
     from rich.text import Text
 
@@ -40,11 +41,11 @@ def track(
 ) -> Iterator[T]:
     """Yields the items of `iterable` unchanged, with a bar on stderr: done, rate and time left.
 
-    Plain iteration where stderr is no terminal or `CI` is set. Bars may be nested; `note` changes the innermost one.
+    Plain iteration where stderr is no terminal or `CI` is set. Bars may be nested; `note` adds a line to the innermost.
 
     Args:
         iterable: what to go through.
-        description: the bar's text; `note` adds to it.
+        description: the bar's text.
         total: all units to come; None takes `len(iterable)` where it has one and each item counts as one unit.
         unit: what is counted.
         amount: how many units an item holds (a batch: its pictures); None counts each item as one.
@@ -69,9 +70,9 @@ def track(
 
 
 def note(text: str) -> None:
-    """Shows `text` behind the innermost running bar's description ("loss 0.31"); nothing happens where no bar runs."""
+    """Shows `text` ("loss 0.31") in a line of its own below the innermost bar; nothing happens where no bar runs."""
     if _stack:
-        _stack[-1].note(text)
+        _stack[-1].note = text
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -118,8 +119,8 @@ class _Bar:
     """
 
     def __init__(self, display: Progress, description: str, total: int | None, unit: str) -> None:
-        self.display = display
-        self._description, self._total = description, total
+        self.display, self.note = display, ""
+        self._total = total
         self._done, self._begun = 0, monotonic()
         self._task = display.add_task(description, total=total, unit=unit, pace=0.0, ends=None)
 
@@ -129,9 +130,6 @@ class _Bar:
         pace = (now - self._begun) / max(self._done, 1)  # seconds a unit
         ends = None if self._total is None else now + pace * (self._total - self._done)
         self.display.update(self._task, advance=units, pace=pace, ends=ends)
-
-    def note(self, text: str) -> None:
-        self.display.update(self._task, description=f"{self._description}  {text}")
 
     def close(self) -> None:
         self.display.remove_task(self._task)
@@ -147,6 +145,7 @@ def _wants_bars() -> bool:
 def _open_display() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+    from rich.table import Column
     from rich.text import Text
 
     class Rate(ProgressColumn):
@@ -161,13 +160,20 @@ def _open_display() -> Progress:
             seconds = max(0, round(task.fields["ends"] - monotonic()))
             return Text(f"{timedelta(seconds=seconds)} left", style="progress.remaining")
 
-    display = Progress(
+    class Display(Progress):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield self.make_tasks_table(self.tasks)
+            if _stack and _stack[-1].note:
+                yield Text(_stack[-1].note, no_wrap=True, overflow="ellipsis")
+
+    console = Console(stderr=True)  # honours NO_COLOR by itself
+    display = Display(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        Rate(),
-        Left(),
-        console=Console(stderr=True),  # honours NO_COLOR by itself
+        BarColumn(bar_width=min(24, max(6, console.width - 70))),  # the numbers must fit beside it
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        Rate(table_column=Column(no_wrap=True)),
+        Left(table_column=Column(no_wrap=True)),
+        console=console,
         transient=True,
     )
     display.start()

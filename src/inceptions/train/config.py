@@ -142,7 +142,7 @@ class TrainConfig:
     """Passes over the training pictures."""
 
     batch_size: Annotated[int | Literal["auto"], Parameter(alias="-b")] = 32
-    """Pictures a batch (of one process); auto: as many as the device's memory holds."""
+    """Pictures a batch; auto: as many as the device's memory holds."""
 
     grad_accum_steps: int = 1
     """Batches whose gradients make one step."""

@@ -49,8 +49,13 @@ def stored_settings(folder: Path, *, resume: bool) -> TrainConfig | None:
 
 
 def write_config(folder: Path, config: TrainConfig) -> None:
-    """config.yaml: every setting, decided; `resume` and `override` are requests, not settings."""
+    """config.yaml: every setting, decided; `resume` and `override` are requests, not settings.
+
+    What a kill left half written in the folder goes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink()
     record = config.replace(resume=False, override=False).to_dict()
     write_atomically(folder / "config.yaml", yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
 
@@ -72,7 +77,6 @@ def write_environment(folder: Path, device: torch.device) -> None:
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-            "processes": int(os.environ.get("WORLD_SIZE", "1")),
         }
     )
     if len({session["threads"] for session in sessions}) > 1:

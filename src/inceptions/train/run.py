@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -68,6 +69,8 @@ class RunResult:
 def run(config: TrainConfig) -> RunResult:
     """See `inceptions.train.train`."""
     started = time.monotonic()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("a run is trained by one process, several would write into one folder: leave torchrun out")
     output = config.output or default_output(config)
     stored = run_folder.stored_settings(output, resume=config.resume)
     config = _settle(config, stored).replace(output=output)
