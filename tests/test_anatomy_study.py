@@ -250,6 +250,23 @@ def test_runs_with_other_settings_are_not_taken_for_ours(imagined: Any, tmp_path
         conduct("reduction", BASE.replace(epochs=9), tmp_path, seeds=1)
 
 
+def test_arms_say_how_they_differ(imagined: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    imagined(lambda asked: [0.5])
+    with caplog.at_level("INFO"):
+        page = study_page(conduct("batch_norm", BASE.replace(model="bn_inception"), tmp_path, seeds=1), "")
+    assert "<td>learning rate times 5</td>" in page
+    assert "<td>options norm –; learning rate times 5</td>" in page
+    assert "running" in caplog.text
+    assert "starting anew" not in caplog.text  # nothing was there to go on with
+
+
+def test_a_network_without_an_arms_option_is_refused_before_anything_is_trained(imagined: Any, tmp_path: Path) -> None:
+    ran = imagined(lambda asked: [0.5])
+    with pytest.raises(ValueError, match=r"norm=None is not allowed; choose 'lrn' or 'batch'"):
+        conduct("batch_norm", BASE, tmp_path)
+    assert ran == []
+
+
 def test_the_page_tells_claim_numbers_and_settings(imagined: Any, tmp_path: Path) -> None:
     imagined(lambda asked: [0.2, 0.5 + 0.01 * asked.seed + (0.1 if asked.options else 0.0)])
     page = study_page(conduct("reduction", BASE, tmp_path), "inceptions study reduction <b>data</b>")

@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
+
 from inceptions import zoo
 from inceptions.anatomy.claims import STUDIES, Arm, Study
 from inceptions.anatomy.cost import cost
@@ -127,6 +129,9 @@ def conduct(name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS) -
     if seeds < 1:
         raise ValueError(f"seeds is {seeds}; at least 1 is needed")
     base = base.replace(model=zoo.resolve(base.model))
+    for arm in study.arms:  # the last must not refuse what the first have been trained for
+        with torch.device("meta"):
+            zoo.build(base.model, **arm_config(base, arm, base.seed, output).options)
     for seed in range(base.seed, base.seed + seeds):
         for arm in study.arms:
             _run(arm_config(base, arm, seed, output))
@@ -149,7 +154,7 @@ def _run(config: TrainConfig) -> None:
 
     folder = config.output
     assert folder is not None
-    stored = stored_settings(folder, resume=True)
+    stored = stored_settings(folder, resume=True) if folder.exists() else None
     if stored is not None and (different := changes(stored, config)):
         said = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in different.items())
         raise ValueError(f"{folder} holds a run with other settings ({said}): choose another --output for this study")
