@@ -177,6 +177,21 @@ def test_an_unfinished_run_is_refused_in_words(finished: Path, tmp_path: Path) -
         write_report(tmp_path / "nowhere")
 
 
+def test_a_run_whose_pictures_were_moved_is_told_where_they_lie(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = tmp_path / "moved"
+    (finished.parent / "data").rename(moved)
+    try:
+        assert main(["report", str(finished)]) == 3
+        assert "which is gone: say where they lie now (--data)" in capsys.readouterr().err
+        words = ["report", str(finished), "--data", str(moved), "--output", str(tmp_path / "page.html")]
+        assert main(words) == 0
+    finally:
+        moved.rename(finished.parent / "data")
+    assert (tmp_path / "page.html").read_text().count("<img") == len(re.findall("<img", report(read_run(finished))))
+
+
 def test_answers_to_other_pictures_are_not_taken_for_the_runs_own(finished: Path, run: Run, tmp_path: Path) -> None:
     """`inceptions val RUN DATA` writes predictions.csv anew."""
     copied = tmp_path / "run"

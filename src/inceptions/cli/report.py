@@ -7,7 +7,7 @@ from pathlib import Path
 from inceptions.cli.terminal import print_json
 
 
-def report(run: Path, /, *, output: Path | None = None, json: bool = False) -> None:
+def report(run: Path, /, *, output: Path | None = None, data: Path | None = None, json: bool = False) -> None:
     """Write a finished run's report.html: one file that needs nothing else.
 
     Curves, metrics with intervals, confusion, reliability, classes, the most confident errors and the least certain
@@ -16,11 +16,12 @@ def report(run: Path, /, *, output: Path | None = None, json: bool = False) -> N
     Args:
         run: the folder of a finished run.
         output: the file to write; none: report.html in the run's folder.
+        data: the folder that the run's pictures lie in now, if they have been moved.
         json: print one JSON object with the file's name.
     """
     from inceptions.report import write_report
 
-    path = write_report(run, output)
+    path = write_report(run, output, data=data)
     if json:
         print_json({"output": path})
     else:

@@ -96,7 +96,7 @@ def read_split(file: Path, *, root: Path | None = None, classes: Sequence[str] |
     if layout == "table":
         splits = _with_content(splits, source if root is None else str(root), record["label"])
     elif not base.is_dir():
-        raise DataError(f"{file}: its pictures lay in {base}, which is gone: say where they are now")
+        raise DataError(f"{file}: its pictures lay in {base}, which is gone: say where they lie now (--data)")
     return Dataset(
         classes=order,
         splits=splits,

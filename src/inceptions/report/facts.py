@@ -62,8 +62,8 @@ class Run:
         return Counter((answer.label, answer.prediction) for answer in self.answers)
 
 
-def read_run(folder: str | Path) -> Run:
-    """Read a run folder.
+def read_run(folder: str | Path, *, data: Path | None = None) -> Run:
+    """Read a run folder; `data` is where its pictures lie now, if they have been moved.
 
     Raises:
         FileNotFoundError: there is no run, or it has not finished.
@@ -77,17 +77,19 @@ def read_run(folder: str | Path) -> Run:
                 "finishes one that was stopped"
             )
     try:
-        net, data = artifact.load(folder), read_split(folder / "split.json")
+        net, pictures = artifact.load(folder), read_split(folder / "split.json", root=data)
         return Run(
             folder=folder,
             settings=yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
             sessions=json.loads((folder / "environment.json").read_text(encoding="utf-8")),
             rows=_rows(folder / "results.csv"),
-            data=data,
-            answers=_answers(folder / "predictions.csv", data) or _judged(net, data),
+            data=pictures,
+            answers=_answers(folder / "predictions.csv", pictures) or _judged(net, pictures),
             unreadable=_unreadable(folder / "unreadable.json"),
             net=net,
         )
+    except DataError:  # says which file, and what of it
+        raise
     except (ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise DataError(f"{folder}: a file of the run is damaged ({error})") from error
 

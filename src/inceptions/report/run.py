@@ -43,12 +43,13 @@ class Exhibit:
     """Data URI: the same with its Grad-CAM map for the answer that was given."""
 
 
-def write_report(folder: str | Path, output: Path | None = None) -> Path:
+def write_report(folder: str | Path, output: Path | None = None, *, data: Path | None = None) -> Path:
     """Write the report of a finished run.
 
     Args:
         folder: of the run.
         output: the file to write; None: `report.html` in the folder.
+        data: where its pictures lie now, if they have been moved.
 
     Returns:
         The file.
@@ -58,7 +59,7 @@ def write_report(folder: str | Path, output: Path | None = None) -> Path:
         DataError: a file in it is damaged.
         OSError: the report cannot be written.
     """
-    run = read_run(folder)
+    run = read_run(folder, data=data)
     path = output or run.folder / "report.html"
     write_atomically(path, report(run))
     return path
