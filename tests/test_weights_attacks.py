@@ -215,6 +215,15 @@ def test_a_header_of_countless_empty_tensors_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "w.safetensors")
 
 
+def test_a_file_with_holes_is_refused_where_it_claims_more_than_memory(tmp_path: Path) -> None:
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 33], "data_offsets": [0, 1 << 35]}}).encode()
+    with (tmp_path / "w.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(file.tell() + (1 << 35))
+    with pytest.raises(DataError, match=r"w\.safetensors"):
+        read(tmp_path / "w.safetensors")
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "weights.h5")
     with pytest.raises(DataError, match="no regular file"):

@@ -122,8 +122,8 @@ def _short(logits: dict[str, list[float]]) -> dict[str, Any]:
 def training_leftovers() -> None:
     """What else a training run leaves in a checkpoint: a momentum slot, an average, a partitioned variable."""
     with v1.variable_scope("InceptionV2"):
-        v1.get_variable("Conv2d_2b_1x1/weights/Momentum", [1, 1, 8, 8])
-        v1.get_variable("Conv2d_2b_1x1/BatchNorm/beta/ExponentialMovingAverage", [8])
+        v1.get_variable("Conv2d_2b_1x1/weights/Momentum", initializer=tf.ones([1, 1, 8, 8]))
+        v1.get_variable("Conv2d_2b_1x1/BatchNorm/beta/ExponentialMovingAverage", initializer=tf.ones([8]))
 
 
 def odds_and_ends(folder: Path) -> None:

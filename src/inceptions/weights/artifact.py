@@ -332,7 +332,7 @@ def _read_tensors(path: Path, name: str, wanted: Mapping[str, torch.Tensor]) -> 
             return {key: file.get_tensor(key).to(wanted[key].dtype) for key in wanted}
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
-    except SafetensorError as error:
+    except (SafetensorError, UnicodeDecodeError, MemoryError) as error:
         raise DataError(f"{path}: not readable as safetensors ({error})") from error
 
 

@@ -53,7 +53,7 @@ def read_safetensors(path: Path) -> Checkpoint:
             if len(names) > _MOST_TENSORS:
                 raise DataError(f"{path}: holds {len(names):,} tensors; at most {_MOST_TENSORS:,} are read")
             return _checkpoint({name: file.get_tensor(name) for name in names}, path)
-    except (SafetensorError, UnicodeDecodeError) as error:
+    except (SafetensorError, UnicodeDecodeError, MemoryError) as error:  # a file with holes claims what no memory holds
         raise DataError(f"{path}: not readable as safetensors ({error})") from error
 
 

@@ -16,6 +16,7 @@ Field = int | memoryview
 
 _MAX_VARINT = 10  # bytes that 64 bits need in groups of 7
 _MAX_FIELDS = 1 << 18  # of one message: a field of two bytes becomes an object of two hundred
+_MAX_INTS = 1 << 23  # of one list: they are read one by one, and no tensor of the family has more
 
 
 def varint(data: memoryview, at: int) -> tuple[int, int]:
@@ -99,7 +100,10 @@ def ints(value: Field, *, what: str) -> Iterator[int]:
     if isinstance(value, int):
         yield as_int(value, what=what)
         return
-    at = 0
+    at = count = 0
     while at < len(value):
         number, at = varint(value, at)
         yield as_int(number, what=what)
+        count += 1
+        if count > _MAX_INTS:
+            raise ValueError(f"{what}: more than {_MAX_INTS:,} numbers")
