@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from inceptions.evaluate.metrics import wilson
 
 WIDTH, HEIGHT = 480, 260
-LEFT, RIGHT, TOP, BOTTOM = 62, 12, 26, 44
+LEFT, RIGHT, TOP, BOTTOM = 74, 12, 26, 44
 LEGEND = 18  # height of a row of names
 COLOURS = 6
 """How many colours the page's style has: --line-0 and so on."""
