@@ -542,6 +542,13 @@ def test_frozen_stages_keep_every_tensor_and_the_others_learn(run: Path, few: Pa
         assert torch.equal(old[name], new[name]) != name.startswith(trained), name
 
 
+def test_frozen_norms_keep_their_statistics_and_all_else_learns(run: Path, few: Path, tmp_path: Path) -> None:
+    train(config(few, tmp_path / "run", epochs=1, weights=str(run), tune="all", freeze_norm=True, weight_decay=0.1))
+    old, new = weights(run), weights(tmp_path / "run")
+    for name in old:
+        assert torch.equal(old[name], new[name]) == (".running_" in name or name.endswith("num_batches_tracked")), name
+
+
 def test_the_default_with_weights_on_a_cpu_is_the_head(run: Path, few: Path, tmp_path: Path) -> None:
     found = train(config(few, tmp_path / "run", weights=str(run)))
     assert found.best_epoch == 0

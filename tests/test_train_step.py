@@ -1,4 +1,4 @@
-"""What a training step does with its gradients, and what a run shows while it works."""
+"""What a training step does with its gradients, and what a run says while it works."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from inceptions.train import checkpoint, train
 from inceptions.train import settings as run_settings
 from inceptions.train.loop import Training
+from inceptions.train.optim import RMSPropTF
 from inceptions.zoo import build
 from tiny import config, results, write_pictures
 
@@ -50,6 +51,19 @@ def test_gathered_batches_make_the_step_of_one_large_batch(data: Path, tmp_path:
     alone = trained(data, tmp_path / "alone", batch_size=4, **settings)
     assert results(tmp_path / "whole")[0]["step"] == results(tmp_path / "gathered")[0]["step"] == "3"
     assert apart(whole, gathered) < 1e-4 * apart(whole, alone)
+
+
+def test_rmsproptf_takes_tensorflows_steps() -> None:
+    """Of `tf.compat.v1.train.RMSPropOptimizer(rate, decay=0.9, momentum=0.9, epsilon=1.0)`, TensorFlow 2.21."""
+    weight = nn.Parameter(torch.tensor(2.0))
+    opt, seen = RMSPropTF([weight], lr=1.0), []
+    for gradient, rate in ((3.0, 0.045), (-1.0, 0.045), (0.5, 0.0423), (4.0, 0.0423), (-8.0, 0.0398)):
+        opt.param_groups[0]["lr"] = rate
+        weight.grad = torch.tensor(gradient)
+        opt.step()
+        seen.append(weight.item())
+    theirs = [1.9193220138549805, 1.8739970922470093, 1.8200193643569946, 1.6870049238204956, 1.6674091815948486]
+    assert seen == pytest.approx(theirs, abs=1e-6)
 
 
 @pytest.mark.parametrize("precision", [{}, {"amp": True}, {"amp": True, "amp_dtype": "float16"}], ids=str)

@@ -49,6 +49,9 @@ class TrainConfig:
     tune: str | None = None
     """What is trained: all, head, or last:N (head and last N stages); none: all, or head with weights and no GPU."""
 
+    freeze_norm: bool = False
+    """Keep the statistics of the weights' batch norms: few pictures would only blur them."""
+
     width: float = 1.0
     """Multiplies the channels of every stage."""
 
@@ -382,6 +385,8 @@ def _problems(config: TrainConfig) -> list[str]:
         found.append(f"tune must be all, head or last:N with N >= 1, not {config.tune}")
     if config.tune not in (None, "all") and config.weights is None:
         found.append(f"tune={config.tune} needs weights: the frozen part of a network from nothing knows nothing")
+    if config.freeze_norm and config.weights is None:
+        found.append("freeze_norm needs weights: the statistics of a network from nothing are of nothing")
     if config.override and not config.resume:
         found.append("override goes with resume")
     return found

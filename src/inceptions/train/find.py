@@ -15,6 +15,7 @@ from inceptions.train.config import TrainConfig
 from inceptions.train.loop import Training
 from inceptions.train.run import assemble
 from inceptions.train.settings import decide
+from inceptions.train.step import train_mode
 
 SMOOTHING = 0.9  # share of the old average that each loss keeps
 DIVERGED = 4.0  # times the smallest loss: nothing is learnt beyond
@@ -70,7 +71,7 @@ def find_rate(config: TrainConfig, *, steps: int = 100, lowest: float = 1e-6, hi
     rates, losses = list[float](), list[float]()
     average, smoothed = 0.0, list[float]()
     batches = _endless(training)
-    net.train()
+    train_mode(net, training.frozen)
     for step in track(range(steps), description="learning rates", unit="steps"):
         rates.append(lowest * (highest / lowest) ** (step / (steps - 1)))
         before = training.state.sums.clone()

@@ -21,7 +21,7 @@ from inceptions.train.mix import mix, soft_targets
 from inceptions.train.optim import learning_rate, optimizer
 from inceptions.train.settings import batch_count, loss_weights
 from inceptions.train.state import State
-from inceptions.train.step import WithLoss, freeze, gradient_norms, parts, seed_step, starved, train_mode
+from inceptions.train.step import WithLoss, freeze, gradient_norms, norms, parts, seed_step, starved, train_mode
 from inceptions.train.stop import Stop
 from inceptions.weights import artifact
 from inceptions.zoo import Network
@@ -52,7 +52,7 @@ class Training:
         self.device = torch.device(config.device)
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         net.to(self.device).to(memory_format=self.layout)  # type: ignore[call-overload]  # torch's stubs lack it
-        self.frozen = freeze(net, config.tuned_stages)
+        self.frozen = freeze(net, config.tuned_stages) + (norms(net) if config.freeze_norm else [])
         weights = loss_weights(config, data)
         module = WithLoss(net, aux_weight=config.aux_weight, class_weights=weights).to(self.device)
         self.forward: Callable[..., Any] = torch.compile(module) if config.compile else module

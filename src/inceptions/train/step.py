@@ -57,8 +57,13 @@ def freeze(net: Network, last: int | None) -> list[nn.Module]:
     return frozen
 
 
+def norms(net: Network) -> list[nn.Module]:
+    """The batch norms: in evaluation mode they keep their statistics, and their scales and offsets still learn."""
+    return [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
 def train_mode(net: Network, frozen: list[nn.Module]) -> None:
-    """Training mode, but evaluation mode for the frozen stages: their batch-norm statistics are frozen too."""
+    """Training mode, but evaluation mode for what is frozen: the batch-norm statistics in it are frozen too."""
     net.train()
     for module in frozen:
         module.eval()
