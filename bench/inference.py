@@ -4,8 +4,9 @@
                               [--batch 16] [--rounds 7] [--seconds 3] [--pictures 1000]
 
 Needs the competitors' environment (`make parity`). Every competitor has its own process; they take turns. Ours and
-timm's answer pictures ready in memory; `benchmark_app` runs the very file that our OpenVINO engine runs, once for
-latency and once for throughput, and its better mode counts. The limit is the matrix product of `inceptions benchmark`.
+timm's answer pictures ready in memory; `benchmark_app` runs the very file that our OpenVINO engine runs, in the better
+of its modes (latency and throughput are tried in the first round). The limit is the matrix product of `inceptions
+benchmark`. timm has no GoogLeNet and no BN-Inception.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from data import pictures
-from turns import HERE, PEERS, Competitor, medians, write
+from peers import NAMES
+from turns import HERE, PEERS, Competitor, medians, ratio, write
 
 from inceptions.anatomy import cost
 from inceptions.deploy.benchmark import OPERATIONS
@@ -40,23 +44,30 @@ sys.exit(main())
 
 
 class BenchmarkApp(Competitor):
-    """OpenVINO's `benchmark_app` on a file, in one mode; started anew for every turn."""
+    """OpenVINO's `benchmark_app` on a file, in its better mode; started anew for every turn."""
 
-    def __init__(self, hint: str, file: Path, precision: str, shape: tuple[int, ...]) -> None:
-        self.name = f"benchmark_app {hint} {precision}"
-        self.command = [sys.executable, "-c", APPLICATION, "-m", str(file), "-hint", hint]
+    def __init__(self, file: Path, precision: str, shape: tuple[int, ...]) -> None:
+        self.name = f"benchmark_app {precision}"
+        self.command = [sys.executable, "-c", APPLICATION, "-m", str(file)]
         self.command += ["-infer_precision", PRECISIONS[precision], "-shape", json.dumps([1, *shape])]
         self.facts = {"openvino": version("openvino")}
         self.medians, self.fastest = [], []
 
     def turn(self, seconds: float) -> None:
         """Seconds a picture."""
+        hints = [self.facts["hint"]] if "hint" in self.facts else ["latency", "throughput"]
+        rates = {hint: self.rate(hint, seconds) for hint in hints}
+        self.facts["hint"] = max(rates, key=lambda hint: rates[hint])
+        self.medians.append(1 / rates[self.facts["hint"]])
+
+    def rate(self, hint: str, seconds: float) -> float:
+        """Pictures per second."""
         done = subprocess.run(
-            [*self.command, "-t", str(round(seconds) or 1)], check=True, capture_output=True, text=True
+            [*self.command, "-hint", hint, "-t", str(round(seconds) or 1)], check=True, capture_output=True, text=True
         )
         rate = re.search(r"Throughput: +([0-9.]+) FPS", done.stdout)
         assert rate, done.stdout
-        self.medians.append(1 / float(rate[1]))
+        return float(rate[1])
 
     def close(self) -> None:
         """There is nothing to end."""
@@ -72,7 +83,7 @@ def alone(model: str, options: argparse.Namespace, folder: Path) -> dict[str, An
         for precision in ENGINES[engine]
         if engine in options.engines and precision in options.precisions
     ]
-    timm = Competitor("timm eager", PEERS, "peers.py", "timm-inference", *work)
+    peers = [Competitor("timm eager", PEERS, "peers.py", "timm-inference", *work)] if model in NAMES["timm"] else []
     ours, products, apps = {}, {}, {}
     for pair in pairs:
         engine, precision = pair
@@ -82,42 +93,49 @@ def alone(model: str, options: argparse.Namespace, folder: Path) -> dict[str, An
         ours[pair] = Competitor(name, sys.executable, "ours.py", "inference", *work, *pair, *graph)
         products[pair] = Competitor(f"product {name}", sys.executable, "ours.py", "product", *work, *pair)
         if engine == "openvino":
-            apps[pair] = [
-                BenchmarkApp(hint, file, precision, net.preprocess.shape) for hint in ("latency", "throughput")
-            ]
-    everybody = [timm, *ours.values(), *products.values(), *(app for both in apps.values() for app in both)]
+            apps[pair] = BenchmarkApp(file, precision, net.preprocess.shape)
+    everybody = [*peers, *ours.values(), *products.values(), *apps.values()]
     medians(everybody, rounds=options.rounds, seconds=options.seconds)
-    peer = options.batch / statistics.median(timm.medians)
     operations = 2 * cost(net, net.preprocess.size[0]).multiply_adds
-    result: dict[str, Any] = {"timm eager": {"pictures_per_second": peer}}
+    rates = {timm.name: options.batch / statistics.median(timm.medians) for timm in peers}
+    result: dict[str, Any] = {name: {"pictures_per_second": rate} for name, rate in rates.items()}
     for pair, mine in ours.items():
         rate = options.batch / statistics.median(mine.medians)
         limit = OPERATIONS / statistics.median(products[pair].fastest)
-        found = {
+        found: dict[str, Any] = {
             "pictures_per_second": rate,
-            "over_timm": ratio(timm, mine),
+            "peak_gops": limit / 1e9,
             "share_of_peak": rate * operations / limit,
         }
-        for app in apps.get(pair, ()):
-            found[app.name] = 1 / statistics.median(app.medians)
+        for timm in peers:
+            found["over_timm"] = ratio(timm, mine)
         if pair in apps:
-            best = min(apps[pair], key=lambda app: statistics.median(app.medians))
-            found["over_benchmark_app"] = ratio(best, mine, batch=options.batch)
+            found["benchmark_app"] = 1 / statistics.median(apps[pair].medians)
+            found["over_benchmark_app"] = ratio(apps[pair], mine, batch=options.batch)
+            found["profile"] = profile(folder / f"{model}-{pair[1]}.xml", pair[1], net.preprocess.shape)
         result[mine.name] = found
-        print(model, mine.name, {name: round(value, 3) for name, value in found.items()}, flush=True)
-    print(model, "timm eager", round(peer, 2))
+        print(model, mine.name, json.dumps(found), flush=True)
+    print(model, {name: round(rate, 2) for name, rate in rates.items()}, flush=True)
     for competitor in everybody:
         competitor.close()
     return {"alone": result, "versions": {one.name: one.facts for one in everybody}}
 
 
-def ratio(theirs: Competitor, mine: Competitor, *, batch: int = 1) -> float:
-    """How many times as fast we are: the median over the rounds of the ratio in a round.
+def profile(file: Path, precision: str, shape: tuple[int, ...]) -> dict[str, float]:
+    """Which kernels one thread spends its time in on one picture: "operator kernel" -> share, the largest six."""
+    import openvino
 
-    Args:
-        batch: how many of their calls one of ours is.
-    """
-    return statistics.median(batch * a / b for a, b in zip(theirs.medians, mine.medians, strict=True))
+    core = openvino.Core()
+    graph = core.read_model(file)
+    graph.reshape([1, *shape])
+    options = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "INFERENCE_NUM_THREADS": 1, "PERF_COUNT": True}
+    request = core.compile_model(graph, "CPU", options).create_infer_request()
+    spent: Counter[str] = Counter()
+    for _ in range(10):
+        request.infer([np.zeros((1, *shape), np.uint8)])
+        for node in request.profiling_info:
+            spent[f"{node.node_type} {node.exec_type}"] += node.real_time.total_seconds()
+    return {kind: seconds / spent.total() for kind, seconds in spent.most_common(6)}
 
 
 def end_to_end(model: str, options: argparse.Namespace, folder: Path, rates: dict[str, Any]) -> dict[str, Any]:
@@ -134,7 +152,8 @@ def end_to_end(model: str, options: argparse.Namespace, folder: Path, rates: dic
     result: dict[str, Any] = {}
     times: dict[str, tuple[float, float]] = {}
     commands = {"timm": [str(PEERS), str(HERE / "peers.py"), "timm-predict", model]}
-    for precision in options.precisions:
+    rates = {name: found["pictures_per_second"] for name, found in rates.items()}
+    for precision in sorted({*options.precisions} - {"float32"}):
         export = folder / f"{model}-{precision}-export"
         inceptions = [sys.executable, "-m", "inceptions"]
         flags = ["--format", "openvino", "--with-preprocessing", "--precision", precision, "--output", str(export)]
@@ -154,7 +173,7 @@ def end_to_end(model: str, options: argparse.Namespace, folder: Path, rates: dic
             "pictures_per_second": (options.pictures - 16) / (seconds - before),
         }
         if name in rates:
-            result[name]["share_of_alone"] = result[name]["pictures_per_second"] / rates[name]["pictures_per_second"]
+            result[name]["share_of_alone"] = result[name]["pictures_per_second"] / rates[name]
         print(model, "files to CSV:", name, {key: round(value, 3) for key, value in result[name].items()}, flush=True)
     return {"pictures": options.pictures, "end_to_end": result}
 
@@ -172,11 +191,12 @@ def main() -> None:
     options = parser.parse_args()
     for model in options.models:
         with tempfile.TemporaryDirectory() as folder:
-            found = alone(model, options, Path(folder))
+            facts = {"model": model, "batch": options.batch, "rounds": options.rounds}
+            facts |= alone(model, options, Path(folder))
+            write(f"inference-{model}", facts)
             if options.pictures:
-                found |= end_to_end(model, options, Path(folder), found["alone"])
-        facts = {"model": model, "batch": options.batch, "rounds": options.rounds}
-        print("written:", write(f"inference-{model}", {**facts, **found}))
+                facts |= end_to_end(model, options, Path(folder), facts["alone"])
+            print("written:", write(f"inference-{model}", facts))
 
 
 if __name__ == "__main__":

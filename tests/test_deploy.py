@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 
 from inceptions.data import load
-from inceptions.deploy import FORMATS, check, export
+from inceptions.deploy import FORMATS, check, export, open_original
 from inceptions.deploy.export import Pictures
 from inceptions.deploy.graph import ImagesToLogits, PicturesToProbabilities, fold_batch_norm
+from inceptions.deploy.pictures import made_up
 from inceptions.engines import open_engine
 from inceptions.engines.exported import ExportedEngine
 from inceptions.engines.prepared import quiet
@@ -292,3 +293,14 @@ def test_an_export_is_a_model_for_predict(
         assert dict(ours.top_k) == pytest.approx(dict(theirs.top_k), abs=1e-5)
     with pytest.raises(ValueError, match="does not run on openvino"):
         load_classifier(folder, engine="openvino").predict(files)
+
+
+def test_a_bare_network_is_the_same_each_time_and_its_activations_stay_in_bounds(tmp_path: Path) -> None:
+    nets = [open_original("xception", options={"width": 0.05, "depth": 0.2, "stem": "small"}) for _ in range(2)]
+    split = made_up(tmp_path, ())
+    images = torch.stack([nets[0].preprocess(split.path(index)) for index in range(16)])
+    with torch.no_grad():
+        stages = list(nets[0].forward_stages(images).values())
+        assert torch.equal(nets[0](images), nets[1](images))
+    assert not nets[0].training
+    assert max(float(stage.std()) for stage in stages) < 10, "a chain of residual blocks would double it each time"

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+from torch import nn
+
+from inceptions.deploy.pictures import made_up
 from inceptions.predict import load_network
 from inceptions.weights import create_model
 from inceptions.zoo import ALIASES, MEMBERS, Network
@@ -27,10 +32,28 @@ def open_original(model: str, *, options: Mapping[str, Any] | None = None, img_s
     bare = model in (*MEMBERS, *ALIASES) and not Path(model).exists()
     if not bare and options:
         raise ValueError(f"{model} has its options already; give options with a name of `inceptions models`")
-    net = create_model(model, **(options or {})).eval() if bare else load_network(model)
+    net = _fresh(model, options or {}) if bare else load_network(model)
     net.classes = net.classes or tuple(f"class{index}" for index in range(net.num_classes))
     if img_size is not None:
         if img_size < net.min_size:
             raise ValueError(f"--img-size {img_size}: {net.name} needs at least {net.min_size} px")
         net.preprocess = replace(net.preprocess, size=(img_size, img_size))
     return net
+
+
+def _fresh(name: str, options: Mapping[str, Any]) -> Network:
+    """A network of seeded weights whose batch norms have seen made-up pictures: else activations grow from layer to
+    layer, as no trained network's do, and low precision has nothing to hold on to."""
+    with torch.random.fork_rng(devices=[]), TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        net = create_model(name, **options)
+        norms = {module: module.momentum for module in net.modules() if isinstance(module, nn.BatchNorm2d)}
+        for norm in norms:
+            norm.momentum = None  # the statistics become those of this one batch
+        split = made_up(Path(folder), ())
+        images = torch.stack([net.preprocess(split.path(index)) for index in range(8)])
+        with torch.no_grad():
+            net.train()(images)
+        for norm, momentum in norms.items():
+            norm.momentum = momentum
+    return net.eval()
