@@ -2,30 +2,41 @@
 
 python bench/ours.py train inception_v3 16                    (then turns.py's JSON lines)
 python bench/ours.py inference inception_v3 16 openvino int8 graph.xml
+python bench/ours.py data FOLDER 299
+python bench/ours.py profile inception_v3 16                  (one JSON object)
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from turns import serve
+from turns import one_core, serve
 
-from inceptions.data import Batch, load
+from inceptions.data import Augment, Batch, batches, load
 from inceptions.deploy.benchmark import Case, _product
 from inceptions.deploy.original import open_original
 from inceptions.engines import open_engine
+from inceptions.image import Preprocess
 from inceptions.train import TrainConfig
 from inceptions.train.loop import Training
-from inceptions.train.settings import decide, network
+from inceptions.train.settings import choose_algorithms, decide, network
 
 
-def training(model: str, batch: int, *, compiled: bool = False, amp: bool = True) -> Callable[[], object]:
+def training(
+    model: str, batch: int, *, compiled: bool = False, amp: bool = True, aux: bool = False
+) -> Callable[[], object]:
     """One step of `inceptions train --channels-last --amp`, as its loop takes it, from uint8 pictures."""
     folder = Path(tempfile.mkdtemp())
     for part in ("train", "val"):
@@ -37,9 +48,10 @@ def training(model: str, batch: int, *, compiled: bool = False, amp: bool = True
     config = decide(
         TrainConfig(
             str(folder), model=model, batch_size=batch, workers=0, epochs=10**6, opt="nesterov", lr=0.01,
-            weight_decay=2e-5, amp=amp, channels_last=True, compile=compiled, output=folder / "run",
+            weight_decay=2e-5, amp=amp, channels_last=True, compile=compiled, aux=aux, output=folder / "run",
         )
     )  # fmt: skip
+    choose_algorithms(config)
     data = load(folder)
     net = network(config, data)
     net.reset_classifier(1000)
@@ -54,8 +66,8 @@ def training(model: str, batch: int, *, compiled: bool = False, amp: bool = True
     net.train()
 
     def step() -> None:
-        run._backward(pictures)
-        run._update()
+        run.backward(pictures)
+        run.update(config.lr)
 
     return step
 
@@ -65,10 +77,9 @@ def inference(model: str, batch: int, engine: str, precision: str, file: str = "
     net = open_original(model)
     pictures = torch.randint(0, 256, (max(batch, 8), *net.preprocess.shape), dtype=torch.uint8)
     calibration = [pictures[:8]] if precision == "int8" else None
-    ready = open_engine(
-        net, engine=engine, precision=precision, batch_size=batch, device="cpu", calibration=calibration
-    )
+    ready = open_engine(net, engine=engine, precision=precision, device="cpu", calibration=calibration)
     pictures = pictures[:batch]
+    ready.tune(pictures[0], most=batch)
     ready(pictures)
     if file:
         import openvino
@@ -76,6 +87,24 @@ def inference(model: str, batch: int, engine: str, precision: str, file: str = "
         (streams,) = ready._graphs.values()
         openvino.save_model(streams.graph, file, compress_to_fp16=False)
     return lambda: ready(pictures)
+
+
+def reading(folder: str, size: int, *, color_jitter: float = 0.0, workers: int = 0) -> Callable[[], object]:
+    """One pass over FOLDER / CLASS / picture as `inceptions train` reads them, to uint8 batches of 32; with workers,
+    eight passes in one."""
+    data = load(folder, val_fraction=0).splits["train"]
+    preprocess = Preprocess(size=(size, size), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    augment = Augment(brightness=color_jitter, contrast=color_jitter, saturation=color_jitter)
+    order, epochs = np.tile(np.arange(len(data)), 8 if workers else 1), count()
+    if not workers:
+        torch.set_num_threads(1)
+
+    def epoch() -> None:
+        options = {"batch_size": 32, "workers": workers, "augment": augment, "order": order, "epoch": next(epochs)}
+        for _ in batches(data, preprocess, **options):
+            pass
+
+    return epoch
 
 
 def product(model: str, batch: int, engine: str, precision: str) -> Callable[[], object]:
@@ -87,25 +116,51 @@ WORK: dict[str, Callable[..., Callable[[], object]]] = {
     "inference": inference,
     "product": product,
     "train": training,
-    "train-float32": lambda model, batch: training(model, batch, amp=False),
-    "train-compiled": lambda model, batch: training(model, batch, compiled=True),
+    "train-float32": partial(training, amp=False),
+    "train-aux": partial(training, aux=True),
+    "train-compiled": partial(training, compiled=True),
+    "data": reading,
+    "data-jitter": partial(reading, color_jitter=0.4),
+    "data-workers": partial(reading, workers=os.cpu_count()),
 }
 
 
-def profile(model: str, batch: int) -> None:
-    """Print which operations a step is spent on."""
-    step = training(model, batch)
-    step()
+PARTS = {
+    "convolutions": ("convolution",),
+    "batch norms": ("batch_norm", "batchnorm"),
+    "pools": ("pool",),
+    "ReLU": ("relu", "threshold", "clamp_min"),
+    "optimizer": ("fused", "optimizer"),
+    "casts and copies": ("copy",),
+    "joins and sums of branches": ("cat", "::add"),
+    "clearing memory": ("fill", "zero"),
+}
+"""What a step is spent on -> parts of the names of its operations, in lower case; the first that fits."""
+
+
+def profile(model: str, batch: int) -> dict[str, float]:
+    """Milliseconds of a step by what they are spent on, the most first."""
+    step, spent, steps = training(model, batch), dict.fromkeys([*PARTS, "all other"], 0.0), 5
+    for _ in range(3):
+        step()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as recorded:
-        for _ in range(3):
+        for _ in range(steps):
             step()
-    print(recorded.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=50))
+    for event in recorded.key_averages():
+        fits = (part for part, names in PARTS.items() if any(name in event.key.lower() for name in names))
+        spent[next(fits, "all other")] += event.self_cpu_time_total / 1e3 / steps
+    return dict(sorted(spent.items(), key=lambda item: -item[1]))
 
 
 if __name__ == "__main__":
-    kind, model, batch = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    kind, subject, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
     torch.manual_seed(0)
+    alone = kind in ("data", "data-jitter")  # their workers would have the other cores
+    if alone:
+        one_core()
     if kind == "profile":
-        profile(model, batch)
+        print(json.dumps(profile(subject, number)))
     else:
-        serve(WORK[kind](model, batch, *sys.argv[4:]), torch=torch.__version__)
+        work = WORK[kind](subject, number, *sys.argv[4:])
+        clock = time.process_time if alone else time.perf_counter
+        serve(work, clock=clock, torch=torch.__version__, pillow=version("pillow"))

@@ -1,51 +1,93 @@
-"""A full training step beside timm's, in one run: ours (bf16, channels-last), timm's defaults, timm's best flags.
+"""A full training step beside timm's, torchvision's and Keras's, in one run, by turns.
 
-    python bench/train.py [--model inception_v3] [--batch 16] [--rounds 5] [--compiled] [--profile]
+    python bench/train.py [--model inception_v3] [--batch 16] [--rounds 5] [--seconds 5] [--compiled] [--profile]
+                          [--only NAME ...]
 
-Needs the competitors' environment (`make parity`). timm's scripts are not part of its package: their step is restated
-in bench/peers.py. The step: forward, loss, backward, update; pictures ready in memory, for ours as uint8.
+Needs the competitors' environment (`make parity`). Ours is the step of `inceptions train --amp --channels-last`, from
+uint8 pictures; theirs (bench/peers.py says which) get tensors that are normalised already. A step is forward, loss,
+backward, update. torchvision's network has an auxiliary head; "ours with aux" is the same work.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 
-from turns import HERE, PEERS, Competitor, medians, write
+from peers import NAMES
+from turns import HERE, PEERS, Competitor, medians, ratio, write
+
+EVERYBODY = {
+    "ours": "train",
+    "ours with aux": "train-aux",
+    "ours float32": "train-float32",
+    "timm": "timm-train",
+    "timm best flags": "timm-train-best",
+    "torchvision": "torchvision-train",
+    "keras on torch": "keras-torch-train",
+    "keras on tensorflow": "keras-tensorflow-train",
+}
+COMPILED = {
+    "ours compiled": "train-compiled",
+    "timm best flags compiled": "timm-train-compiled",
+    "ours": "train",
+    "timm": "timm-train",
+}
+"""Whose step is measured -> the work of bench/ours.py or bench/peers.py."""
+COUNTERPART = {"torchvision": "ours with aux", "timm best flags compiled": "ours compiled"}
+"""What a competitor is compared with, where that is not "ours"."""
+
+
+def competitors(model: str, batch: int, names: list[str], *, compiled: bool) -> dict[str, Competitor]:
+    """Those of `names` (empty: everybody) that have the network, started."""
+    started = {}
+    for name, kind in (COMPILED if compiled else EVERYBODY).items():
+        library = "torchvision" if kind == "train-aux" else kind.split("-")[0]
+        if (not names or name in names) and model in NAMES.get(library, (model,)):
+            python, script = (sys.executable, "ours.py") if name.startswith("ours") else (PEERS, "peers.py")
+            started[name] = Competitor(name, python, script, kind, model, str(batch))
+    return started
 
 
 def main() -> None:
-    """Measure, print, write bench/results/train-MODEL.json."""
+    """Measure, print, write bench/results/train-MODEL[-compiled].json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="inception_v3")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--compiled", action="store_true", help="also with torch.compile on both sides")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of one turn")
+    parser.add_argument("--compiled", action="store_true", help="with torch.compile on both sides, and without")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only these, by the names printed")
     parser.add_argument("--profile", action="store_true", help="print what our step is spent on")
     options = parser.parse_args()
-    work = (options.model, str(options.batch))
-    competitors = [
-        Competitor("ours", sys.executable, "ours.py", "train", *work),
-        Competitor("timm, default", PEERS, "peers.py", "timm-train", *work),
-        Competitor("timm, best flags", PEERS, "peers.py", "timm-train-best", *work),
-    ]
-    if options.compiled:
-        competitors.append(Competitor("ours, compiled", sys.executable, "ours.py", "train-compiled", *work))
-        competitors.append(Competitor("timm, best flags, compiled", PEERS, "peers.py", "timm-train-compiled", *work))
-    found = medians(competitors, rounds=options.rounds, seconds=options.seconds)
-    rates = {name: options.batch / seconds for name, seconds in found.items()}
-    for name, rate in rates.items():
-        print(f"{name:30} {rate:7.2f} pictures/s   ours is {rates['ours'] / rate:5.2f} x")
-    facts = {competitor.name: competitor.facts for competitor in competitors}
-    ratios = {name: rates["ours"] / rate for name, rate in rates.items()}
-    result = {"model": options.model, "batch": options.batch, "pictures_per_second": rates, "ours_over": ratios}
-    print("written:", write(f"train-{options.model}", {**result, "versions": facts}))
-    for competitor in competitors:
+    everybody = competitors(options.model, options.batch, options.only, compiled=options.compiled)
+    found = medians(list(everybody.values()), rounds=options.rounds, seconds=options.seconds)
+    result = {}
+    for name, competitor in everybody.items():
+        rate = options.batch / found[name]
+        result[name] = {
+            "pictures_per_second": rate,
+            "peak_memory": competitor.peak_memory,
+            "versions": competitor.facts,
+        }
+        line = f"{name:26} {rate:7.2f} pictures/s {competitor.peak_memory / 1e9:6.2f} GB"
+        mine = COUNTERPART.get(name, "ours")
+        if not name.startswith("ours") and mine in everybody:
+            result[name]["ours_is_faster"] = {mine: ratio(competitor, everybody[mine])}
+            line += f"   {mine} is {ratio(competitor, everybody[mine]):5.2f} x as fast"
+        print(line)
+    for competitor in everybody.values():
         competitor.close()
+    facts = {"model": options.model, "batch": options.batch, "rounds": options.rounds, "competitors": result}
     if options.profile:
-        subprocess.run([sys.executable, str(HERE / "ours.py"), "profile", *work], check=True)
+        profile = [sys.executable, str(HERE / "ours.py"), "profile", options.model, str(options.batch)]
+        done = subprocess.run(profile, check=True, stdout=subprocess.PIPE, text=True)
+        spent = json.loads(done.stdout.splitlines()[-1])
+        for part, milliseconds in spent.items():
+            print(f"our step: {part:28} {milliseconds:7.1f} ms {milliseconds / sum(spent.values()):5.1%}")
+        facts["milliseconds_of_our_step"] = spent
+    print("written:", write(f"train-{options.model}{'-compiled' * options.compiled}", facts))
 
 
 if __name__ == "__main__":

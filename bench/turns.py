@@ -23,7 +23,7 @@ PEERS = Path(os.environ.get("PARITY", HERE.parent / ".parity")) / "bin" / "pytho
 """The interpreter that has the competitors' packages (`make parity` builds it)."""
 
 
-def serve(work: Callable[[], object], **facts: str) -> None:
+def serve(work: Callable[[], object], *, clock: Callable[[], float] = time.perf_counter, **facts: str) -> None:
     """Say that `work` is ready, then answer each line {"seconds": s} with the seconds of every call in that time."""
     work()
     print(json.dumps(facts), flush=True)
@@ -31,10 +31,15 @@ def serve(work: Callable[[], object], **facts: str) -> None:
         end = time.perf_counter() + json.loads(line)["seconds"]
         latencies: list[float] = []
         while not latencies or time.perf_counter() < end:
-            begin = time.perf_counter()
+            begin = clock()
             work()
-            latencies.append(time.perf_counter() - begin)
+            latencies.append(clock() - begin)
         print(json.dumps(latencies), flush=True)
+
+
+def one_core() -> None:
+    """Keep this process, and every thread it starts from now on, on one core."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 class Competitor:
@@ -58,6 +63,12 @@ class Competitor:
         self.medians.append(statistics.median(latencies))
         self.fastest.append(min(latencies))
 
+    @property
+    def peak_memory(self) -> int:
+        """Bytes that were resident at most."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
     def close(self) -> None:
         """End the process."""
         if self.process.stdin is not None:
@@ -80,6 +91,15 @@ def medians(competitors: Sequence[Competitor], *, rounds: int, seconds: float) -
     return {competitor.name: statistics.median(competitor.medians) for competitor in competitors}
 
 
+def ratio(theirs: Competitor, mine: Competitor, *, batch: float = 1) -> float:
+    """How many times as fast we are: the median over the rounds of the ratio in a round.
+
+    Args:
+        batch: how many of their calls one of ours is.
+    """
+    return statistics.median(batch * a / b for a, b in zip(theirs.medians, mine.medians, strict=True))
+
+
 def machine() -> dict[str, Any]:
     """What the numbers were measured on."""
     model = next(
@@ -98,6 +118,7 @@ def write(name: str, result: dict[str, Any]) -> Path:
     """Keep a result with its machine and command under bench/results."""
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{name}.json"
-    facts = {"command": " ".join(["python", *sys.argv]), "machine": machine(), **result}
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv]  # nobody else has our folders
+    facts = {"command": " ".join(["python", *words]), "machine": machine(), **result}
     file.write_text(json.dumps(facts, indent=2) + "\n")
     return file

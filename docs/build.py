@@ -1,4 +1,5 @@
-"""Writes every number and figure of docs/family from the networks themselves, and from docs/studies: `make docs`.
+"""Writes every number and figure of docs/family from the networks themselves and from docs/studies, and the READMEs'
+results from bench/results: `make docs`.
 
 A page is prose with blocks between `<!-- generated: WORD ARGUMENTS -->` and `<!-- end -->`; this program fills them, in
 the page's language.
@@ -15,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import measured
 import study_blocks
 import torch
 from figures import block_figure, network_figure
@@ -141,7 +143,7 @@ def _signed(share: float) -> str:
 
 WORDS: dict[str, Callable[..., str]] = {
     "stages": stages, "paper": paper, "figure": figure, "column": column, "against": against, "family": family,
-    "study": study, "studies": studies,
+    "study": study, "studies": studies, "accuracies": measured.accuracies, "speeds": measured.speeds,
 }  # fmt: skip
 FIGURES: dict[str, str] = {}
 """file -> SVG, filled while pages are made."""
@@ -167,7 +169,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     checking = parser.parse_args().check
-    wanted = {file: page(file.read_text(encoding="utf-8"), language(file)) for file in sorted(FAMILY.glob("*.md"))}
+    pages = [*sorted(FAMILY.glob("*.md")), *sorted(FAMILY.parents[1].glob("README*.md"))]
+    wanted = {file: page(file.read_text(encoding="utf-8"), language(file)) for file in pages}
     wanted |= {FAMILY / file: svg for file, svg in FIGURES.items()}
     stale = [file for file, text in wanted.items() if not file.exists() or file.read_text(encoding="utf-8") != text]
     unused = [file for file in (FAMILY / "figures").glob("*.svg") if file not in wanted]
@@ -177,7 +180,7 @@ def main() -> int:
     for file in () if checking else unused:
         file.unlink()
     for file in (*stale, *unused):
-        print(("differs: " if checking else "written: ") + str(file.relative_to(FAMILY.parent)))
+        print(("differs: " if checking else "written: ") + str(file.relative_to(FAMILY.parents[1])))
     return 1 if checking and (stale or unused) else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -303,6 +304,26 @@ def test_pixels_travel_through_anonymous_memory(split: Split) -> None:
     descriptors = [os.readlink(link) for link in Path(f"/proc/{workers_alive()[0]}/fd").iterdir() if link.is_symlink()]
     assert any("memfd:inceptions" in target for target in descriptors)
     feed.close()  # type: ignore[attr-defined]
+
+
+def test_a_dev_shm_of_one_page_stops_nothing(split: Split) -> None:
+    privately = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"]
+    mount = "mount -t tmpfs -o size=4k none /dev/shm; "
+    if not shutil.which("unshare") or subprocess.run([*privately, mount], capture_output=True, check=False).returncode:
+        pytest.skip("needs a mount of its own, which is not allowed here")
+    script = (
+        "import sys; from inceptions.data import batches, load; from inceptions.image import Preprocess\n"
+        "data = load(sys.argv[1], val_fraction=0).splits['train']\n"
+        "print(sum(len(batch) for batch in batches(data, Preprocess(size=(64, 64)), batch_size=8, workers=2)))"
+    )
+    for label, first in (("a", 0), ("b", 12)):
+        folder = split.root / "pictures" / label
+        folder.mkdir(parents=True)
+        for index in range(first, first + 11):
+            split.path(index).rename(folder / f"{index}.png")
+    command = [*privately, mount + 'exec "$0" "$@"', sys.executable, "-c", script, str(split.root / "pictures")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "22\n", done.stderr
 
 
 # ---- orders and weights ---------------------------------------------------------------------------------------------

@@ -23,7 +23,12 @@ from inceptions.layers import BatchNorm, Head, branches, chain, convolution, max
 from inceptions.zoo import Network
 from inceptions.zoo.network import Table
 
-EVERY = [(engine, precision) for engine, precisions in ENGINES.items() for precision in precisions]
+EVERY = [  # but what takes long to compile, see test_compiled.py
+    (engine, precision)
+    for engine, precisions in ENGINES.items()
+    if engine != "torch-compiled"
+    for precision in precisions
+]
 TOLERANCE = {"float32": 1e-5, "bf16": 2e-2, "int8": 0.2}  # of the largest logit
 
 
@@ -162,7 +167,7 @@ def test_a_network_without_preprocessing_is_refused() -> None:
     [
         ({"engine": "tensorrt"}, "one of auto, openvino"),
         ({"precision": "fp8"}, "one of auto, float32"),
-        ({"engine": "onnxruntime", "precision": "bf16"}, "only float32; openvino, torch"),
+        ({"engine": "onnxruntime", "precision": "bf16"}, "only float32; openvino, torch-compiled, torch"),
         ({"engine": "openvino", "precision": "int8"}, "calibration="),
         ({"engine": "openvino", "device": "meta"}, "runs on the CPU"),
         ({"batch_size": 0}, "at least one picture"),
@@ -175,6 +180,7 @@ def test_what_cannot_be_opened_is_refused_with_what_can(net: Network, options: d
 
 def test_an_engine_that_is_not_installed_says_how_to_get_it(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "find_spec", lambda name: object() if name == "torch" else None)
+    monkeypatch.setattr(choice, "compiler", lambda: None)
     assert available() == ("torch",)
     with pytest.raises(ValueError, match=r"pip install 'inceptions\[deploy\]' \(installed: torch\)"):
         open_engine(net, engine="openvino")

@@ -101,6 +101,25 @@ def test_average_pools_count_the_border_or_not() -> None:
     assert avg_pool(3, include_border=True).build(1)[0](ones)[0, 0, 0, 0] == pytest.approx(4 / 9)
 
 
+@pytest.mark.parametrize(("kernel", "include_border"), [(3, True), (3, False), (5, False)])
+def test_the_gradient_of_an_average_pool_in_bf16_is_rounded_no_more_than_its_parts(
+    kernel: int, include_border: bool
+) -> None:
+    pool, _ = avg_pool(kernel, include_border).build(1)
+    images = torch.randn(2, 4, 9, 6).bfloat16().contiguous(memory_format=torch.channels_last)
+    weights = torch.rand(2, 4, 9, 6).bfloat16()  # positive, so that no sum cancels
+
+    def gradient(dtype: torch.dtype) -> torch.Tensor:
+        inputs = images.to(dtype).requires_grad_()
+        return torch.autograd.grad(pool(inputs), inputs, weights.to(dtype))[0].double()
+
+    exact = gradient(torch.float64)
+    assert ((gradient(torch.bfloat16) - exact) / exact).abs().max() < 1.5 * 2**-8  # torch's: up to ten times that
+    learning = images.clone().requires_grad_()
+    with torch.no_grad():
+        assert torch.equal(pool(images), pool(learning))
+
+
 def test_a_strided_average_pool_without_a_border_rule_is_refused() -> None:
     with pytest.raises(ValueError, match="strided average pool"):
         Pool("avg", 3, 2, "tf_same")

@@ -23,7 +23,7 @@ pytest.importorskip("openvino")
 
 @pytest.fixture(scope="module")
 def net() -> Network:
-    """A convolution, response normalisation, a pool that rounds up (as Caffe's do) to 8, and a convolution behind it."""
+    """A convolution, response normalisation, a pool that rounds up (as Caffe's do) to 8, another convolution."""
     torch.manual_seed(0)
     conv = convolution(width=1.0, norm=None, activation="relu")
     stages = (("conv", conv(16, 3)), ("lrn", LRN(alpha=0.5)), ("pool", max_pool(3, 2, "ceil")), ("last", conv(16)))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +42,7 @@ def test_all_problems_of_a_configuration_are_named_at_once() -> None:
         {"min_lr": 1.0},
         {"warmup_epochs": 30},
         {"tune": "head"},  # without weights
+        {"freeze_norm": True},  # without weights
         {"override": True},  # without resume
         {"data": ""},
     ],
@@ -137,6 +141,45 @@ def test_frozen_parameters_are_not_optimized() -> None:
     net = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
     net[0].requires_grad_(False)
     assert sum(len(group["params"]) for group in decay_groups(net, 0.1)) == 2
+
+
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adam", "adamw"])
+def test_the_one_pass_a_cpu_takes_moves_the_weights_as_torchs_plain_loop_does(name: str) -> None:
+    layer, plain = nn.Linear(32, 8, bias=False), nn.Linear(32, 8, bias=False)
+    plain.load_state_dict(layer.state_dict())
+    ours = optimizer(layer, TrainConfig("d", opt=name, lr=0.1, weight_decay=0.01))  # type: ignore[arg-type]
+    (group,) = ours.param_groups
+    assert group["fused"]
+    options = {
+        key: group[key] for key in ("lr", "momentum", "nesterov", "betas", "eps", "weight_decay") if key in group
+    }
+    theirs = type(ours)(plain.parameters(), foreach=False, **options)
+    for _ in range(5):
+        layer.weight.grad = torch.randn(8, 32)
+        plain.weight.grad = layer.weight.grad.clone()
+        ours.step()
+        theirs.step()
+    if "momentum" in group:
+        assert torch.equal(layer.weight, plain.weight)
+    torch.testing.assert_close(layer.weight, plain.weight, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries cannot be told to")
+def test_a_run_on_a_cpu_asks_the_system_for_its_memory_once() -> None:
+    program = """
+import resource, torch
+from inceptions.train.config import TrainConfig
+from inceptions.train.settings import choose_algorithms
+
+choose_algorithms(TrainConfig("d", device="cpu"))
+for step in range(10):
+    first = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    tensors = [torch.ones(3_000_000 * size) for size in range(1, 5)]  # 29,000 pages
+    del tensors
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - first)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 1000  # of the last step; else about 26,000
 
 
 # Learning rates

@@ -71,14 +71,15 @@ def test_the_imagenet_base_is_taken_with_its_published_preprocessing() -> None:
     assert (low.item(), high.item()) == (-1.0, 1.0)
 
 
-def logistic_regression(values: Tensor, targets: Tensor, classes: int, penalty: float) -> torch.nn.Linear:
-    """Fitted to convergence; `penalty` / 2 |weight|^2 beside the mean cross-entropy."""
+def logistic_regression(values: Tensor, targets: Tensor, classes: int) -> torch.nn.Linear:
+    """Fitted to convergence: summed cross-entropy and half the squared weights (C = 1, as libraries have it)."""
     linear = torch.nn.Linear(values.shape[1], classes)
     optimizer = torch.optim.LBFGS(linear.parameters(), max_iter=300, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(linear(values), targets) + penalty / 2 * linear.weight.square().sum()
+        penalty = linear.weight.square().sum() / 2 / len(targets)
+        loss = torch.nn.functional.cross_entropy(linear(values), targets) + penalty
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -102,10 +103,8 @@ def test_pooled_features_separate_real_pictures(name: str, least: float) -> None
         read = list(data.batches(source.splits[part], net.preprocess, batch_size=16, workers=0))
         features = torch.cat([engine.features(torch.as_tensor(batch.pictures)) for batch in read])
         found[part] = features, torch.cat([torch.as_tensor(batch.targets) for batch in read])
-    spread = found["train"][0].std(0) + 1e-6
-    values, targets = found["train"]
-    linear = logistic_regression(values / spread, targets, len(source.classes), penalty=0.03)
+    linear = logistic_regression(*found["train"], len(source.classes))
     values, targets = found["val"]
-    top1 = (linear(values / spread).argmax(1) == targets).float().mean().item()
+    top1 = (linear(values).argmax(1) == targets).float().mean().item()
     print(f"{name}: top-1 {top1:.4f} on {len(targets)} pictures")
     assert top1 >= least

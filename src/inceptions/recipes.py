@@ -32,6 +32,10 @@ class Recipe:
     """What that gave, with n, seed and hardware."""
 
 
+_FLOWERS = "TensorFlow's flowers (2,934 pictures of 5 classes to learn from)"
+_INSECTS = "the ants and bees of PyTorch's tutorial (244 to learn from), WEIGHTS ImageNet's Xception in a Keras file"
+_CORE = "of one core (AMD EPYC, torch 2.13.0, no GPU), seed 0"
+
 _TF = {"opt": "rmsproptf", "momentum": 0.9, "opt_decay": 0.9, "opt_eps": 1.0}
 _EVERY_TWO_EPOCHS = {"sched": "step", "decay_rate": 0.94, "decay_epochs": 2.0}
 
@@ -47,7 +51,8 @@ RECIPES: Mapping[str, Recipe] = {
             "weight_decay": 2e-4, "sched": "step", "decay_rate": 0.96, "decay_epochs": 8.0, "color_jitter": 0.4,
             "model_ema": True, "model_ema_decay": 0.9999,
         },
-        command="", measured="",
+        command="inceptions train DATA --recipe googlenet --img-size 64 --width 0.25 --epochs 12",
+        measured=f"65.1 % top-1 (95 %: 61.6 to 68.4, n=736) on {_FLOWERS}; 125 s {_CORE}",
     ),
     "bn_inception": Recipe(
         title="BN-Inception, the setting BN-x5 (v2)",
@@ -58,7 +63,8 @@ RECIPES: Mapping[str, Recipe] = {
             "model": "bn_inception", "epochs": 60, "batch_size": 32, "opt": "sgd", "lr": 0.0075, "weight_decay": 4e-5,
             "sched": "step", "decay_rate": 0.96, "decay_epochs": 8 / 6, "drop_rate": 0.0, "color_jitter": 0.1,
         },
-        command="", measured="",
+        command="inceptions train DATA --recipe bn_inception --img-size 64 --width 0.25 --epochs 12",
+        measured=f"67.5 % top-1 (95 %: 64.1 to 70.8, n=736) on {_FLOWERS}; 123 s {_CORE}",
     ),
     "inception_v3": Recipe(
         title="Inception v3 as published",
@@ -72,7 +78,8 @@ RECIPES: Mapping[str, Recipe] = {
             "clip_grad": 2.0, "smoothing": 0.1, "drop_rate": 0.2, "color_jitter": 0.4, "model_ema": True,
             "model_ema_decay": 0.9999, **_TF, **_EVERY_TWO_EPOCHS,
         },
-        command="", measured="",
+        command="inceptions train DATA --recipe inception_v3 --img-size 80 --width 0.25 --epochs 12",
+        measured=f"60.7 % top-1 (95 %: 57.2 to 64.2, n=736) on {_FLOWERS}; 158 s {_CORE}",
     ),
     "inception_v4": Recipe(
         title="Inception v4 and Inception-ResNet as published",
@@ -85,7 +92,8 @@ RECIPES: Mapping[str, Recipe] = {
             "clip_grad": 2.0, "smoothing": 0.1, "drop_rate": 0.2, "color_jitter": 0.4, "model_ema": True,
             "model_ema_decay": 0.9999, **_TF, **_EVERY_TWO_EPOCHS,
         },
-        command="", measured="",
+        command="inceptions train DATA --recipe inception_v4 --img-size 80 --width 0.25 --epochs 8",
+        measured=f"34.1 % top-1 (95 %: 30.8 to 37.6, n=736) on {_FLOWERS}; 178 s {_CORE}",
     ),
     "xception": Recipe(
         title="Xception as published",
@@ -96,25 +104,30 @@ RECIPES: Mapping[str, Recipe] = {
             "model": "xception", "epochs": 100, "batch_size": 32, "opt": "sgd", "lr": 0.045, "weight_decay": 1e-5,
             "drop_rate": 0.5, "model_ema": True, "model_ema_decay": 0.9999, **_EVERY_TWO_EPOCHS,
         },
-        command="", measured="",
+        command="inceptions train DATA --recipe xception --img-size 64 --width 0.25 --epochs 12",
+        measured=f"69.7 % top-1 (95 %: 66.3 to 72.9, n=736) on {_FLOWERS}; 201 s {_CORE}",
     ),
     "finetune": Recipe(
         title="All weights of a published network, adapted to your pictures",
-        source="ours: the head is fitted first; then a small rate with warm-up and cosine, gentle crops, and an "
-        "average of the weights, so that little of what the weights know is lost.",
+        source="ours: the head is fitted first; then a small rate with warm-up and cosine, gentle crops, the batch "
+        "norms' own statistics, and an average of the weights, so that little of what the weights know is lost.",
         published="",
         settings={
-            "tune": "all", "epochs": 10, "opt": "nesterov", "lr": 0.002, "weight_decay": 1e-4, "warmup_epochs": 1.0,
-            "scale": (0.35, 1.0), "smoothing": 0.1, "model_ema": True, "model_ema_decay": 0.999, "clip_grad": 2.0,
+            "tune": "all", "freeze_norm": True, "epochs": 10, "opt": "nesterov", "lr": 0.002, "weight_decay": 1e-4,
+            "warmup_epochs": 1.0, "scale": (0.35, 1.0), "smoothing": 0.1, "model_ema": True, "model_ema_decay": 0.999,
+            "clip_grad": 2.0,
         },
-        command="", measured="",
+        command="inceptions train DATA --recipe finetune --weights WEIGHTS --img-size 160 --epochs 2",
+        measured=f"92.2 % top-1 (95 %: 86.8 to 95.5, n=153) on {_INSECTS}; 91 s {_CORE}. Two epochs are few: the head "
+        "alone gives 92.8 % at this size. Without --freeze-norm it was 87.6 %.",
     ),
     "head": Recipe(
         title="A new classifier on the pooled features of a published network: minutes on a laptop",
         source="ours: features computed once, logistic regression fitted to convergence (see `inceptions.train.head`).",
         published="",
         settings={"tune": "head"},
-        command="", measured="",
+        command="inceptions train DATA --recipe head --weights WEIGHTS",
+        measured=f"100 % top-1 (95 %: 97.6 to 100, n=153) on {_INSECTS}; 42 s {_CORE}",
     ),
     "modern": Recipe(
         title="Today's habits for training from nothing",
@@ -126,7 +139,8 @@ RECIPES: Mapping[str, Recipe] = {
             "scale": (0.25, 1.0), "smoothing": 0.1, "trivial": True, "mixup": 0.2, "cutmix": 1.0, "reprob": 0.1,
             "model_ema": True, "clip_grad": 2.0,
         },
-        command="", measured="",
+        command="inceptions train DATA --recipe modern --img-size 64 --width 0.25 --epochs 12",
+        measured=f"64.8 % top-1 (95 %: 61.3 to 68.2, n=736) on {_FLOWERS}; 199 s {_CORE}",
     ),
 }  # fmt: skip
 """Every recipe by its name."""

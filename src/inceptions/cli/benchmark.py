@@ -41,7 +41,7 @@ def benchmark(
     Args:
         models: runs, models, exports' originals, or names of `inceptions models` (fresh weights; their int8 says
             nothing about accuracy).
-        engines: all, or some of openvino,onnxruntime,torch.
+        engines: all, or some of openvino,onnxruntime,torch-compiled,torch.
         precisions: all, or some of float32,bf16,int8.
         batch: sizes of a batch.
         threads: numbers of threads, as 1,2; none: as many as PyTorch uses.

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,15 +40,15 @@ class CompiledEngine(TorchEngine):
         self.launched_at_once = device.type == "cuda" and batch_size == 1
         self._graphs: dict[object, Compiled] = {}
 
-    def tune(self, picture: Tensor, *, seconds: float = 4.0) -> None:
+    def tune(self, picture: Tensor, *, most: int | None = None, seconds: float = 4.0) -> None:
         """Does nothing: trying other batch sizes would cost more time than the best of them saves."""
 
     def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         count = len(pictures)
         if count == 1 < self.batch_size:
             pictures = pictures.expand(2, -1, -1, -1)  # a graph for any number is one for 2 or more
-        with torch.no_grad():
-            logits, features = self._graph(pictures.to(self.device, non_blocking=True))
+        with torch.no_grad():  # in one layout only: for another one PyTorch would compile again
+            logits, features = self._graph(pictures.to(self.device, non_blocking=True).contiguous())
         return logits[:count], features[:count]
 
     def _graph(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,16 +64,16 @@ class CompiledEngine(TorchEngine):
     def _compile(self, inputs: Tensor) -> Compiled:
         """A graph for inputs like these, which has run once.
 
-        It is made of an exported program, as the other runtimes' are: each has its own code, so that PyTorch does not
-        take one for a variant of another, of which it compiles only a few.
+        It is made of an exported program, which has code of its own: PyTorch compiles a few variants of any code only,
+        and of `Prepared.forward` every engine would be one.
 
         Raises:
             ValueError: the compiler failed.
         """
         log.info("compiling for pictures of %d x %d px: about half a minute", *inputs.shape[2:])
-        module = exported(self.module, inputs).module()
+        module = exported(self.module, inputs, whole=False).module()
         # Weights as constants, laid out for their convolutions: 9 % faster in bf16 and 3 % in float32, on a CPU.
-        options: dict[str, str | int | bool] = {
+        options: dict[str, str | int | bool | Callable[..., Any]] = {
             "freezing": self.device.type == "cpu",
             "triton.cudagraphs": self.launched_at_once,
         }

@@ -30,7 +30,7 @@ class EarlyExit(Engine):
 
     def __init__(self, heads: Mapping[str, Engine], rest: Engine, threshold: float) -> None:
         super().__init__(rest.precision, rest.batch_size, f"{rest.reason}; early exit at {threshold:g}")
-        self.name = rest.name
+        self.name, self.worth_tuning = rest.name, rest.worth_tuning
         self.heads, self.rest, self.threshold = heads, rest, threshold
         self.seen, self.left = 0, dict.fromkeys(heads, 0)
 

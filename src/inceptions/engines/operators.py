@@ -34,7 +34,8 @@ class _Whole(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         norm = self.norm
-        return local_response_norm(images, norm.size, norm.alpha, norm.beta, norm.k)
+        normalised: Tensor = local_response_norm(images, norm.size, norm.alpha, norm.beta, norm.k)
+        return normalised
 
 
 @contextmanager

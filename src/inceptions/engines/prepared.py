@@ -6,9 +6,11 @@ import copy
 import io
 import logging
 import warnings
+from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,9 +48,10 @@ class Prepared(nn.Module):
         self.net = fold_batch_norm(net, aux=until is not None)
         first = 0 if after is None else net.stages.index(after) + 1
         last = len(net.stages) if until is None else net.stages.index(until) + 1
-        self.net.body = self.net.body[first:last]
+        self.net.body = nn.Sequential(OrderedDict(list(self.net.body.named_children())[first:last]))
         if until is not None:
-            self.net.head, self.net.aux = self.net.aux[until], nn.ModuleDict()
+            head: Any = self.net.aux[until]
+            self.net.head, self.net.aux = head, nn.ModuleDict()
         self.dtype = torch.float32
 
     def in_bf16(self) -> Prepared:
@@ -92,10 +95,14 @@ def fold_batch_norm(net: Network, *, aux: bool = False) -> Network:
     return folded.requires_grad_(False)
 
 
-def exported(prepared: Prepared, pictures: Tensor) -> torch.export.ExportedProgram:
-    """The graph of `prepared` for inputs of this height, width and type, any number of them."""
+def exported(prepared: Prepared, pictures: Tensor, *, whole: bool = True) -> torch.export.ExportedProgram:
+    """The graph of `prepared` for inputs of this height, width and type, any number of them.
+
+    Args:
+        whole: with operators that other runtimes have as one, see `whole_operators`.
+    """
     example = pictures[:1].expand(2, -1, -1, -1).contiguous()  # 0 and 1 would be taken for constants
-    with torch.no_grad(), quiet(), whole_operators(prepared):
+    with torch.no_grad(), quiet(), whole_operators(prepared) if whole else nullcontext():
         return torch.export.export(prepared, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
 
 

@@ -47,7 +47,10 @@ class RMSPropTF(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
-            if weights:
+            if weights and weights[0].device.type == "cpu":
+                for weight in weights:  # stays in the cache from the first operation to the last
+                    self._update([weight], group)
+            elif weights:
                 self._update(weights, group)
         return loss
 
@@ -72,15 +75,21 @@ class RMSPropTF(Optimizer):
 def optimizer(net: nn.Module, config: TrainConfig) -> Optimizer:
     """The optimizer of `config` over the trainable parameters of `net`, weight decay as `config.decay_all` says."""
     groups = decay_groups(net, config.weight_decay, everything=config.decay_all)
+    # On a CPU one pass over the memory instead of one an operation: a third of the time. Elsewhere PyTorch chooses so.
+    # Not with float16: where its first step overflows, PyTorch's fused SGD goes on with momentum nobody has written.
+    float16 = config.amp and config.amp_dtype == "float16"
+    fused = True if next(net.parameters()).device.type == "cpu" and not float16 else None
     if config.opt in ("sgd", "nesterov"):
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.opt == "nesterov")
+        nesterov = config.opt == "nesterov"
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov, fused=fused)
     if config.opt == "rmsproptf":
         eps = 1.0 if config.opt_eps is None else config.opt_eps
         rho = 0.9 if config.opt_decay is None else config.opt_decay
         return RMSPropTF(groups, config.lr, rho=rho, momentum=config.momentum, eps=eps)
     betas = (config.momentum, 0.999 if config.opt_decay is None else config.opt_decay)
     kind = torch.optim.Adam if config.opt == "adam" else torch.optim.AdamW
-    return kind(groups, lr=config.lr, betas=betas, eps=1e-8 if config.opt_eps is None else config.opt_eps)
+    eps = 1e-8 if config.opt_eps is None else config.opt_eps
+    return kind(groups, lr=config.lr, betas=betas, eps=eps, fused=fused)
 
 
 def decay_groups(net: nn.Module, weight_decay: float, *, everything: bool = False) -> list[dict[str, Any]]:
