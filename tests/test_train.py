@@ -254,7 +254,7 @@ def test_unreadable_pictures_are_named_and_counted_and_stop_nothing(
     with caplog.at_level(logging.WARNING):
         found = train(config(data, tmp_path / "run", epochs=1, batch_size=2))
     named = json.loads((tmp_path / "run" / "unreadable.json").read_text())
-    assert sorted(named) == ["train/c0/0.png", "train/c1/1.png"]
+    assert sorted(named) == ["train/c0/0.png", "train/c1/1.png", "val/c2/0.png"]
     assert "train/c0/0.png" in caplog.text
     assert results(tmp_path / "run")[0]["skipped"] == "3"
     assert (found.metrics.n, found.metrics.skipped) == (5, 1)
