@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inceptions.engines.open_vino import compiled
+from inceptions.engines.open_vino import compiled, quantise, signal_stack_kept
 from inceptions.engines.prepared import quiet
 from inceptions.progress import log
 
@@ -48,8 +48,7 @@ def quantise_within(
     import nncf
 
     inputs = [batch.contiguous().numpy() for batch in calibration]
-    with quiet():
-        plain = nncf.quantize(graph, nncf.Dataset(inputs), subset_size=len(inputs), preset=_preset())
+    plain = quantise(graph, calibration)
     items: list[Item] = [(images.contiguous().numpy(), targets.numpy()) for images, targets in validation]
     drop = 100 * (accuracy(graph, items, threads) - accuracy(plain, items, threads))
     if drop <= max_drop:
@@ -62,14 +61,14 @@ def quantise_within(
         right = [float(value) for images, targets in data for value in _answers(model, images) == targets]
         return sum(right) / len(right), right
 
-    with quiet():
+    with quiet(), signal_stack_kept():
         controlled = nncf.quantize_with_accuracy_control(
             graph,
             nncf.Dataset(inputs),
             nncf.Dataset(items, lambda item: item[0]),
             lambda model, data: judge(model, items),
             max_drop=max_drop / 100,
-            preset=_preset(),
+            preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(inputs),
         )
     return Quantised(controlled, floats(graph, controlled, layers))
@@ -127,9 +126,3 @@ def _position(name: str) -> tuple[str, int]:
 def _answers(model: Any, images: NDArray[Any]) -> NDArray[np.int64]:
     answer: NDArray[np.int64] = np.asarray(model(images)[0]).argmax(axis=1)
     return answer
-
-
-def _preset() -> Any:
-    import nncf
-
-    return nncf.QuantizationPreset.MIXED

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -150,7 +153,6 @@ def _fill(request: Any, place: tuple[list[NDArray[np.float32]], int]) -> None:
 
 def compiled(graph: Any, shape: Iterable[int], precision: str, threads: int, *, many: bool = False) -> Any:
     """`graph` ready to run on the CPU for inputs of exactly this shape: one request at a time, or `many`."""
-    import openvino
 
     fixed = graph.clone()
     fixed.reshape(list(shape))
@@ -159,7 +161,40 @@ def compiled(graph: Any, shape: Iterable[int], precision: str, threads: int, *, 
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY",
     }
-    return openvino.Core().compile_model(fixed, "CPU", properties)
+    return _core().compile_model(fixed, "CPU", properties)
+
+
+@cache
+def _core() -> Any:
+    """The process's one runtime, see `signal_stack_kept`."""
+    import openvino
+
+    return openvino.Core()
+
+
+class _SignalStack(ctypes.Structure):
+    """Linux's `stack_t`."""
+
+    _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextmanager
+def signal_stack_kept() -> Iterator[None]:
+    """Leaves the thread with the stack for signal handlers that it had.
+
+    Each OpenVINO runtime (`Core`) on the CPU puts a stack of its own there, and puts back what it found when it is
+    gone. NNCF makes several: where the one that was found goes first, a stack that is no more is put back, and the next
+    signal that Python handles, a Ctrl-C, would crash the process if faulthandler is on.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    libc, before = ctypes.CDLL(None), _SignalStack()
+    libc.sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        libc.sigaltstack(ctypes.byref(before), None)
 
 
 def to_openvino(prepared: Prepared, pictures: Tensor) -> Any:
@@ -190,7 +225,7 @@ def quantise(graph: Any, calibration: Iterable[Tensor]) -> Any:
     import nncf
 
     batches = [batch.contiguous().numpy() for batch in calibration]
-    with quiet():
+    with quiet(), signal_stack_kept():
         return nncf.quantize(
             graph, nncf.Dataset(batches), subset_size=len(batches), preset=nncf.QuantizationPreset.MIXED
         )
