@@ -106,6 +106,19 @@ def test_every_arm_of_the_tour_has_a_chinese_name(build, studies) -> None:  # ty
 # --- studies ------------------------------------------------------------------------------------------------------
 
 
+def test_every_study_is_on_a_page_of_the_tour(studies) -> None:  # type: ignore[no-untyped-def]
+    pages = "".join(page.read_text(encoding="utf-8") for page in ENGLISH)
+    assert sorted(re.findall("<!-- generated: study (.*?) -->", pages)) == sorted(studies.OWN) == sorted(STUDIES)
+
+
+def test_what_is_kept_of_a_study_is_of_its_present_settings(studies) -> None:  # type: ignore[no-untyped-def]
+    for name in studies.OWN:
+        kept = json.loads((DOCS / "studies" / f"{name}.json").read_text(encoding="utf-8"))
+        assert kept["command"] == studies.command(name, kept["data"])
+        assert [arm["name"] for arm in kept["arms"]] == [arm.name for arm in STUDIES[name].arms]
+        assert kept["seeds"] == studies.SEEDS
+
+
 def test_a_study_that_was_not_run_is_said_with_how_to_run_it(build, monkeypatch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(sys.modules["study_blocks"], "RESULTS", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"pooling.json is not there: run `python docs/studies.py .* pooling`"):

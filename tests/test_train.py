@@ -510,7 +510,9 @@ def test_resuming_a_finished_run_changes_nothing(data: Path, tmp_path: Path) -> 
     settings = config(data, tmp_path / "run", epochs=1)
     first = train(settings)
     before = {name: (tmp_path / "run" / name).read_bytes() for name in ("results.csv", "split.json", "predictions.csv")}
+    (tmp_path / "run" / ".7-ab.tmp").write_text("what a kill left half writ")
     again = train(settings.replace(resume=True))
+    assert not (tmp_path / "run" / ".7-ab.tmp").exists()
     assert again.metrics.to_dict() == first.metrics.to_dict()
     assert before == {name: (tmp_path / "run" / name).read_bytes() for name in before}
 
