@@ -33,8 +33,8 @@ from inceptions.anatomy import cost
 from inceptions.deploy.benchmark import OPERATIONS
 from inceptions.deploy.original import open_original
 from inceptions.engines import ENGINES, available
+from inceptions.engines.open_vino import HINTS
 
-PRECISIONS = {"float32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: what was left unquantised is float32, as ours
 APPLICATION = """
 import sys
 sys.modules["openvino_telemetry"] = None
@@ -49,7 +49,7 @@ class BenchmarkApp(Competitor):
     def __init__(self, file: Path, precision: str, shape: tuple[int, ...]) -> None:
         self.name = f"benchmark_app {precision}"
         self.command = [sys.executable, "-c", APPLICATION, "-m", str(file)]
-        self.command += ["-infer_precision", PRECISIONS[precision], "-shape", json.dumps([1, *shape])]
+        self.command += ["-infer_precision", HINTS[precision], "-shape", json.dumps([1, *shape])]
         self.facts = {"openvino": version("openvino")}
         self.medians, self.fastest = [], []
 
@@ -128,7 +128,7 @@ def profile(file: Path, precision: str, shape: tuple[int, ...]) -> dict[str, flo
     core = openvino.Core()
     graph = core.read_model(file)
     graph.reshape([1, *shape])
-    options = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision], "INFERENCE_NUM_THREADS": 1, "PERF_COUNT": True}
+    options = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": 1, "PERF_COUNT": True}
     request = core.compile_model(graph, "CPU", options).create_infer_request()
     spent: Counter[str] = Counter()
     for _ in range(10):
@@ -183,7 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["inception_v3", "xception"])
     parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=list(ENGINES))
-    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=list(PRECISIONS))
+    parser.add_argument("--precisions", nargs="+", default=list(HINTS), choices=list(HINTS))
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0, help="of one turn")

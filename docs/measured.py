@@ -9,7 +9,8 @@ from typing import Any
 
 from words import Say
 
-INFERENCE = ("googlenet", "inception_v3", "xception")
+INFERENCE = ("googlenet", "inception_v3", "inception_v4", "inception_resnet_v2", "xception")
+TRAINING = ("train-inception_v3", "train-inception_v3-compiled")
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
 
 
@@ -37,9 +38,51 @@ def accuracies(say: Say) -> str:
 def speeds(say: Say) -> str:
     """How fast, and how many times as fast as others in the same run."""
     heads = ("what", "ours", "beside, in the same run", "share of the measured peak", "command")
-    rows = [row for name in INFERENCE for row in _inference(say, name)]
+    rows = [row for name in TRAINING for row in _training(say, name)]
+    rows += [*_reading(say), *_heads(say)]
+    rows += [row for name in INFERENCE for row in _inference(say, name)]
     lines = ["| " + " | ".join(map(say, heads)) + " |", "|---|--:|---|--:|---|"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _beside(competitors: dict[str, Any], ours: str) -> str:
+    """ "timm x 3.1, Keras x 2.0": everybody whom `ours` was compared with."""
+    ratios = {name: found.get("ours_is_faster", {}).get(ours) for name, found in competitors.items()}
+    return ", ".join(f"{name} x {ratio:.2f}" for name, ratio in ratios.items() if ratio)
+
+
+def _training(say: Say, name: str) -> Iterator[tuple[str, ...]]:
+    measured = read(name)
+    competitors = measured["competitors"]
+    for ours, found in competitors.items():
+        if beside := _beside(competitors, ours):
+            what = say("training step, `{}`, batch {}").format(measured["model"], measured["batch"])
+            rate = say("{:.1f} pictures/s").format(found["pictures_per_second"])
+            yield f"{what}, {say(ours)}", rate, beside, "", f"`{measured['command']}`"
+
+
+def _reading(say: Say) -> Iterator[tuple[str, ...]]:
+    measured = read("data")
+    competitors = measured["competitors"]
+    kilobytes = measured["bytes_per_picture"] / 1e3
+    what = say("JPEG of {:.0f} kB to an augmented picture of {} px").format(kilobytes, measured["size"])
+    for ours, found in competitors.items():
+        if beside := _beside(competitors, ours):
+            spent = say("{:.2f} ms a core").format(found["ms_per_picture"])
+            yield f"{what}, {say(ours)}", spent, beside, "", f"`{measured['command']}`"
+
+
+def _heads(say: Say) -> Iterator[tuple[str, ...]]:
+    measured = read("head")
+    for data in ("hymenoptera", "flowers"):
+        found = measured[data]
+        yield (
+            say("`--tune head`, {}, the whole command").format(data),
+            say("{:.0f} s; again {:.0f} s").format(found["seconds"], found["seconds_again"]),
+            say("its engine alone needs 1 / {:.2f} of that").format(found["over_engine"]),
+            "",
+            f"`{measured['command']}`",
+        )
 
 
 def _inference(say: Say, name: str) -> Iterator[tuple[str, ...]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from inceptions.deploy.parity import Parity
 from inceptions.engines.exported import FILES
+from inceptions.engines.open_vino import HINTS
 
 
 def export_card(config: Mapping[str, Any], parity: Parity) -> str:
@@ -64,12 +65,13 @@ def _python(export: Mapping[str, Any], preprocess: Mapping[str, Any]) -> str:
     size, channels = preprocess["size"], len(preprocess["mean"])
     kind = "uint8" if export["with_preprocessing"] else "float32"
     name = "probabilities" if export["with_preprocessing"] else "logits"
+    hint = HINTS[export["precision"]]
     lines = ["import json", "import numpy as np"]
     lines += {
         "onnx": ["import onnxruntime", 'session = onnxruntime.InferenceSession("model.onnx")'],
         "openvino": [
             "import openvino",
-            f'model = openvino.compile_model("model.xml", "CPU", {{"INFERENCE_PRECISION_HINT": "{_hint(export)}"}})',
+            f'model = openvino.compile_model("model.xml", "CPU", {{"INFERENCE_PRECISION_HINT": "{hint}"}})',
         ],
         "pt2": ["import torch", 'model = torch.export.load("model.pt2").module()'],
     }[export["format"]]
@@ -85,10 +87,6 @@ def _python(export: Mapping[str, Any], preprocess: Mapping[str, Any]) -> str:
     return "```python\n" + "\n".join(lines) + "\n```\n"
 
 
-def _hint(export: Mapping[str, Any]) -> str:
-    return "bf16" if export["precision"] == "bf16" else "f32"
-
-
 def _cpp(export: Mapping[str, Any], preprocess: Mapping[str, Any]) -> str:
     height, width = preprocess["size"]
     shape = f"{{1, {len(preprocess['mean'])}, {height}, {width}}}"
@@ -98,7 +96,7 @@ def _cpp(export: Mapping[str, Any], preprocess: Mapping[str, Any]) -> str:
 #include <fstream>
 #include <iostream>
 int main() {{  // reads inputs.bin: {type_} values in the order described above
-  auto precision = ov::hint::inference_precision(ov::element::{_hint(export)});
+  auto precision = ov::hint::inference_precision(ov::element::{HINTS[export["precision"]]});
   auto model = ov::Core().compile_model("{FILES[export["format"]]}", "CPU", precision);
   ov::Tensor input(ov::element::{kind}, ov::Shape{shape});
   std::ifstream("inputs.bin", std::ios::binary).read(static_cast<char*>(input.data()), input.get_byte_size());

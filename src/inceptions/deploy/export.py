@@ -22,6 +22,7 @@ from inceptions.deploy.graph import ImagesToLogits, PicturesToProbabilities
 from inceptions.deploy.parity import Parity, compare
 from inceptions.deploy.pictures import Pictures
 from inceptions.engines import open_engine
+from inceptions.engines.equalise import equalise
 from inceptions.engines.exported import FILES, PARITY, ExportedEngine, digest
 from inceptions.engines.open_vino import convert
 from inceptions.engines.operators import onnx_translations, whole_operators
@@ -158,6 +159,9 @@ def _write(
     module: ImagesToLogits | PicturesToProbabilities, net: Network, folder: Path, pictures: Pictures, format: str,
     precision: str, dynamic_batch: bool, max_drop: float, workers: int,
 ) -> tuple[str, ...]:  # fmt: skip
+    calibration = _calibration(module, net, pictures, workers) if precision == "int8" else []
+    if calibration:
+        equalise(module, calibration)
     program = _program(module, net, format, precision, dynamic_batch)
     file = folder / FILES[format]
     if format == "pt2":
@@ -174,7 +178,7 @@ def _write(
     graph.outputs[0].get_tensor().set_names({module.outputs})
     kept: tuple[str, ...] = ()
     if precision == "int8":
-        graph, kept = _quantised(graph, program, module, net, pictures, max_drop, workers)
+        graph, kept = _quantised(graph, program, module, net, pictures, calibration, max_drop, workers)
     openvino.save_model(graph, file, compress_to_fp16=False)
     return kept
 
@@ -226,16 +230,22 @@ def _write_onnx(
     onnx.save(model, file)
 
 
+def _calibration(
+    module: ImagesToLogits | PicturesToProbabilities, net: Network, pictures: Pictures, workers: int
+) -> list[Tensor]:
+    """Batches of what the graph takes, of pictures spread over the whole split."""
+    split = pictures.calibration or pictures.check
+    some = split.subset(np.linspace(0, len(split) - 1, min(CALIBRATION, len(split))).astype(np.int64))
+    return [inputs for inputs, _ in _inputs(some, module, net, workers)]
+
+
 def _quantised(
     graph: Any, program: torch.export.ExportedProgram, module: ImagesToLogits | PicturesToProbabilities, net: Network,
-    pictures: Pictures, max_drop: float, workers: int,
+    pictures: Pictures, calibration: list[Tensor], max_drop: float, workers: int,
 ) -> tuple[Any, tuple[str, ...]]:  # fmt: skip
     from inceptions.deploy.quantise import costly_layers, quantise_within
     from inceptions.engines.open_vino import quantise
 
-    split = pictures.calibration or pictures.check
-    some = split.subset(np.linspace(0, len(split) - 1, min(CALIBRATION, len(split))).astype(np.int64))
-    calibration = [inputs for inputs, _ in _inputs(some, module, net, workers)]
     if not pictures.labelled:
         log.warning("int8 without labelled pictures: how much accuracy it costs is unknown")
         return quantise(graph, calibration), ()

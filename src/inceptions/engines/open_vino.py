@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptions.engines.engine import Engine
+from inceptions.engines.equalise import equalise
 from inceptions.engines.operators import openvino_extensions, pad_rounded_pools
 from inceptions.engines.prepared import Prepared, exported, quiet
 
@@ -22,7 +23,8 @@ from inceptions.engines.prepared import Prepared, exported, quiet
 # It must stand before any import of theirs, which is why they are imported in this room only.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None: Python's way to say "not importable"
 
-_HINTS = {"float32": "f32", "bf16": "bf16", "int8": "f32"}  # int8: what was left unquantised keeps float32
+HINTS = {"float32": "f32", "bf16": "bf16", "int8": "bf16"}
+"""precision -> OpenVINO's hint. int8: of what is not quantised; a CPU without bf16 takes float32."""
 PER_REQUEST = 2  # pictures a request, untuned: weights are fetched from memory half as often as for single ones
 PER_THREAD = 8  # requests a call: so many that what the last one makes the other threads wait is little
 
@@ -51,6 +53,8 @@ class OpenVinoEngine(Engine):
         self.prepared = prepared
         self.threads = threads or torch.get_num_threads()
         self.calibration = None if calibration is None else list(calibration)
+        if self.calibration:
+            equalise(prepared, self.calibration)
         self._graphs: dict[object, Streams] = {}
 
     @property
@@ -157,7 +161,7 @@ def compiled(graph: Any, shape: Iterable[int], precision: str, threads: int, *, 
     fixed = graph.clone()
     fixed.reshape(list(shape))
     properties = {
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY",
     }
