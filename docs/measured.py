@@ -74,8 +74,9 @@ def _reading(say: Say) -> Iterator[tuple[str, ...]]:
 
 def _heads(say: Say) -> Iterator[tuple[str, ...]]:
     measured = read("head")
-    for data in ("hymenoptera", "flowers"):
-        found = measured[data]
+    for data, found in measured.items():
+        if data in ("command", "machine"):
+            continue
         yield (
             say("`--tune head`, {}, the whole command").format(data),
             say("{:.0f} s; again {:.0f} s").format(found["seconds"], found["seconds_again"]),
