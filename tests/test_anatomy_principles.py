@@ -244,6 +244,19 @@ def test_channels_may_come_last() -> None:
     assert broken(ChannelsLast(12), "widening", 32) == ["merge"]
 
 
+def test_a_stage_that_makes_positions_from_nothing_is_no_bottleneck() -> None:
+    class Positioned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.places, self.late = nn.Conv2d(3, 8, 1), nn.Conv2d(1, 8, 1), nn.Conv2d(8, 16, 3)
+
+        def forward(self, images: Tensor) -> Tensor:
+            rows = torch.arange(4.0, device=images.device)[None, None, :, None].expand(1, 1, 4, 4)
+            return self.late(self.stem(images) + self.places(rows))  # type: ignore[no-any-return]
+
+    assert broken(Positioned(), "bottleneck", 4) == []
+
+
 def test_the_work_of_tokens_weighs_though_they_have_no_grid() -> None:
     class Patches(nn.Module):
         def __init__(self) -> None:

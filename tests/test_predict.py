@@ -127,13 +127,14 @@ def test_streams_read_no_further_ahead_than_they_must(net: Network, folder: Path
 def test_memory_is_steady_over_a_hundred_thousand_files(net: Network, folder: Path) -> None:
     files = pictures_in([folder])
     many = [files[index % len(files)] for index in range(100_000)]
-    resident, seen = {}, 0
-    for one in Classifier(net, engine="torch", batch_size=256).stream(many, workers=2):
-        seen += one.error is None
-        if seen in (10_000, 100_000):
-            resident[seen] = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    assert seen == 100_000
-    assert resident[100_000] - resident[10_000] < 20e6
+    resident = []
+    for seen, one in enumerate(Classifier(net, engine="torch", batch_size=256).stream(many, workers=2)):
+        assert one.error is None
+        if seen % 1000 == 0:
+            resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    assert seen == 99_999
+    # It goes up and down by a batch or two: peaks are compared.
+    assert max(resident[30:]) - max(resident[:30]) < 20e6
 
 
 def test_training_evaluation_and_prediction_agree_on_every_probability(net: Network, folder: Path) -> None:

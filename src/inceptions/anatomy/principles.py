@@ -92,8 +92,8 @@ def _bottlenecks(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding
         work = [op for op in whole if op.index <= end.index]
         inside = {op.index for op in work}
         sources = {index for op in work for index in op.inputs if index not in inside}
-        if -1 in sources:
-            continue  # the picture itself: its values are no representation yet
+        if -1 in sources or not sources:
+            continue  # the picture itself: its values are no representation yet; or nothing: positions, say
         # What runs beside the stage and is read behind it keeps what the stage itself may lose.
         beside = {index for op in ops[end.index + 1 :] for index in op.inputs if index <= end.index} - inside
         known = sources | beside
