@@ -127,6 +127,14 @@ def test_lr_find_refuses_a_range_that_is_none(data: Path, capsys: pytest.Capture
     assert "lowest < highest" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", [("--output", "run"), ("--resume",), ("--override",)])
+def test_lr_find_refuses_what_only_a_run_has(
+    data: Path, flag: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["lr-find", str(data), *TINY.split(), *flag]) == 2
+    assert f"{flag[0]}: lr-find keeps no run; --plot FILE" in capsys.readouterr().err
+
+
 def test_the_steepest_fall_is_found_before_the_smallest_loss() -> None:
     rates, losses = [10.0**e for e in range(-6, 2)], [2.0, 2.0, 1.9, 1.2, 1.0, 1.1, 5.0, 9.7]
     assert steepest(rates, losses, losses) == pytest.approx(1e-3)

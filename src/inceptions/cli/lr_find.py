@@ -33,8 +33,11 @@ def lr_find(
         plot: where to draw the curve (png, svg, pdf).
         json: print one JSON object: suggestion (null: none stands out), rates, losses, smoothed, plot.
     """
+    from inceptions.cli import UsageError
     from inceptions.train.find import find_rate
 
+    if of_runs := sorted({"output", "resume", "override"} & set(vars(config)["given"])):
+        raise UsageError(f"--{of_runs[0]}: lr-find keeps no run; --plot FILE says where the curve goes")
     found = find_rate(config.settle(recipe), steps=steps, lowest=lowest, highest=highest)
     found.plot(plot)
     if json:
