@@ -233,11 +233,40 @@ def test_ensemble_refuses_answers_about_different_pictures() -> None:
         list(mean([[answer(torch.zeros(1, 2), [0])], [answer(torch.zeros(1, 2), [1])]], [(0, 1), (0, 1)]))
 
 
+def test_intervals_hold_the_value_and_what_would_come_again() -> None:
+    """Of many data sets from one source, about 95 % of the values lie in the interval that a large one gives."""
+    generator = torch.Generator().manual_seed(0)
+
+    def metrics(n: int) -> Metrics:
+        targets = torch.randint(0, 3, (n,), generator=generator)
+        logits = torch.randn(n, 3, generator=generator) + 1.5 * torch.nn.functional.one_hot(targets, 3)
+        return Metrics.of(counted(logits, targets), ("a", "b", "c"))
+
+    found, again = metrics(2000), [metrics(2000) for _ in range(60)]
+    for name in ("loss", "macro_f1"):
+        low, high = getattr(found, f"{name}_interval")
+        assert low < getattr(found, name) < high
+        spread = torch.tensor([getattr(one, name) for one in again]).double().std()
+        assert high - low == pytest.approx(2 * 1.96 * float(spread), rel=0.3)
+    low, high = found.ece_interval
+    assert 0 <= low <= found.ece <= high < found.ece + 0.05
+
+
 def test_metrics_become_json() -> None:
     import json
 
     told = json.loads(json.dumps(Metrics.of(counted(*some_answers()), CLASSES).to_dict()))
-    assert {"n", "top1", "top5", "loss", "skipped", "top1_interval", "ece"} <= told.keys()
+    assert {
+        "n",
+        "top1",
+        "top5",
+        "loss",
+        "skipped",
+        "top1_interval",
+        "ece",
+        "loss_interval",
+        "ece_interval",
+    } <= told.keys()
     assert told["per_class"][0]["label"] == "a"
 
 

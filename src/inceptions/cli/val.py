@@ -255,9 +255,9 @@ def _show(facts: dict[str, Any]) -> None:
         ["pictures", f"{facts['n']:,}", f"{facts['skipped']} unreadable, {facts['unknown']} of unknown classes"],
         share("top1"),
         share("top5"),
-        ["loss", f"{facts['loss']:.4f}", "negative log-likelihood, nats"],
-        ["calibration error", f"{100 * facts['ece']:.2f} %", "15 bins"],
-        ["macro F1", f"{100 * facts['macro_f1']:.2f} %", ""],
+        ["loss", f"{facts['loss']:.4f}", "95 %: {:.4f} to {:.4f} nats".format(*facts["loss_interval"])],
+        ["calibration error", *share("ece")[1:]],
+        ["macro F1", *share("macro_f1")[1:]],
     ]
     if fitted := facts.get("calibration"):
         told = f"fitted here; before, loss {fitted['loss_before']:.4f}, error {100 * fitted['ece_before']:.2f} %"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 BINS = 15  # of the reliability diagram (Guo et al., 1706.04599, section 2)
 UNIT = 2.0**-32  # what one count of `nll` and `confidence` stands for: sums of integers do not depend on their order
+SQUARE = 2.0**-20  # of one count of `squares`
 LARGEST_NLL = 2.0**20  # nats; keeps a sum over two thousand million pictures inside 63 bits at ordinary losses
 
 Integers = NDArray[np.int64]
@@ -33,6 +34,7 @@ class Counts:
         confusion: (classes, classes) pictures of class `row` that were called `column`.
         top5: (classes,) pictures of a class whose label is among the five most probable.
         nll: negative log-likelihood of all pictures, in units of 2^-32 nats.
+        squares: the sum of its squares, in units of 2^-20; a picture's is at most 2^20.
         bins: (3, 15) per bin of confidence: pictures, right ones, sum of confidences (units of 2^-32).
         skipped: pictures that could not be read.
         unknown: pictures of classes that the model does not have; neither they nor the skipped are in `n`.
@@ -43,6 +45,7 @@ class Counts:
         self.top5: Integers = np.zeros(num_classes, np.int64)
         self.bins: Integers = np.zeros((3, BINS), np.int64)
         self.nll = 0
+        self.squares = 0
         self.skipped = 0
         self.unknown = 0
 
@@ -82,7 +85,9 @@ class Counts:
         before = (scores > own) | ((scores == own) & (np.arange(classes) < truth[:, None]))
         np.add.at(self.confusion, (truth, guess), 1)
         np.add.at(self.top5, truth[before.sum(axis=1) < 5], 1)
-        self.nll += int(_fixed(np.minimum(-logs[rows, truth], LARGEST_NLL)).sum())
+        nll = np.minimum(-logs[rows, truth], LARGEST_NLL)
+        self.nll += int(_fixed(nll).sum())
+        self.squares += int(_fixed(np.minimum(nll**2, LARGEST_NLL), SQUARE).sum())
         confidence = np.exp(logs[rows, guess])
         place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
         for row, amount in enumerate((np.ones_like(truth), (guess == truth).astype(np.int64), _fixed(confidence))):
@@ -110,7 +115,7 @@ class Counts:
     __hash__ = None  # type: ignore[assignment]  # counts change
 
     def _vector(self) -> Integers:
-        single = np.array([self.nll, self.skipped, self.unknown], np.int64)
+        single = np.array([self.nll, self.squares, self.skipped, self.unknown], np.int64)
         return np.concatenate([self.confusion.ravel(), self.top5, self.bins.ravel(), single])
 
     def _set(self, vector: Integers) -> None:
@@ -118,8 +123,8 @@ class Counts:
         ends = np.cumsum([classes * classes, classes, 3 * BINS])
         confusion, self.top5, bins, single = np.split(vector, ends)
         self.confusion, self.bins = confusion.reshape(classes, classes), bins.reshape(3, BINS)
-        self.nll, self.skipped, self.unknown = (int(value) for value in single)
+        self.nll, self.squares, self.skipped, self.unknown = (int(value) for value in single)
 
 
-def _fixed(values: Floats) -> Integers:
-    return np.rint(values / UNIT).astype(np.int64)
+def _fixed(values: Floats, unit: float = UNIT) -> Integers:
+    return np.rint(values / unit).astype(np.int64)

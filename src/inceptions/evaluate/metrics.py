@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from inceptions.evaluate.counts import UNIT, Counts, Integers
+from inceptions.evaluate.counts import SQUARE, UNIT, Counts, Integers
 
 Interval = tuple[float, float]
+DRAWS = 1000  # of the bootstrap
 NORMAL_95 = 1.959963984540054  # the two-sided 95 % quantile of the normal distribution
 
 
@@ -108,10 +111,45 @@ class Metrics:
         """(classes, classes): pictures of class `row` that were called `column`."""
         return self.counts.confusion
 
+    @cached_property
+    def loss_interval(self) -> Interval:
+        """95 %, normal approximation of a mean."""
+        half = NORMAL_95 * math.sqrt(max(0.0, self.counts.squares * SQUARE / self.n - self.loss**2) / self.n)
+        return max(0.0, self.loss - half), self.loss + half
+
+    @cached_property
+    def macro_f1_interval(self) -> Interval:
+        """95 %, percentiles of the seeded bootstrap (Efron 1979) over the confusion matrix."""
+        random, classes = np.random.default_rng(0), len(self.per_class)
+        rows, columns = np.nonzero(self.confusion)
+        shares = self.confusion[rows, columns] / self.n
+        drawn = np.empty(DRAWS)
+        for place, cells in enumerate(random.multinomial(self.n, shares) for _ in range(DRAWS)):
+            right = np.bincount(rows, cells * (rows == columns), classes)
+            answers = np.bincount(rows, cells, classes) + np.bincount(columns, cells, classes)
+            drawn[place] = (2 * right[answers > 0] / answers[answers > 0]).mean()
+        return _middle(drawn, self.macro_f1)
+
+    @cached_property
+    def ece_interval(self) -> Interval:
+        """95 %, percentiles of the seeded bootstrap over the bins, each at its own mean confidence."""
+        random = np.random.default_rng(0)
+        pictures, right, confidence = self.counts.bins[:, self.counts.bins[0] > 0]
+        drawn = random.multinomial(self.n, pictures / self.n, size=DRAWS)
+        gaps = random.binomial(drawn, right / pictures) - drawn * (confidence * UNIT / pictures)
+        return _middle(np.abs(gaps).sum(axis=1) / self.n, self.ece)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but the counts, JSON-able."""
         plain = {name: value for name, value in vars(self).items() if name not in ("counts", "per_class")}
-        return {**plain, "per_class": [vars(one) for one in self.per_class]}
+        found = {name: getattr(self, name) for name in ("loss_interval", "macro_f1_interval", "ece_interval")}
+        return {**plain, **found, "per_class": [vars(one) for one in self.per_class]}
+
+
+def _middle(drawn: NDArray[np.float64], value: float) -> Interval:
+    """The middle 95 % of `drawn`, and `value` in any case: resampling adds noise, which a calibration error counts."""
+    low, high = (float(end) for end in np.quantile(drawn, (0.025, 0.975)))
+    return min(low, value), max(high, value)
 
 
 def _class_metrics(confusion: Integers, index: int, label: str) -> ClassMetrics:
