@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kept
 from words import Say
 
 INFERENCE = ("googlenet", "inception_v3", "inception_v4", "inception_resnet_v2", "xception")
@@ -15,12 +15,8 @@ RESULTS = Path(__file__).parents[1] / "bench" / "results"
 
 
 def read(name: str) -> dict[str, Any]:
-    """A script's result. Raises `FileNotFoundError` saying which script writes it."""
-    file = RESULTS / f"{name}.json"
-    if not file.exists():
-        raise FileNotFoundError(f"{file} is not there: run `python bench/{name.split('-')[0]}.py`")
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    """A script's result."""
+    return kept.read(RESULTS / f"{name}.json", f"python bench/{name.split('-')[0]}.py")
 
 
 def accuracies(say: Say) -> str:
@@ -98,7 +94,7 @@ def _inference(say: Say, name: str) -> Iterator[tuple[str, ...]]:
             say("{:.0f} pictures/s").format(found["pictures_per_second"]),
             ", ".join(beside),
             f"{100 * found['share_of_peak']:.0f} %",
-            "`python bench/inference.py`",
+            f"`{measured['command']}`",
         )
     for kind, found in measured.get("end_to_end", {}).items():
         if kind != "timm":
@@ -108,5 +104,5 @@ def _inference(say: Say, name: str) -> Iterator[tuple[str, ...]]:
                 say("{:.0f} pictures/s").format(found["pictures_per_second"]),
                 f"timm x {found['over_timm']:.1f}; {share}",
                 "",
-                "`python bench/inference.py`",
+                f"`{measured['command']}`",
             )

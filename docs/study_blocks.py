@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import kept
 from words import Say
 
 from inceptions.anatomy.claims import STUDIES
@@ -31,12 +31,8 @@ text { font: 12.5px system-ui, sans-serif; fill: #555 } .grid { stroke: #ddd; fi
 
 
 def read(name: str) -> dict[str, Any]:
-    """What was found. Raises `FileNotFoundError` saying how to find it."""
-    file = RESULTS / f"{name}.json"
-    if not file.exists():
-        raise FileNotFoundError(f"{file} is not there: run `python docs/studies.py --data ... --output ... {name}`")
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    """What was found."""
+    return kept.read(RESULTS / f"{name}.json", f"python docs/studies.py --data ... --output ... {name}")
 
 
 def table(found: dict[str, Any], say: Say) -> str:
