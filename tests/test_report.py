@@ -90,6 +90,13 @@ def test_the_headline_is_the_runs_own_accuracy_with_its_interval(run: Run, page:
     assert val["n"] == 30
 
 
+def test_every_measure_is_told_with_its_interval_where_the_run_has_it(run: Run, page: str) -> None:
+    val = run.metrics["val"]
+    for key, show in (("loss", "{:.4f}".format), ("macro_f1", "{:.4f}".format), ("ece", percent)):
+        low, high = val[f"{key}_interval"]
+        assert f"({show(low)} to {show(high)})" in page
+
+
 def test_what_it_was_trained_on_is_told_with_what_was_left_out(run: Run, page: str) -> None:
     text = Contents(page).text
     assert "37 pictures for training, 30 pictures for validation, 3 classes. The data itself says which" in text
