@@ -252,7 +252,8 @@ def test_a_stage_that_makes_positions_from_nothing_is_no_bottleneck() -> None:
 
         def forward(self, images: Tensor) -> Tensor:
             rows = torch.arange(4.0, device=images.device)[None, None, :, None].expand(1, 1, 4, 4)
-            return self.late(self.stem(images) + self.places(rows))  # type: ignore[no-any-return]
+            features: Tensor = self.late(self.stem(images) + self.places(rows))
+            return features
 
     assert broken(Positioned(), "bottleneck", 4) == []
 

@@ -310,6 +310,7 @@ def test_a_dev_shm_of_one_page_stops_nothing(split: Split) -> None:
     privately = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"]
     mount = "mount -t tmpfs -o size=4k none /dev/shm; "
     if not shutil.which("unshare") or subprocess.run([*privately, mount], capture_output=True, check=False).returncode:
+        # Only a namespace of its own can have another /dev/shm, and some kernels and containers give none to anybody.
         pytest.skip("needs a mount of its own, which is not allowed here")
     script = (
         "import sys; from inceptions.data import batches, load; from inceptions.image import Preprocess\n"

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ ENGLISH = sorted(page for page in (DOCS / "family").glob("*.md") if not page.nam
 
 
 @pytest.fixture
-def build(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def build(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(DOCS)
     import build
 
@@ -36,7 +37,7 @@ def test_pages_and_figures_are_what_make_docs_writes() -> None:
 
 
 @pytest.fixture
-def studies(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def studies(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(DOCS)
     import studies
 
@@ -44,7 +45,7 @@ def studies(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("page", ["googlenet.md", "googlenet.zh-CN.md"])
-def test_a_page_of_a_small_network_is_what_make_docs_writes(build, page: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_page_of_a_small_network_is_what_make_docs_writes(build: ModuleType, page: str) -> None:
     file = DOCS / "family" / page
     text = file.read_text(encoding="utf-8")
     assert build.page(text, build.language(file)) == text
@@ -52,7 +53,9 @@ def test_a_page_of_a_small_network_is_what_make_docs_writes(build, page: str) ->
     assert build.FIGURES["figures/googlenet-inception_3a.svg"] == figure.read_text(encoding="utf-8")
 
 
-def test_one_changed_row_of_a_table_changes_its_page_and_its_figures(build, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_one_changed_row_of_a_table_changes_its_page_and_its_figures(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = sys.modules["inceptions.zoo.googlenet"]
     rows = ((64, 96, 128, 16, 40, 32), *table.INCEPTION_3[1:])
     monkeypatch.setattr(table, "INCEPTION_3", rows)
@@ -93,25 +96,25 @@ def test_a_page_leads_to_all_pages_of_its_language_and_to_its_sister(page: Path)
         assert set(links) == {*(file.with_suffix(suffix).name for file in ENGLISH), page.with_suffix(other).name}
 
 
-def test_in_chinese_pages_the_words_of_blocks_are_chinese(build) -> None:  # type: ignore[no-untyped-def]
+def test_in_chinese_pages_the_words_of_blocks_are_chinese(build: ModuleType) -> None:
     assert "| 选项 | 参数量 | 乘加次数 |" in build.against(build.chinese, "googlenet", "reduce=false")
     with pytest.raises(KeyError):
         build.chinese("a word that nobody has translated")
 
 
-def test_every_arm_of_the_tour_has_a_chinese_name(build, studies) -> None:  # type: ignore[no-untyped-def]
+def test_every_arm_of_the_tour_has_a_chinese_name(build: ModuleType, studies: ModuleType) -> None:
     assert all(build.chinese(arm.name) for name in studies.OWN for arm in STUDIES[name].arms)
 
 
 # --- studies ------------------------------------------------------------------------------------------------------
 
 
-def test_every_study_is_on_a_page_of_the_tour(studies) -> None:  # type: ignore[no-untyped-def]
+def test_every_study_is_on_a_page_of_the_tour(studies: ModuleType) -> None:
     pages = "".join(page.read_text(encoding="utf-8") for page in ENGLISH)
     assert sorted(re.findall("<!-- generated: study (.*?) -->", pages)) == sorted(studies.OWN) == sorted(STUDIES)
 
 
-def test_what_is_kept_of_a_study_is_of_its_present_settings(studies) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_kept_of_a_study_is_of_its_present_settings(studies: ModuleType) -> None:
     for name in studies.OWN:
         kept = json.loads((DOCS / "studies" / f"{name}.json").read_text(encoding="utf-8"))
         assert kept["command"] == studies.command(name, kept["data"])
@@ -119,13 +122,17 @@ def test_what_is_kept_of_a_study_is_of_its_present_settings(studies) -> None:  #
         assert kept["seeds"] == studies.SEEDS
 
 
-def test_a_study_that_was_not_run_is_said_with_how_to_run_it(build, monkeypatch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_study_that_was_not_run_is_said_with_how_to_run_it(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(sys.modules["study_blocks"], "RESULTS", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"pooling.json is not there: run `python docs/studies.py .* pooling`"):
         build.page("<!-- generated: study pooling -->\n<!-- end -->")
 
 
-def test_a_number_of_a_study_changes_its_page_and_its_figure(build, monkeypatch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_number_of_a_study_changes_its_page_and_its_figure(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     found = json.loads((DOCS / "studies" / "reduction.json").read_text(encoding="utf-8"))
     monkeypatch.setattr(sys.modules["study_blocks"], "RESULTS", tmp_path)
     block, made = "<!-- generated: study reduction -->\n<!-- end -->", []
@@ -174,14 +181,16 @@ NOTHING = {"top1": None, "top1_interval": None, "difference": None, "difference_
         ),
     ],
 )
-def test_a_verdict_says_no_more_than_the_numbers(build, changes: dict[str, Any], english: str, chinese: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_verdict_says_no_more_than_the_numbers(
+    build: ModuleType, changes: dict[str, Any], english: str, chinese: str
+) -> None:
     found = {"seeds": 3, "arms": [arm(name="with reduction"), arm(**changes)]}
     blocks = sys.modules["study_blocks"]
     assert english in blocks.table(found, build.english)
     assert chinese in blocks.table(found, build.chinese)
 
 
-def test_a_curve_has_its_interval_where_there_is_one_and_no_line_where_there_is_no_run(build) -> None:  # type: ignore[no-untyped-def]
+def test_a_curve_has_its_interval_where_there_is_one_and_no_line_where_there_is_no_run(build: ModuleType) -> None:
     one_run = {"mean": [0.4, 0.5], "low": [None, None], "high": [None, None]}
     arms = [arm(), arm(name="ReLU", curve=one_run), arm(name="none", curve=None)]
     drawn = sys.modules["study_blocks"].curves({"arms": arms}, build.english)
@@ -192,7 +201,9 @@ def test_a_curve_has_its_interval_where_there_is_one_and_no_line_where_there_is_
 
 
 @pytest.mark.parametrize("name", ["batch_norm", "factorisation"])
-def test_the_command_of_a_study_asks_for_the_same_runs(studies, monkeypatch, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_the_command_of_a_study_asks_for_the_same_runs(
+    studies: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     asked: list[tuple[TrainConfig, int]] = []
 
     def conduct(name: str, base: TrainConfig, output: Path, *, seeds: int) -> None:
@@ -206,7 +217,9 @@ def test_the_command_of_a_study_asks_for_the_same_runs(studies, monkeypatch, nam
     assert seeds == studies.SEEDS
 
 
-def test_studies_are_run_and_kept_and_not_run_again(studies, build, monkeypatch, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_studies_are_run_and_kept_and_not_run_again(
+    studies: ModuleType, build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     pictures = write_pictures(tmp_path / "flowers", size=40)
     for file in pictures.glob("*/*/*.png"):
         file.rename(file.with_suffix(".jpg"))

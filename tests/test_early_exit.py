@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -124,10 +124,16 @@ def test_where_no_head_is_ever_sure_enough_the_answers_are_the_plain_networks(ne
     assert (engine.seen, engine.left) == (24, {"mixed": 0, "pool": 0})
 
 
-def test_where_every_head_is_sure_enough_the_first_answers_and_nothing_behind_it_runs(net: Network) -> None:
+def test_where_every_head_is_sure_enough_the_first_answers_and_nothing_behind_it_runs(
+    net: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(pictures: Tensor) -> NoReturn:
+        raise AssertionError("a part behind the first head ran")
+
     engine = open_engine(net, engine="torch", early_exit=1e-6)
     assert isinstance(engine, EarlyExit)
-    engine.rest = engine.heads["pool"] = None  # type: ignore[assignment,index]
+    for part in (engine.heads["pool"], engine.rest):
+        monkeypatch.setattr(part, "run", run)
     assert torch.allclose(engine(pictures()), heads_logits(net, pictures())[0], atol=1e-5)
     assert engine.left == {"mixed": 24, "pool": 0}
 

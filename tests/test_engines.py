@@ -17,6 +17,7 @@ from torch import Tensor
 
 import inceptions.engines.choice as choice
 from inceptions.engines import ENGINES, Engine, available, open_engine
+from inceptions.engines.open_vino import OpenVinoEngine
 from inceptions.engines.prepared import Prepared
 from inceptions.image import Preprocess
 from inceptions.layers import BatchNorm, Head, branches, chain, convolution, max_pool
@@ -274,6 +275,19 @@ def test_threads_reach_every_runtime(net: Network, engines: dict[tuple[str, str]
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_what_int8_leaves_unquantised_runs_in_bf16_where_the_cpu_has_it(engines: dict[tuple[str, str], Engine]) -> None:
+    import openvino
+
+    half = "bf16" if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+    for precision, expected in (("float32", "f32"), ("bf16", half), ("int8", half)):
+        engine = engines["openvino", precision]
+        assert isinstance(engine, OpenVinoEngine)
+        engine(pictures(1))
+        ready = [one.get_compiled_model() for graph in engine._graphs.values() for one in graph._single.values()]
+        hints = {model.get_property("INFERENCE_PRECISION_HINT").get_type_name() for model in ready}
+        assert hints == {expected}
 
 
 def test_openvino_answers_one_picture_on_all_threads_and_many_on_streams(net: Network) -> None:

@@ -147,7 +147,7 @@ def test_frozen_parameters_are_not_optimized() -> None:
 def test_the_one_pass_a_cpu_takes_moves_the_weights_as_torchs_plain_loop_does(name: str) -> None:
     layer, plain = nn.Linear(32, 8, bias=False), nn.Linear(32, 8, bias=False)
     plain.load_state_dict(layer.state_dict())
-    ours = optimizer(layer, TrainConfig("d", opt=name, lr=0.1, weight_decay=0.01))  # type: ignore[arg-type]
+    ours = optimizer(layer, TrainConfig("d", lr=0.1, weight_decay=0.01).replace(opt=name))
     (group,) = ours.param_groups
     assert group["fused"]
     options = {

@@ -59,28 +59,24 @@ def equalise(module: nn.Module, calibration: Sequence[Tensor]) -> int:
 
 def _scale(peak: Tensor, weight: Tensor) -> Tensor:
     """(C,) of geometric mean 1. A channel that is silent, or that nobody listens to, is no reason for a huge factor."""
-    floor = 1e-4
-    peak, weight = (
-        peak.clamp_min(float(peak.max()) * floor + 1e-12),
-        weight.clamp_min(float(weight.max()) * floor + 1e-12),
-    )
-    scale = (peak / weight).sqrt()
+    scale = (_bounded(peak) / _bounded(weight)).sqrt()
     return scale / scale.log().mean().exp()
+
+
+def _bounded(sizes: Tensor) -> Tensor:
+    return sizes.clamp_min(1e-4 * float(sizes.max()) + 1e-12)
 
 
 def _pairs(module: nn.Module) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
     """Depthwise convolutions with the pointwise ones directly behind them."""
     found = []
     for parent in module.modules():
-        if isinstance(parent, nn.Sequential):
-            parts = [part for part in parent if not isinstance(part, nn.Identity)]  # norms that were folded
-            found += [(a, b) for a, b in pairwise(parts) if _depthwise(a) and _pointwise(b)]
-    return found  # type: ignore[return-value]  # both are Conv2d
-
-
-def _depthwise(part: nn.Module) -> bool:
-    return isinstance(part, nn.Conv2d) and part.groups == part.in_channels > 1
-
-
-def _pointwise(part: nn.Module) -> bool:
-    return isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and part.groups == 1
+        if not isinstance(parent, nn.Sequential):
+            continue
+        parts = [part for part in parent if not isinstance(part, nn.Identity)]  # norms that were folded
+        for first, second in pairwise(parts):
+            if not isinstance(first, nn.Conv2d) or not isinstance(second, nn.Conv2d):
+                continue
+            if first.groups == first.in_channels > 1 and second.kernel_size == (1, 1) and second.groups == 1:
+                found.append((first, second))
+    return found

@@ -157,7 +157,6 @@ def _fill(request: Any, place: tuple[list[NDArray[np.float32]], int]) -> None:
 
 def compiled(graph: Any, shape: Iterable[int], precision: str, threads: int, *, many: bool = False) -> Any:
     """`graph` ready to run on the CPU for inputs of exactly this shape: one request at a time, or `many`."""
-
     fixed = graph.clone()
     fixed.reshape(list(shape))
     properties = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -53,13 +54,13 @@ class AvgPool2d(nn.AvgPool2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        kernel = self.kernel_size
+        kernel, border = self.kernel_size, self.padding
         assert isinstance(kernel, int)
-        keeps_grid = self.stride == 1 and kernel == 2 * int(self.padding) + 1  # type: ignore[arg-type]
+        assert isinstance(border, int)
+        keeps_grid = self.stride == 1 and kernel == 2 * border + 1
         learns = input.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling()
         if keeps_grid and learns and input.dtype == torch.bfloat16 and input.device.type == "cpu":
-            averages: Tensor = _Averages.apply(input, kernel, self.count_include_pad)  # type: ignore[no-untyped-call]
-            return averages
+            return _averages(input, kernel, self.count_include_pad)
         return super().forward(input)
 
 
@@ -82,6 +83,9 @@ class _Averages(torch.autograd.Function):
             )
             gradient = gradient * inside.reciprocal().to(gradient.dtype)
         return F.avg_pool2d(gradient, kernel, 1, kernel // 2), None, None
+
+
+_averages: Callable[[Tensor, int, bool], Tensor] = _Averages.apply
 
 
 @dataclass(frozen=True)
