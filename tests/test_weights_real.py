@@ -88,7 +88,7 @@ def logistic_regression(values: Tensor, targets: Tensor, classes: int) -> torch.
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "least"), [("hymenoptera", 0.97), ("flowers", 0.905)])
+@pytest.mark.parametrize(("name", "least"), [("hymenoptera", 0.98), ("flowers", 0.905)])
 def test_pooled_features_separate_real_pictures(name: str, least: float) -> None:
     """Measured beforehand through a port of these weights: 98 % on ants and bees, about 91 % on flowers."""
     if not (SHARED / "data" / name).exists():
