@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from inceptions.cli import main
+from inceptions.cli.val import _show
 from inceptions.data import load, write_split
 from inceptions.image import Preprocess, with_crops
 from inceptions.weights import artifact
@@ -266,6 +267,15 @@ def test_coverage_names_the_threshold_that_reaches_the_accuracy(
     assert told["coverage"] == most / 32
     assert told["accuracy"] == reached[most - 1]
     assert told["threshold"] == pytest.approx(shares.max(1)[order[most - 1]], abs=1e-6)
+
+
+def test_an_accuracy_out_of_reach_is_said_in_words(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts: dict[str, Any] = {"wanted": 0.9, "threshold": 1.0, "coverage": 0.0, "accuracy": 0.0, "n": 4}
+    told = val(capsys, run, whole(data, tmp_path))
+    _show({**told, "coverage": facts})
+    assert "no probability reaches 90 % right" in capsys.readouterr().out
 
 
 def test_several_sizes_give_a_curve(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

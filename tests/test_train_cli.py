@@ -89,6 +89,7 @@ def test_resuming_with_another_flag_is_refused_by_name(
         (["DATA", "--lr", "0"], 2, "lr must be > 0"),
         (["DATA", "--recipe", "moden"], 2, "did you mean modern"),
         (["DATA", "--opt", "sdg"], 2, "opt"),
+        (["DATA", "--model", "xceptoin"], 2, "did you mean 'xception'"),
         (["nowhere"], 3, "nowhere"),
         (["DATA", "--img-size", "1"], 1, "at least"),
     ],

@@ -266,6 +266,8 @@ def _show(facts: dict[str, Any]) -> None:
         told = (
             f"of the answers are kept at probability >= {kept['threshold']:.4f}: {100 * kept['accuracy']:.2f} % right"
         )
+        if not kept["coverage"]:
+            told = f"no probability reaches {100 * kept['wanted']:g} % right, however few answers are kept"
         rows.append(["coverage", f"{100 * kept['coverage']:.2f} %", told])
     table(rows, [f"{facts['split']} of {facts['data']}", "", ""])
     print()

@@ -356,7 +356,13 @@ def _problems(config: TrainConfig) -> list[str]:
             if value is not None and not (tests[allowed](value) and math.isfinite(value))
         ]
 
+    from inceptions.zoo import resolve  # only here: it imports PyTorch, which --help does without
+
     found = outside(_POSITIVE, "> 0") + outside(_NOT_NEGATIVE, ">= 0") + outside(_SHARES, "in [0, 1)")
+    try:
+        resolve(config.model)
+    except ValueError as error:
+        found.append(str(error))
     if not config.data:
         found.append("no DATA: give a folder of labelled pictures, a manifest or a data set")
     if not (isinstance(config.batch_size, int) and config.batch_size >= 2) and config.batch_size != "auto":

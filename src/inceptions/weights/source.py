@@ -173,6 +173,6 @@ def _from_hub(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise OSError(
-            f"{name} cannot be fetched from the Hugging Face hub (where HF_HUB_OFFLINE is set, it forbids that): "
-            f"{error}. Download its files yourself and give their folder"
+            f"{name} is no path that exists here (is it spelt right?), and cannot be fetched from the Hugging Face hub "
+            f"(where HF_HUB_OFFLINE is set, it forbids that; else download its files yourself): {error}"
         ) from error
