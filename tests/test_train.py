@@ -295,9 +295,9 @@ def test_what_cannot_work_is_refused_before_anything_is_written(
     few: Path, tmp_path: Path, run: Path, wrong: dict[str, Any], message: str
 ) -> None:
     wrong = {name: str(run) if value == "RUN" else value for name, value in wrong.items()}
-    settings = config(few, tmp_path / "run", **{k: v for k, v in wrong.items() if k != "data"})
+    data = wrong.pop("data", few)
     with pytest.raises((ValueError, OSError), match=message):
-        train(settings.replace(data=wrong.get("data", settings.data)))
+        train(config(data, tmp_path / "run", **wrong))
     assert not (tmp_path / "run").exists()
 
 
