@@ -120,6 +120,44 @@ def test_the_gradient_of_an_average_pool_in_bf16_is_rounded_no_more_than_its_par
         assert torch.equal(pool(images), pool(learning))
 
 
+@pytest.mark.parametrize("include_border", [True, False])
+def test_in_half_precision_an_average_and_a_1x1_convolution_change_places(include_border: bool) -> None:
+    layer = chain(avg_pool(3, include_border), Conv(4, norm=BatchNorm(), activation="relu", bias=False))
+    module, _ = layer.build(16)
+    images = torch.randn(2, 16, 9, 7)
+    widths = []
+    module.avg_pool.register_forward_hook(lambda pool, given, found: widths.append(found.shape[1]))
+    exact = module(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (module(images) - exact).abs().max() < 2**-5  # the norm's answers are of order 1, bf16 has eight bits
+        module.eval()(images)
+    assert widths == [16, 4, 16]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its compiler uses what torch itself deprecates
+@pytest.mark.parametrize(
+    "pool",
+    [max_pool(3, 2, "valid"), max_pool(3, 2, "ceil"), max_pool(3, 2), max_pool(3, 2, "tf_same"), max_pool(3)],
+)
+def test_a_compiled_step_calls_pytorchs_max_pool_and_finds_the_same_gradient(pool: Pool) -> None:
+    module, _ = pool.build(3)
+    images = torch.randn(2, 3, 12, 9).contiguous(memory_format=torch.channels_last).requires_grad_()
+    called = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> torch.fx.GraphModule:
+        called.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    expected = module(images)
+    weights = torch.randn_like(expected)
+    (gradient,) = torch.autograd.grad(expected, images, weights)
+    for compiler in (backend, "aot_eager"):
+        found = torch.compile(module, backend=compiler, fullgraph=True)(images)
+        assert torch.equal(found, expected)
+        assert torch.equal(torch.autograd.grad(found, images, weights)[0], gradient)
+    assert any("max_pool" in name for name in called if "inceptions" in name)
+
+
 def test_a_strided_average_pool_without_a_border_rule_is_refused() -> None:
     with pytest.raises(ValueError, match="strided average pool"):
         Pool("avg", 3, 2, "tf_same")

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inceptions.layers.borders import Grid, Padding, SameMaxPool2d, out_size
+from inceptions.layers.max_pool import MaxPool2d
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Pool:
             return AvgPool2d(self.kernel, self.stride, border, count_include_pad=self.include_border), width
         if self.padding == "tf_same" and self.stride > 1:
             return SameMaxPool2d(self.kernel, self.stride), width
-        return nn.MaxPool2d(self.kernel, self.stride, border, ceil_mode=self.padding == "ceil"), width
+        return MaxPool2d(self.kernel, self.stride, border, ceil_mode=self.padding == "ceil"), width
 
     def grid(self, height: int, width: int) -> Grid:
         return (
