@@ -1,7 +1,7 @@
 """The network alone, and `inceptions predict` from files to CSV, beside timm's scripts and OpenVINO's own benchmark.
 
     python bench/inference.py [--models inception_v3 xception] [--engines openvino] [--precisions bf16 int8]
-                              [--batch 16] [--rounds 7] [--seconds 3] [--pictures 1000]
+                              [--batch 16] [--rounds 7] [--seconds 3] [--pictures 1000] [--file-rounds 3]
 
 Needs the competitors' environment (`make parity`). Every competitor has its own process; they take turns. Ours and
 timm's answer pictures ready in memory; `benchmark_app` runs the very file that our OpenVINO engine runs, in the better
@@ -138,44 +138,53 @@ def profile(file: Path, precision: str, shape: tuple[int, ...]) -> dict[str, flo
     return {kind: seconds / spent.total() for kind, seconds in spent.most_common(6)}
 
 
-def end_to_end(model: str, options: argparse.Namespace, folder: Path, rates: dict[str, Any]) -> dict[str, Any]:
-    """A folder of JPEG files of about 110 kB to CSV: seconds of the whole command, and of the pictures alone.
+def end_to_end(model: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """A folder of JPEG files of about 110 kB to CSV, beside timm's script and the network alone, by turns.
 
     Ours predicts with an export, as one does who predicts often. What a command needs before the first picture is known
-    from a folder of a few pictures; the share compares the rest with the network alone.
+    from a folder of a few pictures; the share compares the rest with the network alone in the same round.
     """
     many, few = folder / "many", folder / "few"
     for place, count in ((many, options.pictures), (few, 16)):
-        if not place.exists():
-            place.mkdir()
-            pictures(place, None, (500, 375), count)
-    result: dict[str, Any] = {}
-    times: dict[str, tuple[float, float]] = {}
+        place.mkdir()
+        pictures(place, None, (500, 375), count)
     commands = {"timm": [str(PEERS), str(HERE / "peers.py"), "timm-predict", model]}
-    rates = {name: found["pictures_per_second"] for name, found in rates.items()}
+    networks: dict[str, Competitor] = {}
     for precision in sorted({*options.precisions} - {"float32"}):
-        export = folder / f"{model}-{precision}-export"
+        name, export = f"openvino {precision}", folder / f"{model}-{precision}-export"
         inceptions = [sys.executable, "-m", "inceptions"]
         flags = ["--format", "openvino", "--with-preprocessing", "--precision", precision, "--output", str(export)]
         subprocess.run([*inceptions, "export", model, *flags], check=True)
-        commands[f"openvino {precision}"] = [*inceptions, "predict", str(export)]
-    for name, command in commands.items():
-        for place in (few, many):
-            output = folder / "predictions.csv"
-            tail = [str(place), str(output)] if name == "timm" else [str(place), "--output", str(output)]
-            begin = time.perf_counter()
-            subprocess.run([*command, *tail], check=True)
-            times[name] = (*times.get(name, ()), time.perf_counter() - begin)  # type: ignore[assignment]
-        before, seconds = times[name]
-        result[name] = {
-            "seconds": seconds,
-            "over_timm": times["timm"][1] / seconds,
-            "pictures_per_second": (options.pictures - 16) / (seconds - before),
-        }
-        if name in rates:
-            result[name]["share_of_alone"] = result[name]["pictures_per_second"] / rates[name]
-        print(model, "files to CSV:", name, {key: round(value, 3) for key, value in result[name].items()}, flush=True)
-    return {"pictures": options.pictures, "end_to_end": result}
+        commands[name] = [*inceptions, "predict", str(export)]
+        work = ("inference", model, str(options.batch), "openvino", precision)
+        networks[name] = Competitor(name, sys.executable, "ours.py", *work)
+
+    def seconds(name: str, place: Path) -> float:
+        output = folder / "predictions.csv"
+        tail = [str(place), str(output)] if name == "timm" else [str(place), "--output", str(output)]
+        begin = time.perf_counter()
+        subprocess.run([*commands[name], *tail], check=True)
+        return time.perf_counter() - begin
+
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in commands}
+    for _ in range(options.file_rounds):
+        for name, rounds in found.items():
+            before, whole = seconds(name, few), seconds(name, many)
+            facts = {"seconds": whole, "pictures_per_second": (options.pictures - 16) / (whole - before)}
+            if name in networks:
+                networks[name].turn(2 * options.seconds)
+                facts["share_of_alone"] = facts["pictures_per_second"] * networks[name].medians[-1] / options.batch
+                facts["over_timm"] = found["timm"][-1]["seconds"] / whole
+            rounds.append(facts)
+    for network in networks.values():
+        network.close()
+    result = {
+        name: {key: statistics.median(facts[key] for facts in rounds) for key in rounds[0]}
+        for name, rounds in found.items()
+    }
+    for name, facts in result.items():
+        print(model, "files to CSV:", name, {key: round(value, 3) for key, value in facts.items()}, flush=True)
+    return {"pictures": options.pictures, "file_rounds": options.file_rounds, "end_to_end": result}
 
 
 def main() -> None:
@@ -188,6 +197,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0, help="of one turn")
     parser.add_argument("--pictures", type=int, default=1000, help="files from end to end; 0: only the network alone")
+    parser.add_argument("--file-rounds", type=int, default=3, help="rounds from end to end")
     options = parser.parse_args()
     for model in options.models:
         with tempfile.TemporaryDirectory() as folder:
@@ -195,7 +205,7 @@ def main() -> None:
             facts |= alone(model, options, Path(folder))
             write(f"inference-{model}", facts)
             if options.pictures:
-                facts |= end_to_end(model, options, Path(folder), facts["alone"])
+                facts |= end_to_end(model, options, Path(folder))
             print("written:", write(f"inference-{model}", facts))
 
 

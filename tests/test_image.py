@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from inceptions.image import MAX_PIXELS, Preprocess, UnreadablePicture, opened, resize_tf1
+from inceptions.image.preprocess import RESAMPLING
 
 RAW = Preprocess(size=(6, 8), resize="stretch", crop_pct=1.0, interpolation="nearest")
 
@@ -227,6 +228,8 @@ def test_decompression_bombs_are_refused_before_they_are_decoded(side: int) -> N
 def test_a_strip_that_would_explode_when_resized_is_refused() -> None:
     with pytest.raises(UnreadablePicture, match="elongated"):
         Preprocess(size=(299, 299)).picture(Image.new("RGB", (1, 60_000)))
+    with pytest.raises(UnreadablePicture, match="elongated"):  # 341 wide before it is 341 tall
+        Preprocess(size=(299, 299), resize="stretch").picture(Image.new("L", (1, 400_000)))
 
 
 def test_pillows_warnings_do_not_leak_not_even_from_threads() -> None:
@@ -274,6 +277,17 @@ def test_short_of_a_tall_input_covers_it() -> None:
     shown = Preprocess(size=(40, 20), crop_pct=1.0).picture(Image.new("RGB", (100, 100), "white"))
     assert shown.shape == (3, 40, 20)
     assert shown.min() == 255  # nothing of the border is padding
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "box", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("mean", [(0.5,), (0.5, 0.5, 0.5)])
+def test_the_view_is_what_resizing_at_once_and_cropping_gives(interpolation: str, mean: tuple[float, ...]) -> None:
+    preprocess = Preprocess(size=(96, 80), resize="stretch", interpolation=interpolation, mean=mean, std=mean)
+    rng = np.random.default_rng(0)
+    for width, height in ((500, 375), (375, 500), (91, 300), (300, 109), (91, 109), (1, 7), (900, 30)):
+        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).convert(preprocess.mode)
+        expected = image.resize((91, 109), RESAMPLING[interpolation]).crop((6, 6, 86, 102))
+        np.testing.assert_array_equal(np.asarray(preprocess.view(image)), np.asarray(expected))
 
 
 def test_stretch_ignores_the_aspect() -> None:

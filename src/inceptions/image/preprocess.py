@@ -105,10 +105,17 @@ class Preprocess:
         Raises:
             UnreadablePicture: the picture is too elongated to be resized.
         """
-        image, wide, tall, part = self._geometry(image)
+        image, wide, tall, (left, top, right, bottom) = self._geometry(image)
+        if wide * image.height > MAX_PIXELS:
+            raise _elongated(image)
         if image.size != (wide, tall):
-            image = image.resize((wide, tall), RESAMPLING[self.interpolation])
-        return image.crop(part)
+            # Pillow resizes along the rows, then along the columns, whether asked at once or one by one. Cutting in
+            # between leaves out columns that nobody sees: an eighth of the time of a 4:3 picture.
+            filter = RESAMPLING[self.interpolation]
+            image = image.resize((wide, image.height), filter).crop((left, 0, right, image.height))
+            left, right = 0, right - left
+            image = image.resize((right, tall), filter)
+        return image.crop((left, top, right, bottom))
 
     def _geometry(self, image: Image.Image) -> tuple[Image.Image, int, int, tuple[int, int, int, int]]:
         """(what to resize, to which width and height, the part of it the network sees)."""
@@ -119,7 +126,7 @@ class Preprocess:
         if self.resize == "short":
             wide, tall = _covering(image.size, wide, tall)
         if wide * tall > MAX_PIXELS:
-            raise UnreadablePicture(f"{image.width} x {image.height} pixels: too elongated to be resized")
+            raise _elongated(image)
         # torchvision's rounding, which the published accuracies were measured with
         top, left = round((tall - height) / 2), round((wide - width) / 2)
         return image, wide, tall, (left, top, left + width, top + height)
@@ -242,6 +249,10 @@ def _central(image: Image.Image, share: float) -> Image.Image:
     top = int((image.height - image.height * share) / 2)
     left = int((image.width - image.width * share) / 2)
     return image.crop((left, top, image.width - left, image.height - top))
+
+
+def _elongated(image: Image.Image) -> UnreadablePicture:
+    return UnreadablePicture(f"{image.width} x {image.height} pixels: too elongated to be resized")
 
 
 def _covering(size: tuple[int, int], wide: int, tall: int) -> tuple[int, int]:
