@@ -131,8 +131,10 @@ class _Worker:
                 stderr=self._errors,
                 bufsize=0,
                 pass_fds=(descriptor,),
-                # one thread each: together they keep every core busy
-                env=os.environ
+                # Pillow keeps the memory of the last few pictures for the next ones: giving it back to the system and
+                # taking it anew is a fifth of the time. One thread each: together they keep every core busy.
+                env={"PILLOW_BLOCKS_MAX": "4"}
+                | os.environ
                 | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"},
                 start_new_session=True,  # Ctrl-C is for us: we finish the step and save
             )
