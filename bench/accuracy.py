@@ -31,18 +31,30 @@ RUNS = {
         f"cifar10-{name}": f"cifar10 --model {name} {SMALL}"
         for name in ("googlenet", "bn_inception", "inception_v3", "inception_resnet_v2", "xception")
     },
+    "cifar10-googlenet-aux": (
+        "cifar10 --model googlenet --options.norm batch --aux --stem small --img-size 32 --width 0.5 "
+        "--crop pad --epochs 6 --batch-size 64 --opt nesterov --lr 0.05 --warmup-epochs 0.5 --amp --channels-last "
+        "--workers 0"
+    ),
 }
 """name -> what follows `inceptions train`."""
 
 
-def result(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Run it if need be; what its artifact says of `test`, or of `val` where there is no such part."""
-    output, words = options.runs / name, shlex.split(RUNS[name])
+def trained(name: str, options: argparse.Namespace) -> Path:
+    """The folder of the run, which is made, or finished, if need be."""
+    output: Path = options.runs / name
+    words = shlex.split(RUNS[name])
     if not (output / "predictions.csv").exists():
         given = [str(options.data / words[0]), *(str(options.weights) if w == "WEIGHTS" else w for w in words[1:])]
         more = ["--resume"] if output.exists() else []
         command = [sys.executable, "-m", "inceptions", "train", *given, "--output", str(output), *more]
         subprocess.run(command, check=True)
+    return output
+
+
+def result(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """What the run's artifact says of `test`, or of `val` where there is no such part."""
+    output = trained(name, options)
     config = json.loads((output / "model" / "config.json").read_text())
     block = config["inceptions"]
     part = "test" if "test" in block["metrics"] else "val"

@@ -25,12 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from data import pictures
 from peers import NAMES
 from turns import HERE, PEERS, Competitor, medians, ratio, write
 
 from inceptions.anatomy import cost
-from inceptions.deploy.benchmark import OPERATIONS
+from inceptions.deploy.benchmark import operations
 from inceptions.deploy.original import open_original
 from inceptions.engines import ENGINES, available
 from inceptions.engines.open_vino import HINTS
@@ -83,7 +84,10 @@ def alone(model: str, options: argparse.Namespace, folder: Path) -> dict[str, An
         for precision in ENGINES[engine]
         if engine in options.engines and precision in options.precisions
     ]
-    peers = [Competitor("timm eager", PEERS, "peers.py", "timm-inference", *work)] if model in NAMES["timm"] else []
+    peers = {}
+    if model in NAMES["timm"]:
+        peers["over_timm"] = Competitor("timm eager", PEERS, "peers.py", "timm-inference", *work)
+        peers["over_timm_best"] = Competitor("timm best flags", PEERS, "peers.py", "timm-inference-best", *work)
     ours, products, apps = {}, {}, {}
     for pair in pairs:
         engine, precision = pair
@@ -94,21 +98,21 @@ def alone(model: str, options: argparse.Namespace, folder: Path) -> dict[str, An
         products[pair] = Competitor(f"product {name}", sys.executable, "ours.py", "product", *work, *pair)
         if engine == "openvino":
             apps[pair] = BenchmarkApp(file, precision, net.preprocess.shape)
-    everybody = [*peers, *ours.values(), *products.values(), *apps.values()]
+    everybody = [*peers.values(), *ours.values(), *products.values(), *apps.values()]
     medians(everybody, rounds=options.rounds, seconds=options.seconds)
-    operations = 2 * cost(net, net.preprocess.size[0]).multiply_adds
-    rates = {timm.name: options.batch / statistics.median(timm.medians) for timm in peers}
+    needed = 2 * cost(net, net.preprocess.size[0]).multiply_adds
+    rates = {timm.name: options.batch / statistics.median(timm.medians) for timm in peers.values()}
     result: dict[str, Any] = {name: {"pictures_per_second": rate} for name, rate in rates.items()}
     for pair, mine in ours.items():
         rate = options.batch / statistics.median(mine.medians)
-        limit = OPERATIONS / statistics.median(products[pair].fastest)
+        gpu = pair[0].startswith("torch") and torch.cuda.is_available()
+        limit = operations("cuda" if gpu else "cpu") / statistics.median(products[pair].fastest)
         found: dict[str, Any] = {
             "pictures_per_second": rate,
             "peak_gops": limit / 1e9,
-            "share_of_peak": rate * operations / limit,
+            "share_of_peak": rate * needed / limit,
         }
-        for timm in peers:
-            found["over_timm"] = ratio(timm, mine)
+        found |= {key: ratio(timm, mine) for key, timm in peers.items()}
         if pair in apps:
             found["benchmark_app"] = 1 / statistics.median(apps[pair].medians)
             found["over_benchmark_app"] = ratio(apps[pair], mine, batch=options.batch)

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from turns import one_core, serve
+from turns import one_core, serve, synchronise
 
 from inceptions.data import Augment, Batch, batches, load
 from inceptions.deploy.benchmark import Case, _product
@@ -32,6 +32,8 @@ from inceptions.image import Preprocess
 from inceptions.train import TrainConfig
 from inceptions.train.loop import Training
 from inceptions.train.settings import choose_algorithms, decide, network
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def training(
@@ -68,6 +70,7 @@ def training(
     def step() -> None:
         run.backward(pictures)
         run.update(config.lr)
+        synchronise()
 
     return step
 
@@ -77,7 +80,11 @@ def inference(model: str, batch: int, engine: str, precision: str, file: str = "
     net = open_original(model)
     pictures = torch.randint(0, 256, (max(batch, 8), *net.preprocess.shape), dtype=torch.uint8)
     calibration = [pictures[:8]] if precision == "int8" else None
-    ready = open_engine(net, engine=engine, precision=precision, device="cpu", calibration=calibration)
+    on_gpu = engine.startswith("torch") and DEVICE == "cuda"
+    ready = open_engine(
+        net, engine=engine, precision=precision, device=DEVICE if on_gpu else "cpu",
+        batch_size=batch if on_gpu else None, calibration=calibration,
+    )  # fmt: skip
     pictures = pictures[:batch]
     ready.tune(pictures[0], most=batch)
     ready(pictures)
@@ -109,12 +116,16 @@ def reading(folder: str, size: int, *, color_jitter: float = 0.0, workers: int =
 
 def product(model: str, batch: int, engine: str, precision: str) -> Callable[[], object]:
     """The large matrix product that `inceptions benchmark` takes for the machine's limit."""
-    return _product(Case(model=model, engine=engine, precision=precision, batch=batch, threads=torch.get_num_threads()))
+    threads = torch.get_num_threads()
+    device = DEVICE if engine.startswith("torch") else "cpu"
+    case = Case(model=model, engine=engine, precision=precision, batch=batch, threads=threads, device=device)
+    return _product(case)
 
 
 WORK: dict[str, Callable[..., Callable[[], object]]] = {
     "inference": inference,
     "product": product,
+    "train-product": partial(product, engine="torch", precision="bf16"),
     "train": training,
     "train-float32": partial(training, amp=False),
     "train-aux": partial(training, aux=True),

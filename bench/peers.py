@@ -18,7 +18,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from turns import one_core, serve
+from turns import one_core, serve, synchronise
 
 NAMES = {
     "timm": {
@@ -58,17 +58,22 @@ def import_torch() -> Any:
 # ---- networks that answer -------------------------------------------------------------------------------------------
 
 
-def timm_inference(model: str, batch: int) -> Callable[[], object]:
-    """timm's `inference.py` as it runs a model without flags: eager, float32, contiguous."""
+def timm_inference(model: str, batch: int, *, best: bool = False) -> Callable[[], object]:
+    """timm's `inference.py` as it runs a model without flags (eager, float32, contiguous), or with its best ones
+    (--channels-last --amp --amp-dtype bfloat16); on a GPU where there is one, as it does."""
     torch = import_torch()
     import timm
 
-    net = timm.create_model(NAMES["timm"][model]).eval()
-    images = torch.randn(batch, *net.default_cfg["input_size"])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    net = timm.create_model(NAMES["timm"][model]).eval().to(device)
+    images = torch.randn(batch, *net.default_cfg["input_size"], device=device)
+    if best:
+        net, images = net.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
 
     def run() -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=best):
             net(images)
+        synchronise()
 
     return run
 
@@ -107,8 +112,10 @@ def timm_train(model: str, batch: int, *, best: bool = False, compiled: bool = F
     import timm
     from timm.optim import create_optimizer_v2
 
-    net = timm.create_model(NAMES["timm"][model]).train()
-    images, targets = torch.randn(batch, *net.default_cfg["input_size"]), torch.randint(0, 1000, (batch,))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    net = timm.create_model(NAMES["timm"][model]).train().to(device)
+    images = torch.randn(batch, *net.default_cfg["input_size"], device=device)
+    targets = torch.randint(0, 1000, (batch,), device=device)
     if best:
         net, images = net.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
     optimizer = create_optimizer_v2(net, opt="sgd", lr=0.01, momentum=0.9, weight_decay=2e-5)
@@ -116,7 +123,7 @@ def timm_train(model: str, batch: int, *, best: bool = False, compiled: bool = F
     loss_function = torch.nn.CrossEntropyLoss()
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=best):
+        with torch.autocast(device, torch.bfloat16, enabled=best):
             loss = loss_function(forward(images), targets)
         optimizer.zero_grad()
         loss.backward()
@@ -138,7 +145,10 @@ def torchvision_train(model: str, batch: int) -> Callable[[], object]:
 
     net = get_model(NAMES["torchvision"][model], weights=None, num_classes=1000, init_weights=True).train()
     size = 299 if model == "inception_v3" else 224
-    images, targets = torch.randn(batch, 3, size, size), torch.randint(0, 1000, (batch,))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    net.to(device)
+    images = torch.randn(batch, 3, size, size, device=device)
+    targets = torch.randint(0, 1000, (batch,), device=device)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     criterion = torch.nn.CrossEntropyLoss()
 
@@ -235,6 +245,7 @@ def keras_data(folder: str, size: int) -> Callable[[], object]:
 
 WORK: dict[str, Callable[[str, int], Callable[[], object]]] = {
     "timm-inference": timm_inference,
+    "timm-inference-best": partial(timm_inference, best=True),
     "timm-train": timm_train,
     "timm-train-best": partial(timm_train, best=True),
     "timm-train-compiled": partial(timm_train, best=True, compiled=True),

@@ -5,18 +5,27 @@
 
 Needs the competitors' environment (`make parity`). Ours is the step of `inceptions train --amp --channels-last`, from
 uint8 pictures; theirs (bench/peers.py says which) get tensors that are normalised already. A step is forward, loss,
-backward, update. torchvision's network has an auxiliary head; "ours with aux" is the same work.
+backward, update. torchvision's network has an auxiliary head; "ours with aux" is the same work. The limit is a large
+matrix product in bf16; three times the multiply-adds of `inceptions inspect` are taken for what a step needs. With a
+GPU, everybody but Keras on TensorFlow runs on it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
+from typing import Any
 
+import torch
 from peers import NAMES
 from turns import HERE, PEERS, Competitor, medians, ratio, write
+
+from inceptions.anatomy import cost
+from inceptions.deploy.benchmark import operations
+from inceptions.deploy.original import open_original
 
 EVERYBODY = {
     "ours": "train",
@@ -62,8 +71,13 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="print what our step is spent on")
     options = parser.parse_args()
     everybody = competitors(options.model, options.batch, options.only, compiled=options.compiled)
-    found = medians(list(everybody.values()), rounds=options.rounds, seconds=options.seconds)
-    result = {}
+    product = Competitor("product", sys.executable, "ours.py", "train-product", options.model, str(options.batch))
+    found = medians([*everybody.values(), product], rounds=options.rounds, seconds=options.seconds)
+    product.close()
+    limit = operations("cuda" if torch.cuda.is_available() else "cpu") / statistics.median(product.fastest)
+    net = open_original(options.model)
+    needed = 3 * 2 * cost(net, net.preprocess.size[0]).multiply_adds  # forward, and backward to inputs and to weights
+    result: dict[str, Any] = {}
     for name, competitor in everybody.items():
         rate = options.batch / found[name]
         result[name] = {
@@ -72,6 +86,9 @@ def main() -> None:
             "versions": competitor.facts,
         }
         line = f"{name:26} {rate:7.2f} pictures/s {competitor.peak_memory / 1e9:6.2f} GB"
+        if name in ("ours", "ours compiled"):
+            result[name]["share_of_peak"] = rate * needed / limit
+            line += f"   {rate * needed / limit:.0%} of the {limit / 1e9:.0f} GOP/s of a large bf16 product"
         mine = COUNTERPART.get(name, "ours")
         if not name.startswith("ours") and mine in everybody:
             result[name]["ours_is_faster"] = {mine: ratio(competitor, everybody[mine])}
@@ -79,7 +96,8 @@ def main() -> None:
         print(line)
     for competitor in everybody.values():
         competitor.close()
-    facts = {"model": options.model, "batch": options.batch, "rounds": options.rounds, "competitors": result}
+    facts: dict[str, Any] = {"model": options.model, "batch": options.batch, "rounds": options.rounds}
+    facts |= {"peak_gops": limit / 1e9, "competitors": result}
     if options.profile:
         profile = [sys.executable, str(HERE / "ours.py"), "profile", options.model, str(options.batch)]
         done = subprocess.run(profile, check=True, stdout=subprocess.PIPE, text=True)

@@ -10,16 +10,31 @@ from inceptions.zoo import build
 
 
 def test_cases_are_the_combinations_that_exist() -> None:
-    found = cases(["a", "b"], engines=["torch"], precisions=None, batches=[1, 16], threads=[2])
+    found = cases(["a", "b"], engines=["torch"], precisions=None, batches=[1, 16], threads=[2], device="cpu")
     assert len(found) == 2 * 2 * 2
     assert {(case.engine, case.precision) for case in found} == {("torch", "float32"), ("torch", "bf16")}
-    assert found[0] == Case(model="a", engine="torch", precision="float32", batch=1, threads=2)
+    assert found[0] == Case(model="a", engine="torch", precision="float32", batch=1, threads=2, device="cpu")
 
 
 @pytest.mark.parametrize(("engines", "precisions"), [(["tensorrt"], None), (["torch"], ["fp4"]), (["torch"], ["int8"])])
 def test_what_does_not_exist_here_is_said(engines: list[str], precisions: list[str] | None) -> None:
     with pytest.raises(ValueError, match=r"not here|no engine"):
         cases(["a"], engines=engines, precisions=precisions, batches=[1], threads=[1])
+
+
+def test_a_gpu_runs_what_pytorch_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def devices(device: str | None) -> set[tuple[str, str]]:
+        found = cases(["a"], engines=["torch", "openvino"], precisions=None, batches=[1], threads=[1], device=device)
+        return {(case.engine, case.device) for case in found}
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert devices(None) == devices("cuda") == {("torch", "cuda"), ("openvino", "cpu")}
+    assert devices("cpu") == {("torch", "cpu"), ("openvino", "cpu")}
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert devices(None) == {("torch", "cpu"), ("openvino", "cpu")}
+    for wrong in ("cuda", "tpu"):
+        with pytest.raises(ValueError, match=f"device {wrong}: cpu, or cuda where"):
+            devices(wrong)
 
 
 @pytest.mark.slow
@@ -38,6 +53,6 @@ def test_rates_latencies_and_shares_belong_together() -> None:
 
 @pytest.mark.slow
 def test_a_failure_in_a_process_is_told_with_its_traceback() -> None:
-    case = Case(model="no/such/model", engine="torch", precision="float32", batch=1, threads=1)
+    case = Case(model="no/such/model", engine="torch", precision="float32", batch=1, threads=1, device="cpu")
     with pytest.raises(RuntimeError, match=r"(?s)Traceback.*no/such/model"):
         benchmark([case], rounds=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _List = Annotated[str, Parameter(negative=())]
 COLUMNS = (
-    *("model", "engine", "precision", "batch", "threads", "pictures/s", "p50 ms", "p95 ms", "p99 ms"),
+    *("model", "engine", "precision", "batch", "threads", "device", "pictures/s", "p50 ms", "p95 ms", "p99 ms"),
     *("share of peak", "peak GOP/s", "equal top-1", "load s", "memory MB"),
 )
 
@@ -25,6 +25,7 @@ def benchmark(
     precisions: _List = "all",
     batch: Annotated[str, Parameter(name=["--batch", "-b"])] = "1,16",
     threads: str | None = None,
+    device: Literal["cpu", "cuda"] | None = None,
     img_size: int | None = None,
     rounds: int = 7,
     seconds: float = 1.0,
@@ -45,6 +46,7 @@ def benchmark(
         precisions: all, or some of float32,bf16,int8.
         batch: sizes of a batch.
         threads: numbers of threads, as 1,2; none: as many as PyTorch uses.
+        device: where PyTorch runs; none: a GPU where there is one. The other engines run on the CPU.
         img_size: side of the pictures, px; none: the network's own.
         rounds: turns of each case; medians are told.
         seconds: of one turn.
@@ -64,6 +66,7 @@ def benchmark(
         precisions=None if precisions == "all" else precisions.split(","),
         batches=_numbers("--batch", batch),
         threads=[torch.get_num_threads()] if threads is None else _numbers("--threads", threads),
+        device=device,
     )
     found = measure(
         wanted, rounds=rounds, seconds=seconds, img_size=img_size, options=parse_options(options or {}) or None
@@ -75,7 +78,7 @@ def benchmark(
         return
     rows = [
         (
-            *(one.model, one.engine, one.precision, one.batch, one.threads, one.pictures_per_second),
+            *(one.model, one.engine, one.precision, one.batch, one.threads, one.device, one.pictures_per_second),
             *one.latency_ms.values(),
             *(one.share_of_peak, one.peak_gops, one.parity["equal_top1"], one.load_seconds, one.peak_memory / 1e6),
         )

@@ -33,9 +33,14 @@ from inceptions.progress import log, track
 from inceptions.weights.artifact import TENSORS
 from inceptions.zoo import ALIASES, MEMBERS
 
-SIDE = 2048  # of the matrices whose product is the limit: far beyond the caches, small enough for a short round
+SIDES = {"cpu": 2048, "cuda": 8192}
+"""device -> side of the matrices whose product is the limit: far beyond its caches, small enough for a short round."""
 LINKS = 4  # products one after the other, so that reading the input and writing the output does not count
-OPERATIONS = 2 * LINKS * SIDE**3
+
+
+def operations(device: str) -> int:
+    """Of the chain of products: a multiply-add is two."""
+    return int(2 * LINKS * SIDES[device] ** 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,8 @@ class Case:
     precision: str
     batch: int
     threads: int
+    device: str
+    """"cpu" or "cuda"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +65,7 @@ class Measured:
     precision: str
     batch: int
     threads: int
+    device: str
     pictures_per_second: float
     latency_ms: dict[str, float]
     """p50, p95 and p99 of one batch."""
@@ -70,7 +78,7 @@ class Measured:
     load_seconds: float
     """Opening, converting and the first answer."""
     peak_memory: int
-    """Bytes of the process."""
+    """Bytes of the process; on a GPU, of its memory."""
     file_size: int | None
     """Bytes of the weights on disk; None: a bare name has none."""
 
@@ -81,20 +89,33 @@ class Measured:
 
 def cases(
     models: Sequence[str], *, engines: Sequence[str] | None, precisions: Sequence[str] | None, batches: Sequence[int],
-    threads: Sequence[int],
+    threads: Sequence[int], device: str | None = None,
 ) -> list[Case]:  # fmt: skip
     """Every combination that exists here.
 
+    Args:
+        device: where PyTorch runs, "cpu" or "cuda"; None: a GPU where there is one. The other engines run on the CPU.
+
     Raises:
-        ValueError: an engine or precision that is unknown or not installed, or nothing is left.
+        ValueError: an engine, precision or device that is unknown or not installed, or nothing is left.
     """
+    if device not in (None, *SIDES) or (device == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(f"device {device}: cpu, or cuda where PyTorch finds a GPU")
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     installed = available()
     wrong = [name for name in engines or () if name not in installed]
     wrong += [name for name in precisions or () if name not in ("float32", "bf16", "int8")]
     if wrong:
         raise ValueError(f"not here: {', '.join(wrong)}; engines: {', '.join(installed)}; float32, bf16, int8")
     found = [
-        Case(model=model, engine=engine, precision=precision, batch=batch, threads=count)
+        Case(
+            model=model,
+            engine=engine,
+            precision=precision,
+            batch=batch,
+            threads=count,
+            device=place if engine.startswith("torch") else "cpu",
+        )
         for model in models
         for engine in installed
         for precision in ENGINES[engine]
@@ -135,7 +156,12 @@ def benchmark(
             originals = {}
             for model in dict.fromkeys(case.model for case in wanted):
                 plain = Case(
-                    model=model, engine="torch", precision="float32", batch=16, threads=torch.get_num_threads()
+                    model=model,
+                    engine="torch",
+                    precision="float32",
+                    batch=16,
+                    threads=torch.get_num_threads(),
+                    device="cpu",
                 )
                 workers.append(_Worker(plain, job))
                 originals[model] = workers.pop().close().opened.logits
@@ -244,9 +270,11 @@ def _serve(connection: Connection, case: Case, job: _Job) -> None:
         product = _product(case)
         connection.send(opened)
         while (seconds := connection.recv()) is not None:
-            connection.send((_latencies(run, seconds), OPERATIONS / min(_latencies(product, seconds / 4))))
+            limit = operations(case.device) / min(_latencies(product, seconds / 4))
+            connection.send((_latencies(run, seconds), limit))
         scale = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-        connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale)
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+        connection.send(torch.cuda.max_memory_allocated() if case.device == "cuda" else memory)
     except EOFError:  # the parent needs nothing more
         pass
     except Exception:
@@ -265,7 +293,8 @@ def _open(case: Case, job: _Job) -> tuple[Callable[[], object], _Opened]:
         net,
         engine=case.engine,
         precision=case.precision,
-        device="cpu",
+        device=case.device,
+        batch_size=case.batch if case.device == "cuda" else None,
         threads=case.threads,
         calibration=calibration,
     )
@@ -297,12 +326,19 @@ def _latencies(run: Callable[[], object], seconds: float) -> list[float]:
 
 def _product(case: Case) -> Callable[[], object]:
     """A chain of large matrix products in the case's engine and precision: what this machine can do at most."""
-    chain = nn.Sequential(*[nn.Linear(SIDE, SIDE, bias=False) for _ in range(LINKS)]).requires_grad_(False)
-    inputs = torch.randn(SIDE, SIDE)
+    side = SIDES[case.device]
+    chain = nn.Sequential(*[nn.Linear(side, side, bias=False) for _ in range(LINKS)]).requires_grad_(False)
+    inputs = torch.randn(side, side)
     if case.engine.startswith("torch"):  # compiled or not: the product is one call of the same library
         dtype = torch.bfloat16 if case.precision == "bf16" else torch.float32
-        chain, inputs = chain.to(dtype), inputs.to(dtype)
-        return lambda: chain(inputs)
+        chain, inputs = chain.to(case.device, dtype), inputs.to(case.device, dtype)
+
+        def run() -> None:
+            chain(inputs)
+            if case.device == "cuda":
+                torch.cuda.synchronize()
+
+        return run
     with quiet():
         program = torch.export.export(chain, (inputs,))
     if case.engine == "onnxruntime":

@@ -7,10 +7,14 @@ from torch import Tensor
 
 from inceptions.engines.engine import Engine
 from inceptions.engines.prepared import Prepared
+from inceptions.engines.siblings import merge_siblings
 
 
 class TorchEngine(Engine):
-    """PyTorch with channels-last tensors and folded batch norm, on the CPU or a GPU."""
+    """PyTorch with channels-last tensors and folded batch norm, on the CPU or a GPU.
+
+    For single pictures on a GPU, 1x1 convolutions of one input are computed as one.
+    """
 
     name = "torch"
 
@@ -28,6 +32,8 @@ class TorchEngine(Engine):
         if threads is not None:
             torch.set_num_threads(threads)  # PyTorch knows only one number for the whole process
         self.device = device
+        if device.type == "cuda" and batch_size == 1:
+            merge_siblings(prepared)
         self.module = (prepared.in_bf16() if precision == "bf16" else prepared).to(device)
         for parameter in self.module.parameters():
             if parameter.ndim == 4:
