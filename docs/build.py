@@ -144,6 +144,7 @@ def _signed(share: float) -> str:
 WORDS: dict[str, Callable[..., str]] = {
     "stages": stages, "paper": paper, "figure": figure, "column": column, "against": against, "family": family,
     "study": study, "studies": studies, "accuracies": measured.accuracies, "speeds": measured.speeds,
+    "exits": measured.exits,
 }  # fmt: skip
 FIGURES: dict[str, str] = {}
 """file -> SVG, filled while pages are made."""

@@ -31,6 +31,25 @@ def accuracies(say: Say) -> str:
     return "\n".join(lines)
 
 
+def exits(say: Say) -> str:
+    """What bench/early_exit.py found: a row for the plain network and for each threshold."""
+    measured = read("early_exit")
+    rows, machine = measured["exits"], measured["machine"]
+    facts = say("On the {:,} pictures of `{}`, {}, {} cores, {}:")
+    commands = [f"    {measured[command]}" for command in ("train", "val")]
+    heads = [say("a head is sure from"), *(say("left at {}").format(stage) for stage in rows[0]["left"])]
+    heads += [say("top-1"), say("pictures/s"), say("times as fast")]
+    lines = [
+        facts.format(measured["n"], measured["split"], machine["processor"], machine["cores"], machine["date"]),
+        *("", *commands, "", "| " + " | ".join(heads) + " |", "|---|" + "--:|" * (len(heads) - 1)),
+    ]
+    for row in rows:
+        cells = [say("plain network") if row["threshold"] is None else f"{row['threshold']:g}"]
+        cells += [f"{share:.1%}".replace("%", " %") for share in (*row["left"].values(), row["top1"])]
+        lines.append("| " + " | ".join([*cells, f"{row['pictures_per_second']:,.0f}", f"{row['ratio']:.2f}"]) + " |")
+    return "\n".join(lines)
+
+
 def speeds(say: Say) -> str:
     """How fast, and how many times as fast as others in the same run."""
     heads = ("what", "ours", "beside, in the same run", "share of the measured peak", "command")
@@ -54,7 +73,8 @@ def _training(say: Say, name: str) -> Iterator[tuple[str, ...]]:
         if beside := _beside(competitors, ours):
             what = say("training step, `{}`, batch {}").format(measured["model"], measured["batch"])
             rate = say("{:.1f} pictures/s").format(found["pictures_per_second"])
-            yield f"{what}, {say(ours)}", rate, beside, "", f"`{measured['command']}`"
+            share = f"{100 * found['share_of_peak']:.0f} %" if "share_of_peak" in found else ""
+            yield f"{what}, {say(ours)}", rate, beside, share, f"`{measured['command']}`"
 
 
 def _reading(say: Say) -> Iterator[tuple[str, ...]]:

@@ -94,6 +94,12 @@ CHINESE = {
     "batch": "批量",
     "files to CSV": "文件到 CSV",
     "{:.0f} % of the network alone": "为单独网络速度的 {:.0f} %",
+    "On the {:,} pictures of `{}`, {}, {} cores, {}:": "`{1}` 的 {0:,} 张图片，{2}，{3} 核，{4}：",
+    "a head is sure from": "辅助头的概率阈值",
+    "left at {}": "在 {} 离开",
+    "plain network": "完整网络",
+    "pictures/s": "张/秒",
+    "times as fast": "速度之比",
     # arms
     "with reduction": "有 1x1 降维",
     "naive": "朴素模块",

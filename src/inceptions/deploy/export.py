@@ -27,7 +27,7 @@ from inceptions.engines.exported import FILES, PARITY, ExportedEngine, digest
 from inceptions.engines.open_vino import convert
 from inceptions.engines.operators import onnx_translations, whole_operators
 from inceptions.engines.prepared import quiet
-from inceptions.progress import GateError, log, write_atomically
+from inceptions.progress import GateError, log, track, write_atomically
 from inceptions.weights import artifact
 from inceptions.zoo import Network
 
@@ -249,7 +249,11 @@ def _quantised(
     if not pictures.labelled:
         log.warning("int8 without labelled pictures: how much accuracy it costs is unknown")
         return quantise(graph, calibration), ()
-    validation = list(_inputs(pictures.check, module, net, workers))
+
+    def validation() -> Iterator[tuple[Tensor, Tensor]]:
+        found = _inputs(pictures.check, module, net, workers)
+        return track(found, description="checking int8", total=len(pictures.check), amount=lambda batch: len(batch[1]))
+
     result = quantise_within(
         graph, calibration, validation, costly_layers(program), max_drop=max_drop, threads=torch.get_num_threads()
     )

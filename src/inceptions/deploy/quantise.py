@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -29,18 +31,19 @@ class Quantised:
 
 
 def quantise_within(
-    graph: Any, calibration: Sequence[Tensor], validation: Sequence[tuple[Tensor, Tensor]], layers: Sequence[str], *,
-    max_drop: float, threads: int,
+    graph: Any, calibration: Sequence[Tensor], validation: Callable[[], Iterable[tuple[Tensor, Tensor]]],
+    layers: Sequence[str], *, max_drop: float, threads: int,
 ) -> Quantised:  # fmt: skip
     """`graph` in 8 bits, losing at most `max_drop` points of accuracy on `validation`.
 
     All layers are tried in 8 bits first. If that loses too much, the layers that hurt most are put back into floating
-    point, one after the other, until the bound holds or none is left.
+    point, one after the other, until the bound holds or none is left. However many pictures there are, they are never
+    in memory together: the first trial reads them as they come, the search reads them again and again from files.
 
     Args:
         graph: an `openvino.Model`, one input, logits or probabilities out.
         calibration: batches of inputs that the ranges are measured on.
-        validation: (inputs, targets) batches.
+        validation: gives (inputs, targets) batches, the same at every call.
         layers: names of the costly layers (see `costly_layers`).
         max_drop: percentage points.
         threads: of the CPU.
@@ -49,24 +52,25 @@ def quantise_within(
 
     inputs = [batch.contiguous().numpy() for batch in calibration]
     plain = quantise(graph, calibration)
-    items: list[Item] = [(images.contiguous().numpy(), targets.numpy()) for images, targets in validation]
-    drop = 100 * (accuracy(graph, items, threads) - accuracy(plain, items, threads))
+    before, after = accuracies([graph, plain], map(_item, validation()), threads)
+    drop = 100 * (before - after)
     if drop <= max_drop:
         return Quantised(plain, ())
     log.info(
         "int8 everywhere loses %.2f points, %g allowed: searching the layers that must stay in float", drop, max_drop
     )
 
-    def judge(model: Any, data: Iterable[Item]) -> tuple[float, list[float]]:
-        right = [float(value) for images, targets in data for value in _answers(model, images) == targets]
+    def judge(model: Any, files: Iterable[tuple[Path, NDArray[np.int64]]]) -> tuple[float, list[float]]:
+        right = [float(value) for file, targets in files for value in _answers(model, np.load(file)) == targets]
         return sum(right) / len(right), right
 
-    with quiet(), signal_stack_kept():
+    with TemporaryDirectory() as folder, quiet(), signal_stack_kept():
+        files = list(_filed(map(_item, validation()), Path(folder)))
         controlled = nncf.quantize_with_accuracy_control(
             graph,
             nncf.Dataset(inputs),
-            nncf.Dataset(items, lambda item: item[0]),
-            lambda model, data: judge(model, items),
+            nncf.Dataset(files, lambda item: np.load(item[0])),
+            lambda model, data: judge(model, files),
             max_drop=max_drop / 100,
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(inputs),
@@ -74,15 +78,29 @@ def quantise_within(
     return Quantised(controlled, floats(graph, controlled, layers))
 
 
-def accuracy(graph: Any, items: Sequence[Item], threads: int) -> float:
-    """Share of right answers of an `openvino.Model`."""
-    right = 0
-    ready: dict[tuple[int, ...], Any] = {}
+def _item(batch: tuple[Tensor, Tensor]) -> Item:
+    return batch[0].contiguous().numpy(), batch[1].numpy()
+
+
+def _filed(items: Iterable[Item], folder: Path) -> Iterator[tuple[Path, NDArray[np.int64]]]:
+    """The same, with each batch's inputs in a file of `folder`."""
+    for index, (images, targets) in enumerate(items):
+        file = folder / f"{index}.npy"
+        np.save(file, images)
+        yield file, targets
+
+
+def accuracies(graphs: Sequence[Any], items: Iterable[Item], threads: int) -> list[float]:
+    """Share of right answers of each `openvino.Model`, in one pass over `items`."""
+    right, count = [0] * len(graphs), 0
+    ready: dict[tuple[int, ...], list[Any]] = {}
     for images, targets in items:
         if images.shape not in ready:
-            ready[images.shape] = compiled(graph, images.shape, "int8", threads)
-        right += int((_answers(ready[images.shape], images) == targets).sum())
-    return right / sum(len(targets) for _, targets in items)
+            ready[images.shape] = [compiled(graph, images.shape, "int8", threads) for graph in graphs]
+        for place, model in enumerate(ready[images.shape]):
+            right[place] += int((_answers(model, images) == targets).sum())
+        count += len(targets)
+    return [number / count for number in right]
 
 
 def floats(graph: Any, quantised: Any, layers: Sequence[str]) -> tuple[str, ...]:
