@@ -158,6 +158,15 @@ def test_a_compiled_step_calls_pytorchs_max_pool_and_finds_the_same_gradient(poo
     assert any("max_pool" in name for name in called if "inceptions" in name)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_local_response_norm_takes_half_precision(dtype: torch.dtype) -> None:
+    norm, _ = LRN().build(8)
+    images = 5 * torch.randn(2, 8, 4, 3)
+    found = norm(images.to(dtype))
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, norm(images.to(dtype).float()).to(dtype))
+
+
 def test_a_strided_average_pool_without_a_border_rule_is_refused() -> None:
     with pytest.raises(ValueError, match="strided average pool"):
         Pool("avg", 3, 2, "tf_same")

@@ -7,6 +7,8 @@ import json
 import logging
 import math
 import os
+import re
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from inceptions.progress import DataError
+from inceptions.recipes import RECIPES, configure
 from inceptions.train import checkpoint, train
+from inceptions.train.config import TrainConfig, idle
 from inceptions.train.loop import Diverged, Training
 from inceptions.train.step import parts, starved
 from inceptions.weights import artifact
@@ -490,9 +494,57 @@ def test_a_changed_batch_size_begins_the_epoch_anew(half: Any) -> None:
     assert [row["step"] for row in results(half.output)] == ["6", "15", "22", "29"]
 
 
-def test_another_network_cannot_continue(half: Any) -> None:
-    with pytest.raises(ValueError, match="another network"):
+def test_another_network_cannot_continue_and_nothing_of_the_run_is_lost_to_the_attempt(half: Any, run: Path) -> None:
+    with pytest.raises(ValueError, match=r"another network.*size mismatch") as refused:
         train(half.replace(width=0.1, override=True))
+    assert "\n" not in str(refused.value)
+    train(half)
+    assert results(half.output) == results(run)
+
+
+def test_resuming_writes_rows_that_were_lost_and_says_what_cannot_be_brought_back(half: Any, run: Path) -> None:
+    (half.output / "results.csv").unlink()
+    train(half)
+    assert results(half.output) == results(run)
+    (half.output / "results.csv").unlink()
+    train(half)  # nothing is left to train
+    assert results(half.output) == results(run)
+    shutil.rmtree(half.output / "model")
+    with pytest.raises(DataError, match=r"model of epoch \d, is missing: restore it"):
+        train(half)
+
+
+def test_a_damaged_record_of_sessions_stops_no_resume(half: Any, caplog: pytest.LogCaptureFixture) -> None:
+    file = half.output / "environment.json"
+    file.write_bytes(file.read_bytes()[:50])
+    with caplog.at_level(logging.WARNING):
+        train(half)
+    assert "environment.json is damaged" in caplog.text
+    assert len(json.loads(file.read_text())) == 1
+
+
+def test_every_epoch_has_a_gradient_however_short_it_is(run: Path) -> None:
+    rows = results(run)
+    assert len(rows) > 1
+    assert all(float(row[name]) > 0 for row in rows for name in row if name.startswith("gradient"))
+
+
+def test_settings_that_do_nothing_are_named(
+    few: Path, tmp_path: Path, run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        train(config(few, tmp_path / "a", epochs=1, aux_weight=0.3, opt_decay=0.5, warmup_lr=0.01))
+    assert "opt_decay: without effect, for opt is sgd" in caplog.text
+    assert "aux_weight: without effect, for aux is False" in caplog.text
+    with caplog.at_level(logging.WARNING):
+        train(config(few, tmp_path / "b", weights=str(run), tune="head", mixup=0.4, patience=3))
+    assert re.search(r"mixup.*patience: without effect, for a head is fitted", caplog.text)
+
+
+def test_a_run_whose_settings_all_act_is_not_warned_of(run: Path) -> None:
+    stored = TrainConfig.from_dict(yaml.safe_load((run / "config.yaml").read_text()))
+    assert idle(stored) == {}
+    assert not any(idle(configure(name, "data", weights="w")) for name in RECIPES if name != "head")
 
 
 def test_changed_pictures_are_refused_unless_overridden(data: Path, tmp_path: Path, run: Path) -> None:

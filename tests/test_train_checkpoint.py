@@ -36,6 +36,14 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
     assert [int(path.name[:9]) for path in sorted(tmp_path.iterdir())] == [11, 100]
 
 
+def test_of_one_step_the_later_position_is_newer_whatever_the_file_times_say(tmp_path: Path) -> None:
+    end = checkpoint.save(tmp_path, 8, {}, {"state": {"epoch": 2, "batch": 0}})
+    middle = checkpoint.save(tmp_path, 8, {}, {"state": {"epoch": 1, "batch": 4}})
+    assert checkpoint.newest(tmp_path) == end
+    os.utime(end, (0, 0))
+    assert checkpoint.newest(tmp_path) == end != middle
+
+
 def test_there_is_nothing_to_load_from_an_empty_or_missing_folder(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path) is None
     assert checkpoint.load(tmp_path / "none") is None

@@ -73,6 +73,23 @@ def test_a_signal_ends_the_command_with_its_code_after_saving(
     assert found[1]["state"]["step"] >= int(results(run)[-1]["step"])
 
 
+def test_resume_finds_the_usual_output_and_takes_a_recipe_as_given_flags(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["train", str(data), "--model", "bn_inception"]
+    tiny = TINY.removeprefix("--model bn_inception").split()
+    assert main([*words, *tiny, "--epochs", "2", "--max-time", "0.001s"]) == 0
+    assert main([*words, "--resume"]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert [row["epoch"] for row in results(run)] == ["1", "2"]
+    capsys.readouterr()
+    assert main(["train", "--resume", "--output", str(run), "--recipe", "modern"]) == 1
+    said = capsys.readouterr().err
+    assert "opt sgd -> nesterov" in said
+    assert "width" not in said
+
+
 def test_resuming_with_another_flag_is_refused_by_name(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,6 +106,8 @@ def test_resuming_with_another_flag_is_refused_by_name(
         (["DATA", "--lr", "0"], 2, "lr must be > 0"),
         (["DATA", "--recipe", "moden"], 2, "did you mean modern"),
         (["DATA", "--opt", "sdg"], 2, "opt"),
+        (["DATA", "--opt", "nesterov", "--momentum", "0"], 2, "momentum must be above 0 for nesterov"),
+        (["DATA", "--min-lr", "0.2"], 2, "min_lr 0.2 must not be above lr 0.05"),
         (["DATA", "--model", "xceptoin"], 2, "did you mean 'xception'"),
         (["nowhere"], 3, "nowhere"),
         (["DATA", "--img-size", "1"], 1, "at least"),
@@ -126,6 +145,11 @@ def test_lr_find_writes_its_plot_and_suggests_a_rate(
 def test_lr_find_refuses_a_range_that_is_none(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lr-find", str(data), *TINY.split(), "--lowest", "2", "--highest", "1"]) == 1
     assert "lowest < highest" in capsys.readouterr().err
+
+
+def test_lr_find_refuses_a_plot_it_cannot_draw_before_the_work(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lr-find", str(data), *TINY.split(), "--plot", "p.xyz"]) == 2
+    assert "must end in .png, .svg or .pdf" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", [("--output", "run"), ("--resume",), ("--override",)])

@@ -154,10 +154,15 @@ def configure(recipe: str | None, data: str, **given: Any) -> TrainConfig:
     Raises:
         ValueError: there is no such recipe; settings out of range.
     """
+    return TrainConfig(data, **{**settings(recipe), **given})
+
+
+def settings(recipe: str | None) -> dict[str, Any]:
+    """What a recipe changes of the defaults; None: nothing. Raises `ValueError` where there is no such recipe."""
     if recipe is None:
-        return TrainConfig(data, **given)
+        return {}
     if recipe not in RECIPES:
         near = difflib.get_close_matches(recipe, RECIPES, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(f"there is no recipe {recipe!r}{hint}; there are: {', '.join(RECIPES)}")
-    return TrainConfig(data, **{**RECIPES[recipe].settings, **given})
+    return dict(RECIPES[recipe].settings)

@@ -36,6 +36,9 @@ def lr_find(
     from inceptions.cli import UsageError
     from inceptions.train.find import find_rate
 
+    if plot.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"--plot {plot}: the name must end in .png, .svg or .pdf")
+
     if of_runs := sorted({"output", "resume", "override"} & set(vars(config)["given"])):
         raise UsageError(f"--{of_runs[0]}: lr-find keeps no run; --plot FILE says where the curve goes")
     found = find_rate(config.settle(recipe), steps=steps, lowest=lowest, highest=highest)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from inceptions.cli.terminal import print_json
-from inceptions.progress import log
+from inceptions.progress import DataError, log
 from inceptions.train.config import TrainConfig
 
 
@@ -23,24 +23,30 @@ class Given(TrainConfig):
         """Nothing is checked before the recipe has been asked."""
 
     def settle(self, recipe: str | None, **preset: Any) -> TrainConfig:
-        """The run's settings with those given, or the recipe's with those `preset` and those given.
+        """The defaults, or those of the run that is resumed, changed by the recipe, by `preset` and by those given.
 
         Raises:
             UsageError: there is no such recipe; settings out of range or in conflict.
         """
         from inceptions.cli import UsageError
-        from inceptions.recipes import configure
+        from inceptions.recipes import configure, settings
         from inceptions.train.folder import stored_settings
+        from inceptions.train.settings import default_output
         from inceptions.zoo import parse_options
 
         given: dict[str, Any] = preset | vars(self)["given"]
         if "options" in given:  # text so far: which types they have, the network knows
             given["options"] = parse_options(given["options"])
-        stored = stored_settings(self.output, resume=True) if self.resume and self.output else None
         try:
-            if stored is None or recipe is not None:
-                return configure(recipe, given.pop("data", ""), **given)
-            return stored.replace(**{"max_time": None, **given})
+            asked = settings(recipe) | given
+            if self.resume and "output" not in asked and "data" in asked:
+                asked["output"] = default_output(asked["data"], asked.get("model", TrainConfig.model))
+            stored = stored_settings(asked["output"], resume=True) if self.resume and "output" in asked else None
+            if stored is not None:
+                return stored.replace(**{"max_time": None, **asked})
+            return configure(recipe, given.pop("data", ""), **given)
+        except DataError:
+            raise
         except ValueError as error:
             raise UsageError(str(error)) from error
 

@@ -49,7 +49,8 @@ def val(
 
     The classes of the pictures are matched with the model's by name. Pictures that cannot be read and those of classes
     that the model does not have are counted, and not judged. Counts are exact: batch size, workers and the number of
-    processes (under torchrun) change none. Writes predictions.csv, confusion.csv, confusion.png and val.json.
+    processes (under torchrun) change none (of loss and calibration error the last digits). Writes predictions.csv,
+    confusion.csv, confusion.png and val.json.
 
     Args:
         run: a run's folder, a model's folder, or published weights.
@@ -169,6 +170,8 @@ def _problems(
     for flag, share in (("--coverage", coverage), ("--min-top1", min_top1)):
         if share is not None and not 0 <= share <= 1:
             yield f"{flag} {share:g}: a share from 0 to 1 (0.9 is 90 %)"
+    if coverage == 0:
+        yield "--coverage 0: an accuracy above 0; any answers reach this one"
     if temperature is not None and not 0 < temperature < float("inf"):
         yield f"--temperature {temperature:g}: a number above 0"
     if calibrate and (temperature is not None or ensemble or crops != 1):

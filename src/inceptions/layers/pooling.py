@@ -89,6 +89,14 @@ class _Averages(torch.autograd.Function):
 _averages: Callable[[Tensor, int, bool], Tensor] = _Averages.apply
 
 
+class LocalResponseNorm(nn.LocalResponseNorm):
+    """`nn.LocalResponseNorm`; half precision is computed in float32, for which alone PyTorch has kernels on a CPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        half = input.dtype in (torch.bfloat16, torch.float16)
+        return super().forward(input.float()).to(input.dtype) if half else super().forward(input)
+
+
 @dataclass(frozen=True)
 class LRN:
     """Local response normalisation across five channels, as Caffe's GoogLeNet has it (alpha 1e-4, beta 0.75, k 1)."""
@@ -103,7 +111,7 @@ class LRN:
         return "lrn"
 
     def build(self, width: int) -> tuple[nn.Module, int]:
-        return nn.LocalResponseNorm(self.size, self.alpha, self.beta, self.k), width
+        return LocalResponseNorm(self.size, self.alpha, self.beta, self.k), width
 
     def grid(self, height: int, width: int) -> Grid:
         return height, width

@@ -97,9 +97,21 @@ def drop_from(folder: Path, step: int) -> Path | None:
 
 
 def _sorted(folder: Path) -> list[Path]:
-    """By step; of several with one step the one written last is last."""
+    """By step; of several with one step (an epoch's last batch, and its end) by the position they are of."""
     found = [path for path in folder.glob("*.safetensors") if _NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: (path.name[:9], path.stat().st_mtime_ns))
+    return sorted(found, key=lambda path: (path.name[:9], _position(path), path.stat().st_mtime_ns))
+
+
+def _position(path: Path) -> tuple[int, int]:
+    """(epoch, batch) of a checkpoint; (-1, -1) for one that cannot be read."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        head = start + file.read(min(int.from_bytes(start, "little"), path.stat().st_size))
+    try:
+        state = json.loads(_metadata(head)["facts"])["state"]
+        return state["epoch"], state["batch"]
+    except (KeyError, ValueError, TypeError):
+        return -1, -1
 
 
 def _metadata(content: bytes) -> dict[str, str]:

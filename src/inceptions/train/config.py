@@ -317,6 +317,44 @@ def seconds(text: str) -> float:
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
+_NEEDS: dict[str, tuple[str, tuple[object, ...]]] = {
+    "aux_weight": ("aux", (True,)),
+    "opt_decay": ("opt", ("rmsproptf", "adam", "adamw")),
+    "opt_eps": ("opt", ("rmsproptf", "adam", "adamw")),
+    "amp_dtype": ("amp", (True,)),
+    "model_ema_decay": ("model_ema", (True,)),
+    "decay_rate": ("sched", ("step",)),
+    "decay_epochs": ("sched", ("step",)),
+    "min_lr": ("sched", ("cosine",)),
+    "scale": ("crop", ("inception",)),
+    "ratio": ("crop", ("inception",)),
+    "init_scale": ("weights", (None,)),
+}
+"""setting -> (another one, the values of that under which it acts)."""
+
+_OF_THE_LOOP = (
+    *("freeze_norm", "crop", "scale", "ratio", "flip", "color_jitter", "hue", "trivial", "reprob", "mixup", "cutmix"),
+    *("epochs", "grad_accum_steps", "opt", "lr", "momentum", "opt_decay", "opt_eps", "weight_decay", "decay_all"),
+    *("sched", "warmup_epochs", "warmup_lr", "min_lr", "decay_rate", "decay_epochs", "clip_grad", "model_ema"),
+    *("model_ema_decay", "patience", "max_time", "amp", "amp_dtype", "channels_last", "compile", "aux_weight"),
+)
+"""What a head that is fitted to features (`tune` "head") has no use for."""
+
+
+def idle(config: TrainConfig) -> dict[str, str]:
+    """Settings that somebody changed and that act on nothing in this combination: {name: why}."""
+    plain = {field.name: field.default for field in fields(TrainConfig)}
+    changed = [name for name in (*_NEEDS, *_OF_THE_LOOP) if getattr(config, name) != plain[name]]
+    why: dict[str, str] = {}
+    for name in dict.fromkeys(changed):
+        other, values = _NEEDS.get(name, ("", ()))
+        if config.tune == "head" and name in _OF_THE_LOOP:
+            why[name] = "a head is fitted to features without epochs and augmentation; tune: all trains the network"
+        elif other and getattr(config, other) not in values:
+            why[name] = f"{other} is {getattr(config, other)}"
+    return why
+
+
 _POSITIVE: tuple[str, ...] = (
     "width",
     "depth",
@@ -349,11 +387,12 @@ def _problems(config: TrainConfig) -> list[str]:
     def outside(names: tuple[str, ...], allowed: str) -> list[str]:
         tests = {"> 0": lambda v: v > 0, ">= 0": lambda v: v >= 0, "in [0, 1)": lambda v: 0 <= v < 1}
         values = {name: getattr(config, name) for name in names}
-        # `not` around the whole test: a NaN is outside of every range
+        # `not` around the whole test: a NaN, and what is no number, is outside of every range
         return [
             f"{name} must be {allowed}, not {value}"
             for name, value in values.items()
-            if value is not None and not (tests[allowed](value) and math.isfinite(value))
+            if value is not None
+            and not (isinstance(value, (int, float)) and tests[allowed](value) and math.isfinite(value))
         ]
 
     from inceptions.zoo import resolve  # only here: it imports PyTorch, which --help does without
@@ -378,8 +417,13 @@ def _problems(config: TrainConfig) -> list[str]:
             config.augment()
         except ValueError as error:
             found.append(str(error))
-    if config.min_lr > config.lr or config.warmup_lr > config.lr:
-        found.append(f"lr {config.lr} must not be below min_lr {config.min_lr} or warmup_lr {config.warmup_lr}")
+    found += [
+        f"{name} {getattr(config, name)} must not be above lr {config.lr}"
+        for name in ("min_lr", "warmup_lr")
+        if getattr(config, name) > config.lr
+    ]
+    if config.opt == "nesterov" and config.momentum == 0:
+        found.append("momentum must be above 0 for nesterov, which looks ahead along it; --opt sgd works without")
     if config.warmup_epochs >= config.epochs:
         found.append(f"warmup_epochs {config.warmup_epochs} must be fewer than epochs {config.epochs}")
     if config.max_time is not None:

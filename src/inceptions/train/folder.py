@@ -67,6 +67,9 @@ def write_environment(folder: Path, device: torch.device) -> None:
         sessions = json.loads(path.read_text())
     except FileNotFoundError:
         sessions = []
+    except ValueError as error:  # nothing depends on it
+        log.warning("%s is damaged (%s): what it said of earlier sessions is lost", path, error)
+        sessions = []
     sessions.append(
         {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -79,7 +82,7 @@ def write_environment(folder: Path, device: torch.device) -> None:
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         }
     )
-    if len({session["threads"] for session in sessions}) > 1:
+    if len({session.get("threads") for session in sessions}) > 1:
         log.warning("this run was started with another number of threads: its results can differ in the last bits")
     write_atomically(path, json.dumps(sessions, indent=1) + "\n")
 

@@ -16,7 +16,7 @@ from inceptions.progress import log, note, track
 from inceptions.train import checkpoint
 from inceptions.train.config import TrainConfig
 from inceptions.train.ema import Average
-from inceptions.train.logs import Logs
+from inceptions.train.logs import Logs, write_results
 from inceptions.train.mix import mix, soft_targets
 from inceptions.train.optim import learning_rate, optimizer
 from inceptions.train.settings import batch_count, loss_weights
@@ -77,6 +77,8 @@ class Training:
         config, state, stop = self.config, self.state, self.stop
         deadline = time.monotonic() + config.max_seconds
         with stop, Logs(self.folder, purge_from=state.step) as self.logs:
+            if state.rows:
+                write_results(self.folder / "results.csv", state.rows)  # whatever happened to the file meanwhile
             self.clock = self.saved_at = time.monotonic()
             for epoch in track(range(state.epoch, config.epochs), description="epochs", unit="epochs"):
                 if config.patience and epoch - state.best_epoch >= config.patience:
@@ -166,7 +168,7 @@ class Training:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.scaler.unscale_(self.optimizer)
-            if state.step % NORMS_EVERY == 0:
+            if state.step % NORMS_EVERY == 0 or state.batch <= config.grad_accum_steps:  # each epoch's first, too
                 state.measure(gradient_norms(self.parts.values(), self.device))
             if config.clip_grad:
                 nn.utils.clip_grad_norm_(weights, config.clip_grad)
@@ -204,11 +206,14 @@ class Training:
     def _diverged(self, what: str, batch: int, step: int) -> Diverged:
         """The error for a batch by its number; deletes the checkpoints of `step` on: their weights are what failed."""
         good = checkpoint.drop_from(self.folder / "checkpoints", step)
+        epoch, place = divmod(batch, self.batches)
+        first = place // self.config.grad_accum_steps * self.config.grad_accum_steps  # of the step
+        then = "with --resume --override the run goes on from there" if good else "with another --output"
         return Diverged(
-            f"{what} (epoch {batch // self.batches + 1}, batch {batch % self.batches + 1}), learning rate "
-            f"{learning_rate(self.config, batch / self.batches):.4g}; the last good checkpoint is "
+            f"{what} (epoch {epoch + 1}, batch {place + 1}), learning rate "
+            f"{learning_rate(self.config, epoch + first / self.batches):.4g}; the last good checkpoint is "
             f"{good or 'none: nothing was saved before'}. A smaller --lr, --warmup-epochs or --clip-grad 1 usually "
-            "helps; with --resume --override the run goes on from there"
+            f"helps; {then}"
         )
 
     def _steps(self, batches: int) -> int:
@@ -301,8 +306,10 @@ class Training:
         try:
             self.net.load_state_dict(checkpoint.section(tensors, "net"))
         except RuntimeError as error:
+            _, first, *others = map(str.strip, str(error).splitlines())
+            more = f" (and {len(others)} more)" if others else ""
             raise ValueError(
-                f"the checkpoint is of another network, these settings cannot continue it: {error}"
+                f"the checkpoint is of another network, these settings cannot continue it: {first}{more}"
             ) from error
         if facts["settings"]["opt"] == self.config.opt and facts["settings"]["tune"] == self.config.tune:
             checkpoint.restore_optimizer(self.optimizer, checkpoint.section(tensors, "optimizer"), facts["optimizer"])

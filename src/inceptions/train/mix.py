@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inceptions.data import class_weights as balanced_weights
+from inceptions.progress import DataError
 
 
 def soft_targets(targets: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
@@ -88,20 +89,20 @@ def class_weights(spec: str, targets: NDArray[np.int64], classes: Sequence[str])
         classes: names of the classes.
 
     Raises:
-        ValueError: the file misses or does not know classes, or holds a weight that is no positive number.
+        DataError: the file misses or does not know classes, or holds a weight that is no positive number.
     """
     if spec == "balanced":
         return torch.from_numpy(balanced_weights(targets, classes))
     try:
         record = json.loads(Path(spec).read_text())
     except ValueError as error:
-        raise ValueError(f"class weights: {spec} is no JSON file {{class: weight}}: {error}") from error
+        raise DataError(f"class weights: {spec} is no JSON file {{class: weight}}: {error}") from error
     if not isinstance(record, dict) or set(record) != set(classes):
         have = sorted(record) if isinstance(record, dict) else record
-        raise ValueError(f"class weights: {spec} must give a weight to each of {sorted(classes)}, it holds {have}")
+        raise DataError(f"class weights: {spec} must give a weight to each of {sorted(classes)}, it holds {have}")
     wrong = {name: weight for name, weight in record.items() if not _positive(weight)}
     if wrong:
-        raise ValueError(f"class weights must be positive numbers; {spec} holds {wrong}")
+        raise DataError(f"class weights must be positive numbers; {spec} holds {wrong}")
     return torch.tensor([float(record[name]) for name in classes])
 
 

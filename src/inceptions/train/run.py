@@ -24,7 +24,15 @@ from inceptions.train.config import DIVIDING, NOT_COMPARED, TrainConfig, changes
 from inceptions.train.head import facts, fit_head, outcomes
 from inceptions.train.logs import Logs
 from inceptions.train.loop import Training
-from inceptions.train.settings import batch_size, choose_algorithms, decide, default_output, network, refuse_impossible
+from inceptions.train.settings import (
+    batch_size,
+    choose_algorithms,
+    decide,
+    default_output,
+    network,
+    refuse_impossible,
+    warn_of_idle,
+)
 from inceptions.weights import artifact
 from inceptions.zoo import Network
 
@@ -71,14 +79,21 @@ def run(config: TrainConfig) -> RunResult:
     started = time.monotonic()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("a run is trained by one process, several would write into one folder: leave torchrun out")
-    output = config.output or default_output(config)
+    output = config.output or default_output(config.data, config.model)
     stored = run_folder.stored_settings(output, resume=config.resume)
     config = _settle(config, stored).replace(output=output)
     choose_algorithms(config)
+    warn_of_idle(config)
     recorded = _recorded(config, stored, output / "split.json")
     config, data, net = assemble(config, recorded)
-    found = checkpoint.load(output / "checkpoints") if stored else None
-    if stored and found is None:
+    found = checkpoint.load(output / "checkpoints") if stored and config.tune != "head" else None
+    training = None
+    if found:
+        training = Training(config, data, net, output)
+        training.restore(*found)  # before anything is written: it may refuse
+        _refuse_lost(output, training)
+        log.info("resuming in epoch %d after batch %d", training.state.epoch + 1, training.state.batch)
+    elif stored:
         nothing = "this run was stopped before anything was saved: starting anew"
         log.info("fitting the head anew" if config.tune == "head" else nothing)
     run_folder.write_config(output, config)
@@ -89,15 +104,21 @@ def run(config: TrainConfig) -> RunResult:
     if config.weights and found is None:
         judged = _fit_head(net, data, config, output)
     if config.tune != "head":
-        training = Training(config, data, net, output)
-        if found:
-            training.restore(*found)
-            log.info("resuming in epoch %d after batch %d", training.state.epoch + 1, training.state.batch)
-        else:
+        if training is None:
+            training = Training(config, data, net, output)
             training.state.refused.update(data.refused)
         training.fit()
         judged = None
     return _finish(output, config, data, started, judged)
+
+
+def _refuse_lost(output: Path, training: Training) -> None:
+    """Raises `DataError` where the best epoch so far is over and its model is gone: no checkpoint brings it back."""
+    if training.state.best_epoch and not artifact.is_artifact(output):
+        raise DataError(
+            f"{output}/model, the model of epoch {training.state.best_epoch}, is missing: restore it, or train anew "
+            "with another --output"
+        )
 
 
 def _fit_head(net: Network, data: Dataset, config: TrainConfig, output: Path) -> dict[str, Outcome] | None:

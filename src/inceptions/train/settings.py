@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from inceptions.data import Dataset
 from inceptions.image import Preprocess
 from inceptions.progress import log
-from inceptions.train.config import TrainConfig
+from inceptions.train.config import TrainConfig, idle
 from inceptions.train.mix import class_weights
 from inceptions.train.step import freeze
 from inceptions.weights import create_model
@@ -61,9 +61,18 @@ def _keep_freed_memory() -> None:
         library.mallopt(_TRIM_THRESHOLD, -1)  # nor is the end of the heap ever given back
 
 
-def default_output(config: TrainConfig) -> Path:
+def warn_of_idle(config: TrainConfig) -> None:
+    """Names the settings that were given and do nothing: whoever gave them expects something of them."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in idle(config).items():
+        reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        log.warning("%s: without effect, for %s", ", ".join(names), why)
+
+
+def default_output(data: str, model: str) -> Path:
     """runs/DATA-MODEL."""
-    return Path("runs") / f"{Path(config.data).resolve().stem}-{config.model}"
+    return Path("runs") / f"{Path(data).resolve().stem}-{model}"
 
 
 def network(config: TrainConfig, data: Dataset) -> Network:
