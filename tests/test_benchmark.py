@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from inceptions.anatomy import cost
@@ -48,11 +50,14 @@ def test_rates_latencies_and_shares_belong_together() -> None:
     operations = 2 * cost(build("googlenet", **options), 32).multiply_adds
     assert one.share_of_peak == pytest.approx(one.pictures_per_second * operations / (one.peak_gops * 1e9))
     assert one.peak_memory > 50e6
-    assert one.file_size is None
+    assert one.file_size == 4 * cost(build("googlenet", **options), 32).parameters
 
 
 @pytest.mark.slow
-def test_a_failure_in_a_process_is_told_with_its_traceback() -> None:
+def test_what_the_user_can_mend_is_told_in_a_line_and_a_failure_with_its_traceback() -> None:
     case = Case(model="no/such/model", engine="torch", precision="float32", batch=1, threads=1, device="cpu")
-    with pytest.raises(RuntimeError, match=r"(?s)Traceback.*no/such/model"):
+    with pytest.raises(ValueError, match="no/such/model") as refused:
         benchmark([case], rounds=1)
+    assert "Traceback" not in str(refused.value)
+    with pytest.raises(RuntimeError, match=r"(?s)Traceback.*threads"):
+        benchmark([replace(case, model="googlenet", threads=-1)], rounds=1, img_size=64, options={"width": 0.1})

@@ -21,7 +21,7 @@ from inceptions.deploy.export import Pictures
 from inceptions.deploy.graph import ImagesToLogits, PicturesToProbabilities, fold_batch_norm
 from inceptions.deploy.pictures import made_up
 from inceptions.engines import open_engine
-from inceptions.engines.exported import ExportedEngine
+from inceptions.engines.exported import ExportedEngine, describe
 from inceptions.engines.prepared import quiet
 from inceptions.engines.pt2 import refuse_code
 from inceptions.image import Preprocess
@@ -159,6 +159,49 @@ def test_one_altered_weight_or_mean_fails_the_proof(net: Network, pictures: Pict
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(GateError, match="does not answer as the original"):
         check(net, folder, pictures)
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino", "pt2"])
+def test_an_export_that_was_altered_after_its_proof_is_not_opened(
+    net: Network, pictures: Pictures, tmp_path: Path, form: str
+) -> None:
+    folder = export(net, tmp_path / "out", pictures, format=form).folder
+    for file in [path for path in folder.iterdir() if path.name not in ("README.md", "parity.json")]:
+        content = file.read_bytes()
+        file.write_bytes(content + b" ")
+        with pytest.raises(DataError, match=r"was altered after the proof.*--check"):
+            ExportedEngine(folder)
+        file.write_bytes(content)
+    assert ExportedEngine(folder).file_size() > 1000
+
+
+def test_right_numbers_under_wrong_names_fail_the_proof(net: Network, pictures: Pictures, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    folder = export(net, tmp_path / "out", pictures, format="onnx").folder
+    config = folder / "config.json"
+    content = config.read_text()
+    swapped = json.loads(content)
+    swapped["label_names"] = ["bee", "ant", "wasp"]
+    swapped["inceptions"]["class_to_index"] = {"bee": 0, "ant": 1, "wasp": 2}
+    config.write_text(json.dumps(swapped))
+    with pytest.raises(GateError, match="names the classes"):
+        check(net, folder, pictures)
+    config.write_text(content)
+    model = onnx.load(folder / "model.onnx")
+    entry = next(entry for entry in model.metadata_props if entry.key == "preprocess")
+    entry.value = entry.value.replace('"mean": [', '"mean": [9')
+    onnx.save(model, folder / "model.onnx")
+    with pytest.raises(GateError, match="metadata gives preprocess"):
+        check(net, folder, pictures)
+    with pytest.raises(DataError, match="not proven"):
+        ExportedEngine(folder)
+
+
+def test_an_export_refuses_another_precision_and_a_gpu(net: Network, pictures: Pictures, tmp_path: Path) -> None:
+    described = describe(export(net, tmp_path / "out", pictures, format="onnx").folder)
+    for options, message in (({"precision": "bf16"}, "in float32; bf16 needs"), ({"device": "cuda:0"}, "on the CPU")):
+        with pytest.raises(ValueError, match=message):
+            open_engine(described, **options)
 
 
 def test_an_export_that_fails_its_proof_leaves_nothing_behind(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _List = Annotated[str, Parameter(negative=())]
 COLUMNS = (
     *("model", "engine", "precision", "batch", "threads", "device", "pictures/s", "p50 ms", "p95 ms", "p99 ms"),
-    *("share of peak", "peak GOP/s", "equal top-1", "load s", "memory MB"),
+    *("share of peak", "peak GOP/s", "equal top-1", "load s", "memory MB", "file MB"),
 )
 
 
@@ -56,10 +56,13 @@ def benchmark(
     """
     import torch
 
+    from inceptions.cli import UsageError
     from inceptions.deploy.benchmark import benchmark as measure
     from inceptions.deploy.benchmark import cases
     from inceptions.zoo import parse_options
 
+    if not models:
+        raise UsageError("which models? give runs, models, or names of `inceptions models`")
     wanted = cases(
         models,
         engines=None if engines == "all" else engines.split(","),
@@ -80,7 +83,8 @@ def benchmark(
         (
             *(one.model, one.engine, one.precision, one.batch, one.threads, one.device, one.pictures_per_second),
             *one.latency_ms.values(),
-            *(one.share_of_peak, one.peak_gops, one.parity["equal_top1"], one.load_seconds, one.peak_memory / 1e6),
+            *(one.share_of_peak, one.peak_gops, one.parity["equal_top1"], one.load_seconds),
+            *(one.peak_memory / 1e6, one.file_size / 1e6),
         )
         for one in found
     ]

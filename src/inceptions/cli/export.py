@@ -21,7 +21,7 @@ def export(
     pictures: int = 200,
     dynamic_batch: bool = True,
     with_preprocessing: bool = False,
-    max_drop: float = 0.5,
+    max_drop: float | None = None,
     img_size: int | None = None,
     check: bool = False,
     options: dict[str, str] | None = None,
@@ -45,25 +45,36 @@ def export(
         dynamic_batch: any number of pictures at once; else one.
         with_preprocessing: the graph takes uint8 RGB pictures of its size and gives probabilities; else it takes
             normalised images and gives logits.
-        max_drop: int8: points of accuracy that may be lost. Layers that cost too much stay in floating point.
+        max_drop: int8: points of accuracy that may be lost; none: 0.5, or with --check what it was written under.
+            Layers that cost too much stay in floating point.
         img_size: side of the pictures, px; none: the model's own.
-        check: prove the export in --output again instead of writing it.
+        check: prove the export in --output again instead of writing it; its format and precision are read there.
         options: of the network, such as `--options.width 0.5`; only with a name.
         workers: processes that decode.
         json: print one JSON object instead of a table.
     """
     from inceptions import deploy
+    from inceptions.cli import UsageError
+    from inceptions.engines.exported import describe, proof
     from inceptions.zoo import parse_options
 
+    if max_drop is not None and not 0 <= max_drop <= 100:
+        raise UsageError(f"--max-drop {max_drop:g}: percentage points of accuracy, from 0 to 100")
+    if pictures < 1:
+        raise UsageError(f"--pictures {pictures}: at least one is needed for a proof")
     net = deploy.open_original(model, options=parse_options(options or {}), img_size=img_size)
     precision_written = "float32" if precision == "auto" else precision
     folder = output or Path(f"{model.rstrip('/')}-{format}-{precision_written}")
+    allowed = 0.5 if max_drop is None else max_drop
+    if check:
+        precision_written = describe(folder).artifact["export"]["precision"]
+        allowed = proof(folder).get("max_drop") or 0.5 if max_drop is None else max_drop
     most = None if precision_written == "int8" else pictures
     recorded = Path(model) / "split.json"
     with deploy.find_pictures(net.classes or (), data=data, recorded=recorded, most=most) as found:
         if check:
             kept: tuple[str, ...] = ()
-            parity = deploy.check(net, folder, found, max_drop=max_drop, workers=workers)
+            parity = deploy.check(net, folder, found, max_drop=allowed, workers=workers)
         else:
             done = deploy.export(
                 net,
@@ -73,7 +84,7 @@ def export(
                 precision=precision_written,
                 dynamic_batch=dynamic_batch,
                 with_preprocessing=with_preprocessing,
-                max_drop=max_drop,
+                max_drop=allowed,
                 workers=workers,
             )
             parity, kept = done.parity, done.kept_float

@@ -108,7 +108,7 @@ def predict(
         precision=precision or "float32",
         batch_size=batch_size,
         device=device,
-        calibration=ranges(Path(run) / "split.json", net) if precision == "int8" else None,
+        calibration=ranges(Path(run) / "split.json", net) if precision == "int8" and net.export is None else None,
         early_exit=early_exit,
     )
     unreadable = 0

@@ -106,7 +106,7 @@ def val(
         crops=crops,
         img_size=sizes[0],
         temperature=1.0 if calibrate else temperature,
-        calibration=recorded if precision == "int8" else None,
+        calibration=recorded if precision == "int8" and nets[0].export is None else None,
         early_exit=thresholds[0] if len(thresholds) == 1 else None,
     )
     more = dict[str, Any]()

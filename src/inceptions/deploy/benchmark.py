@@ -29,8 +29,7 @@ from inceptions.deploy.original import open_original
 from inceptions.deploy.pictures import made_up
 from inceptions.engines import ENGINES, available, open_engine
 from inceptions.engines.prepared import quiet
-from inceptions.progress import log, track
-from inceptions.weights.artifact import TENSORS
+from inceptions.progress import DataError, log, track
 from inceptions.zoo import ALIASES, MEMBERS
 
 SIDES = {"cpu": 2048, "cuda": 8192}
@@ -79,8 +78,8 @@ class Measured:
     """Opening, converting and the first answer."""
     peak_memory: int
     """Bytes of the process; on a GPU, of its memory."""
-    file_size: int | None
-    """Bytes of the weights on disk; None: a bare name has none."""
+    file_size: int
+    """Bytes of the network as this engine has it in a file: see `Engine.file_size`."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""
@@ -146,7 +145,8 @@ def benchmark(
         options: of bare networks, whose weights are drawn from a fixed seed.
 
     Raises:
-        RuntimeError: a process failed; the message holds its traceback.
+        ValueError: a model cannot be opened, or does not run on an engine.
+        RuntimeError: a process failed in another way; the message holds its traceback.
     """
     with TemporaryDirectory() as folder:
         split = made_up(Path(folder), ())
@@ -185,13 +185,21 @@ class _Job:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """What a process says where the user, not the program, has to mend something."""
+
+    reason: str
+    damaged: bool
+
+
+@dataclass(frozen=True)
 class _Opened:
     """What a process says when it is ready."""
 
     logits: NDArray[np.float32]
     multiply_adds: int
     load_seconds: float
-    file_size: int | None
+    file_size: int
 
 
 class _Worker:
@@ -254,6 +262,8 @@ class _Worker:
             answer = self.connection.recv()
         except EOFError:
             raise RuntimeError(f"the process that measures {self.case} died (out of memory?)") from None
+        if isinstance(answer, Refused):
+            raise (DataError if answer.damaged else ValueError)(answer.reason)
         if isinstance(answer, str):
             raise RuntimeError(f"the process that measures {self.case} failed:\n{answer}")
         return answer
@@ -277,6 +287,8 @@ def _serve(connection: Connection, case: Case, job: _Job) -> None:
         connection.send(torch.cuda.max_memory_allocated() if case.device == "cuda" else memory)
     except EOFError:  # the parent needs nothing more
         pass
+    except (ValueError, OSError) as error:
+        connection.send(Refused(str(error), isinstance(error, DataError)))
     except Exception:
         connection.send(traceback.format_exc())
 
@@ -302,13 +314,11 @@ def _open(case: Case, job: _Job) -> tuple[Callable[[], object], _Opened]:
     engine.tune(batch[0], most=case.batch)
     engine(batch)
     seconds = time.perf_counter() - begin
-    file = Path(case.model) / TENSORS
-    file = file if file.is_file() else Path(case.model) / "model" / TENSORS
     opened = _Opened(
         logits=engine(pictures).numpy(),
         multiply_adds=cost(net, net.preprocess.size[0]).multiply_adds,
         load_seconds=seconds,
-        file_size=file.stat().st_size if file.is_file() else None,
+        file_size=engine.file_size(),
     )
     return lambda: engine(batch), opened
 

@@ -90,6 +90,10 @@ def open_engine(
         exported = ExportedEngine(net.export, batch_size=batch_size, threads=threads)
         if engine not in ("auto", exported.name):
             raise ValueError(f"{net.export} is an export for {exported.name}; it does not run on {engine}")
+        if precision not in ("auto", "float32", exported.precision):  # float32 is what nobody asked for
+            raise ValueError(f"{net.export} is an export in {exported.precision}; {precision} needs another export")
+        if device is not None and torch.device(device).type != "cpu":
+            raise ValueError(f"{net.export} is an export, which runs on the CPU, not on {device}")
         return exported
     precision, place = settled(engine, precision, device, batch_size=batch_size, calibrated=calibration is not None)
     size = batch_size or (16 if place.type == "cpu" else 128)

@@ -39,6 +39,10 @@ class TorchEngine(Engine):
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
+    def file_size(self) -> int:
+        """As in `Engine`: of the weights."""
+        return sum(tensor.nbytes for tensor in self.module.state_dict().values())
+
     def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
             logits, features = self.module(pictures.to(self.device, non_blocking=True))

@@ -54,6 +54,10 @@ class EarlyExit(Engine):
             picture = part.run(picture[None])[1][0]
         self.batch_size = next(iter(self.heads.values())).batch_size
 
+    def file_size(self) -> int:
+        """As in `Engine`: of all parts."""
+        return sum(part.file_size() for part in (*self.heads.values(), self.rest))
+
     def _parts(self, pictures: Tensor) -> Iterable[Tensor]:
         return (pictures,)  # what is left of many pictures fills the later parts' batches better
 

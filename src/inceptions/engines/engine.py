@@ -94,6 +94,10 @@ class Engine(ABC):
             if time.perf_counter() - begin > seconds:
                 break
 
+    @abstractmethod
+    def file_size(self) -> int:
+        """Bytes of a file with the network as this runtime takes it, in this precision; asked after the first run."""
+
     def _parts(self, pictures: Tensor) -> Iterable[Tensor]:
         return torch.split(pictures, self.batch_size)
 

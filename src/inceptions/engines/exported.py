@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,7 @@ class ExportedEngine(Engine):
 
     Attributes:
         net: the network as the folder describes it (no weights): `preprocess`, `classes`, `artifact`.
-        facts: the config's block `export`: `format`, `precision`, `with_preprocessing`, `dynamic_batch`, `sha256`.
+        facts: the config's block `export`: `format`, `precision`, `with_preprocessing`, `dynamic_batch`.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class ExportedEngine(Engine):
             threads: of the CPU; None: as many as PyTorch uses.
 
         Raises:
-            DataError: the folder holds no export, a damaged one, or (with `verified`) one that failed its proof.
+            DataError: the folder holds no export, a damaged one, or (with `verified`) one that failed its proof or was
+                altered since.
         """
-        folder = Path(folder)
+        self.folder = folder = Path(folder)
         self.net = describe(folder)
         self.facts = self.net.artifact["export"]
         form = self.facts["format"]
@@ -56,7 +58,7 @@ class ExportedEngine(Engine):
         size = (batch_size or usual) if self.facts["dynamic_batch"] else 1
         super().__init__(self.facts["precision"], size, f"the export is for {self.name}")
         if verified:
-            _refuse_unverified(folder)
+            _refuse_unverified(folder, form)
         file = folder / FILES[form]
         self.threads = threads or torch.get_num_threads()
         openers: dict[str, Callable[[], Run]] = {
@@ -86,6 +88,10 @@ class ExportedEngine(Engine):
             raise ValueError(f"an engine takes pictures (N, C, H, W) with N >= 1, not a tensor {tuple(pictures.shape)}")
         logits = torch.cat([self._run(part)[0] for part in self._parts(pictures)])
         return logits, torch.zeros(len(logits), 0)
+
+    def file_size(self) -> int:
+        """As in `Engine`."""
+        return sum(file.stat().st_size for file in _files(self.folder, self.facts["format"]))
 
     def _parts(self, pictures: Tensor) -> Iterable[Tensor]:
         return (pictures,) if self.facts["format"] == "openvino" else super()._parts(pictures)
@@ -132,18 +138,24 @@ def describe(folder: str | Path) -> Network:
 
 
 def digest(folder: Path, form: str) -> str:
-    """SHA-256 over the exported file (and OpenVINO's weights beside it), in hex."""
+    """SHA-256, in hex, over all that an answer depends on: the exported file (and OpenVINO's weights beside it), and
+    config.json."""
     total = hashlib.sha256()
-    for path in (folder / FILES[form], (folder / FILES[form]).with_suffix(".bin")):
-        if path.is_file():
-            with path.open("rb") as file:
-                total.update(hashlib.file_digest(file, "sha256").digest())
+    for path in (*_files(folder, form), folder / artifact.CONFIG):
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
+
+
+def _files(folder: Path, form: str) -> list[Path]:
+    """The exported file, and OpenVINO's weights beside it."""
+    file = folder / FILES[form]
+    return [path for path in (file, file.with_suffix(".bin")) if path.is_file()]
 
 
 def _check_facts(net: Network, folder: Path) -> None:
     facts = net.artifact.get("export")
-    wanted = {"format": str, "precision": str, "with_preprocessing": bool, "dynamic_batch": bool, "sha256": str}
+    wanted = {"format": str, "precision": str, "with_preprocessing": bool, "dynamic_batch": bool}
     if not isinstance(facts, dict) or any(not isinstance(facts.get(key), kind) for key, kind in wanted.items()):
         raise DataError(f"{folder}/config.json: no block `export` with {', '.join(wanted)}; export the model again")
     if facts["format"] not in FILES:
@@ -152,16 +164,21 @@ def _check_facts(net: Network, folder: Path) -> None:
         raise DataError(f"{folder}: {FILES[facts['format']]} is missing; export the model again")
 
 
-def _refuse_unverified(folder: Path) -> None:
+def proof(folder: Path) -> dict[str, Any]:
+    """What parity.json says; nothing where it is missing or damaged."""
     try:
         parity = json.loads((folder / PARITY).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        parity = None
-    if not isinstance(parity, dict) or parity.get("verdict") != "passed":
-        raise DataError(
-            f"{folder}: its parity with the original is not proven ({PARITY} does not say so); "
-            "`inceptions export ORIGINAL --output FOLDER --check` proves it"
-        )
+        return {}
+    return parity if isinstance(parity, dict) else {}
+
+
+def _refuse_unverified(folder: Path, form: str) -> None:
+    parity, again = proof(folder), "`inceptions export ORIGINAL --output FOLDER --check` proves it"
+    if parity.get("verdict") != "passed":
+        raise DataError(f"{folder}: its parity with the original is not proven ({PARITY} does not say so); {again}")
+    if parity.get("sha256") != digest(folder, form):
+        raise DataError(f"{folder}: {FILES[form]} or {artifact.CONFIG} was altered after the proof of parity; {again}")
 
 
 def _open_onnx(file: Path, threads: int) -> Run:

@@ -24,6 +24,11 @@ class OnnxRuntimeEngine(Engine):
         self.prepared = prepared
         self.threads = threads or torch.get_num_threads()
         self._sessions: dict[object, Any] = {}
+        self._file_size = 0
+
+    def file_size(self) -> int:
+        """As in `Engine`."""
+        return self._file_size
 
     def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         key = (pictures.shape[1:], pictures.dtype)
@@ -39,6 +44,7 @@ class OnnxRuntimeEngine(Engine):
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3  # errors
         model = to_onnx(self.prepared, pictures)
+        self._file_size = len(model)
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -67,6 +69,16 @@ class OpenVinoEngine(Engine):
         super().tune(picture, most=most, seconds=seconds)
         for streams in self._graphs.values():
             streams.keep(self.batch_size)
+
+    def file_size(self) -> int:
+        """As in `Engine`: of the graph and its weights."""
+        import openvino
+
+        with TemporaryDirectory() as folder:
+            openvino.save_model(
+                next(iter(self._graphs.values())).graph, Path(folder) / "model.xml", compress_to_fp16=False
+            )
+            return sum(file.stat().st_size for file in Path(folder).iterdir())
 
     def _parts(self, pictures: Tensor) -> Iterable[Tensor]:
         return (pictures,)
