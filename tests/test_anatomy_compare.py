@@ -97,6 +97,25 @@ def test_a_narrow_terminal_shows_whole_numbers_and_short_names(
     assert "published top-1 of xception71: timm" in shown
 
 
+def exported(net: Network, folder: Path) -> Path:
+    """A folder that looks like an export: its description, and a file in the place of the graph."""
+    artifact.save(net, folder)
+    facts = {"format": "onnx", "precision": "float32", "with_preprocessing": False, "dynamic_batch": True, "sha256": ""}
+    config = json.loads((folder / "config.json").read_text())
+    config["inceptions"]["export"] = facts
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").unlink()
+    (folder / "model.onnx").write_bytes(b"")
+    return folder
+
+
+def test_an_export_has_no_latency_in_pytorch(net: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(exported(net, tmp_path / "export")), "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["latency"] is None
+    assert row["parameters"] == cost(net, 32).parameters
+
+
 def test_weight_files_and_foreign_modules_are_told_apart(
     net: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,6 +211,39 @@ def test_the_command_compares_tensors_and_answers(
     assert "2 different, 0 only in one" in captured.out
     assert "of 3 pictures get the same label" in captured.out
     assert "broken.png" in captured.err
+
+
+def test_an_export_has_no_tensors_to_compare(net: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    artifact.save(net, tmp_path / "model")
+    assert main(["compare", "--weights", str(tmp_path / "model"), str(exported(net, tmp_path / "export"))]) == 2
+    assert "export is an export, which has no weights in PyTorch: give the run" in capsys.readouterr().err
+
+
+def test_the_size_of_the_compared_pictures_acts(
+    net: Network, tmp_path: Path, pictures: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    both, shares = save_two(net, tmp_path), []
+    for size in ("32", "64"):
+        assert main(["compare", str(pictures[0]), "--weights", *both, "--img-size", size, "--json"]) == 0
+        shares.append(json.loads(capsys.readouterr().out)["answers"][0]["probabilities"][0])
+    assert shares[0] != shares[1]
+    assert main(["compare", "--weights", *both, "--img-size", "32"]) == 2
+    assert "--img-size 32 is of pictures" in capsys.readouterr().err
+
+
+def test_pictures_none_of_which_can_be_read_are_invalid_data(
+    net: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both, absent = save_two(net, tmp_path), str(tmp_path / "absent.png")
+    (tmp_path / "empty").mkdir()
+    assert main(["compare", absent, "--weights", *both]) == 3
+    said = capsys.readouterr().err
+    assert "none of the 1 pictures could be read" in said
+    assert said.count("absent.png") == 1
+    assert main(["compare", absent, "--weights", *both, "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["answers"][0]["error"] == "no such file or directory"
+    assert main(["compare", str(tmp_path / "empty"), "--weights", *both]) == 3
+    assert "there are no pictures in" in capsys.readouterr().err
 
 
 def test_checkpoints_without_classes_cannot_be_shown_pictures(net: Network, pictures: list[Path]) -> None:

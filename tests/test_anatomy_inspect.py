@@ -192,9 +192,15 @@ class Tokens(nn.Module):
     def forward(self, images):
         return self.block(self.cut(images).flatten(2).transpose(1, 2)).mean(1)
 
+def Patches():
+    return nn.Sequential(nn.Flatten(2), nn.Linear(16 * 16, 8))
+
 def made(width=4):
     classifier = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 2)
     return nn.Sequential(nn.Conv2d(3, width, 3, 2), nn.ReLU(), *classifier)
+
+def raising():
+    raise TypeError("no such width")
 
 number = 3
 """
@@ -240,6 +246,11 @@ def test_tokens_have_no_grid_to_speak_of(capsys: pytest.CaptureFixture[str], own
     assert (row["channels"], row["height"], row["width"], row["activations"]) == (8, 64, 1, 8 * 8 * 8)
 
 
+def test_a_table_without_rows_has_its_header(own: str) -> None:
+    assert main(["inspect", f"{own}:Patches", "--img-size", "16", "--principles", "--csv", "found.csv"]) == 0
+    assert Path("found.csv").read_text() == "principle,stage,kept,number,text,cure\n"
+
+
 @pytest.mark.parametrize("words", [[], ["--stage", "mixed_7b"], ["--principles"]])
 @pytest.mark.parametrize("width", [80, 140])
 def test_a_terminal_shows_whole_numbers(
@@ -257,13 +268,13 @@ def test_a_terminal_shows_whole_numbers(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["inception_v3", "--stage", "mixed_9z"], "it has: conv_1a"),
         (["inception_v3", "--img-size", "74"], "at least 75 x 75"),
         (["inception_v3", "--options.factorise", "false"], "did you mean 'factorize'"),
         (["runs/nowhere"], "no network is called"),
         (["my_nets:number"], "is no torch.nn.Module, nor a function that returns one, but 3"),
         (["my_nets:table", "--options.width", "2"], "is built already"),
-        (["my_nets:made", "--stage", "9"], "it has: 0, 1, 2, 3, 4"),
+        (["my_nets:absent"], "my_nets has no absent"),
+        (["my_nets:raising"], "error: my_nets:raising raised TypeError: no such width\n"),
         (["my_nets:Tokens", "--img-size", "3"], "Tokens cannot be traced"),
     ],
 )
@@ -271,4 +282,20 @@ def test_what_cannot_be_shown_is_refused_in_words(
     capsys: pytest.CaptureFixture[str], own: str, words: list[str], said: str
 ) -> None:
     assert main(["inspect", *words]) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["inception_v3", "--stage", "mixed_9z"], "it has: conv_1a"),
+        (["my_nets:made", "--stage", "9"], "it has: 0, 1, 2, 3, 4"),
+        (["inception_v3", "--img-size", "0"], "--img-size 0: a side of at least 1 px"),
+        (["inception_v3", "--csv", "absent/g.csv"], "--csv absent/g.csv: there is no folder absent"),
+    ],
+)
+def test_options_that_cannot_be_are_wrong_usage(
+    capsys: pytest.CaptureFixture[str], own: str, words: list[str], said: str
+) -> None:
+    assert main(["inspect", *words]) == 2
     assert said in capsys.readouterr().err

@@ -116,6 +116,40 @@ def test_the_cure_of_a_missing_reduction_is_kept() -> None:
     assert found.number == pytest.approx(1 - (96 * 16 + 9 * 16 * 16) / (9 * 96 * 16))
 
 
+def test_a_costly_convolution_without_a_reducer_is_named_though_it_narrows_nothing() -> None:
+    planted = network(a=conv(96), b=conv(128, 3))
+    (found,) = of(planted, "reduction", 16)
+    assert (found.stage, found.kept) == ("b", False)
+    dear, cheap = 9 * 96 * 128, 96 * 48 + 9 * 48 * 128
+    assert found.number == pytest.approx(1 - cheap / dear)
+    assert f"reads 96 channels to write 128: {256 * dear:,} multiply-adds" in found.text
+    assert found.cure == f"a 1x1 convolution to 48 channels in front: {256 * cheap:,} together"
+    assert broken(network(a=conv(96), b=chain(conv(48), conv(128, 3))), "reduction", 16) == []
+
+
+def test_what_follows_a_reducer_in_its_branch_is_reduced_until_it_widens() -> None:
+    entering = conv(256)
+    pair = chain(conv(64), conv(96, (1, 7)), conv(96, (7, 1)))
+    wide = chain(conv(64), conv(320, 3), conv(320, 3))
+    assert broken(network(a=entering, b=pair), "reduction", 16) == []
+    (found,) = [finding for finding in of(network(a=entering, b=wide), "reduction", 16) if not finding.kept]
+    assert "reads 320 channels" in found.text
+
+
+def test_few_channels_little_work_and_the_first_layer_need_no_reducer() -> None:
+    assert of(network(a=conv(48), b=conv(64, 3)), "reduction", 16) == []
+    cheap = chain(max_pool(8, 8), conv(64, 3))  # a fortieth of the work
+    assert of(network(a=conv(512), b=conv(60), c=conv(64), d=cheap), "reduction", 32) == []
+    assert of(nn.Sequential(nn.Conv2d(64, 64, 3), nn.ReLU()), "reduction", 16) == []
+
+
+def test_what_the_published_networks_do_without_is_named() -> None:
+    """v3's reductions read 288 channels with a 3x3; its dearest layer reads the 80 of a 1x1 that widens."""
+    assert broken(hollow("inception_v3"), "reduction") == ["conv_4a", "mixed_6a"]
+    for name in ("googlenet", "bn_inception", "inception_v4", "xception"):
+        assert broken(hollow(name), "reduction") == [], name
+
+
 def test_what_factorising_saves_is_told_of_pairs() -> None:
     found = {finding.stage: finding for finding in of(hollow("inception_v3"), "factorisation")}
     # 1 x 7 and 7 x 1 of 192 channels for 7 x 7: 14 weights instead of 49.

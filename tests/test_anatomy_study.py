@@ -76,6 +76,18 @@ def test_differences_without_spread_are_certain() -> None:
     assert paired_difference([1.0, 1.0], [0.5, 0.5]).p == 0.0
 
 
+def test_a_spread_below_what_the_pictures_resolve_does_not_count() -> None:
+    """Three runs a picture of 24 apart look certain by their spread, and are not."""
+    found = paired_difference([13 / 24] * 3, [12 / 24] * 3, pictures=24)
+    error = 1 / (24 * math.sqrt(6)) / math.sqrt(3)
+    assert found.p == pytest.approx(2 * (1 - t_cdf(1 / 24 / error, 2)))
+    assert not found.significant
+    assert found.high - found.mean == pytest.approx(4.302653 * error, rel=1e-6)
+    values, reference = [0.31, 0.6, 0.89], [0.2, 0.5, 0.8]
+    assert paired_difference(values, reference, pictures=736) == paired_difference(values, reference)
+    assert paired_difference([0.5] * 3, [0.5] * 3, pictures=24).p == 1.0
+
+
 def test_many_comparisons_are_judged_more_strictly() -> None:
     assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
     assert holm({"a": 0.6, "b": 0.7}) == {"a": 1.0, "b": 1.0}
@@ -202,6 +214,34 @@ def test_a_clear_difference_is_called_significant_and_noise_is_not(imagined: Any
     assert "not significant" in verdict(chance, chance.arms[1])
 
 
+def test_runs_that_differ_by_a_picture_each_are_not_called_certain(imagined: Any, tmp_path: Path) -> None:
+    imagined(lambda asked: [21 / 40 if asked.options else 20 / 40])
+    result = conduct("reduction", BASE, tmp_path / "one")
+    assert not result.arms[1].significant
+    assert "(95 %: -0.04 to +5.04, 3 pairs of runs" in verdict(result, result.arms[1])
+
+
+def test_an_interval_too_narrow_to_show_is_not_shown(
+    imagined: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "_size", lambda folders: (1, 1, 1_000_000))
+    imagined(lambda asked: [0.5])
+    result = conduct("reduction", BASE, tmp_path)
+    assert verdict(result, result.arms[1]).endswith(
+        "+0.00 points of top-1 (3 pairs of runs, p 1.000): not significant at this budget."
+    )
+
+
+def test_fewer_seeds_than_an_interval_needs_are_told(
+    imagined: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    imagined(lambda asked: [0.5])
+    conduct("reduction", BASE, tmp_path, seeds=3)
+    assert "fewer than" not in caplog.text
+    conduct("reduction", BASE, tmp_path, seeds=2)
+    assert "seeds is 2: fewer than 3 runs of each arm allow no interval worth the name" in caplog.text
+
+
 def test_curves_are_means_over_the_seeds(imagined: Any, tmp_path: Path) -> None:
     imagined(lambda asked: [0.1 * asked.seed, 0.2 * asked.seed])
     result = conduct("reduction", BASE, tmp_path)
@@ -281,6 +321,15 @@ def test_the_page_tells_claim_numbers_and_settings(imagined: Any, tmp_path: Path
 def test_impossible_studies_are_refused_in_words(name: str, seeds: int, words: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=words):
         conduct(name, BASE, tmp_path, seeds=seeds)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["nothing", "data"], "there are: reduction"), (["order", "data", "--seeds", "0"], "at least 1")],
+)
+def test_an_impossible_study_is_wrong_usage(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+    assert main(["study", *words]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_the_command_trains_for_real(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

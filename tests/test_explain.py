@@ -349,11 +349,26 @@ def test_the_command_refuses_in_words(
 ) -> None:
     for words, code, said in (
         ([str(model)], 2, "which pictures?"),
-        ([str(model), str(files[0]), "--target", "z"], 1, "no class is called 'z'"),
+        ([str(model), str(files[0]), "--target", "z"], 2, "no class is called 'z'"),
+        ([str(model), str(files[0]), "--stage", "nope"], 2, "has no stage 'nope'; it has: conv1"),
+        ([str(model), str(files[0]), "--top-k", "0"], 2, "--top-k 0: at least one class is named"),
         ([str(model), str(files[1])], 3, "none of the 1 pictures"),
     ):
         assert main(["explain", *words, "--output", str(tmp_path / "out")]) == code
         assert said in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+
+def test_an_export_cannot_be_explained(model: Path, files: list[Path]) -> None:
+    net = artifact.describe(model)
+    net.export = model
+    with pytest.raises(ValueError, match="model is an export, which has no weights in PyTorch: give the run or model"):
+        explain(net, files[0])
+
+
+def test_at_least_one_class_is_named(model: Path, files: list[Path]) -> None:
+    with pytest.raises(ValueError, match="top_k is 0; at least one class is named"):
+        explain(artifact.load(model), files[0], top_k=0)
 
 
 def test_a_network_without_classes_cannot_explain_itself() -> None:

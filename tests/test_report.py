@@ -216,6 +216,15 @@ def test_answers_to_other_pictures_are_not_taken_for_the_runs_own(finished: Path
         assert one.probability == pytest.approx(own.probability, abs=1e-6)
 
 
+def test_answers_that_were_cut_off_are_not_taken_for_all(finished: Path, run: Run, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(finished, copied)
+    lines = (copied / "predictions.csv").read_text().splitlines(keepends=True)
+    (copied / "predictions.csv").write_text("".join(lines[:-7]))
+    again = read_run(copied).answers
+    assert {(one.file, one.prediction) for one in again} == {(one.file, one.prediction) for one in run.answers}
+
+
 def test_a_head_that_was_fitted_has_no_curves_but_a_report(run: Run) -> None:
     fitted = [{"epoch": 1.0, "train_top1": 0.5, "val_top1": 0.4, "val_loss": 1.0}]
     for rows in ([], fitted):

@@ -64,6 +64,7 @@ class Portrait:
     """Of the weights published under this name, per cent; None for a run and where the options are others."""
     published_by: str | None
     latency: Latency | None
+    """None where it was not asked for, and for an export."""
     measured: dict[str, Any] | None
     """What the run found on its validation part: n, top1, top1_interval, as shares from 0 to 1."""
 
@@ -75,7 +76,7 @@ def portrait(network: Network, *, name: str | None = None, size: int | None = No
         network: with weights where it is to be timed.
         name: how to call it; None: as its network is called.
         size: side of the picture, px; None: of its `preprocess`, or as published.
-        timed: measure its latency.
+        timed: measure its latency. An export has no weights in PyTorch: there is nothing to time.
 
     Raises:
         ValueError: the picture is too small.
@@ -101,7 +102,7 @@ def portrait(network: Network, *, name: str | None = None, size: int | None = No
         stride=field.stride[0],
         published_top1=accuracy,
         published_by=source,
-        latency=latency(network, (height, width)) if timed else None,
+        latency=latency(network, (height, width)) if timed and network.export is None else None,
         measured={key: metrics[key] for key in ("n", "top1", "top1_interval") if key in metrics} if metrics else None,
     )
 

@@ -89,8 +89,8 @@ def answer_differences(first: Network, second: Network, files: Sequence[str | Pa
             for net, engine in engines:
                 picture = torch.from_numpy(net.preprocess.picture(Path(file)))
                 answers.append(dict(zip(net.classes or (), engine(picture[None])[0].softmax(0).tolist(), strict=True)))
-        except (UnreadablePicture, OSError) as error:
-            yield AnswerDifference(file=str(file), labels=None, probabilities=None, distance=None, error=str(error))
+        except UnreadablePicture as error:
+            yield AnswerDifference(file=str(file), labels=None, probabilities=None, distance=None, error=error.reason)
             continue
         one, other = answers
         best = max(one, key=one.__getitem__), max(other, key=other.__getitem__)

@@ -28,6 +28,10 @@ HEAVIEST = 0.75
 """Share of the multiply-adds that one grid may take."""
 WORTHWHILE = 0.2
 """Share of a convolution's multiply-adds that must be saved for another layer to be worth its while."""
+COSTLY = 0.05
+"""Share of the network's multiply-adds from which on a convolution is costly; no more than twenty can be."""
+MANY = 64
+"""Channels from which on there is something to reduce; the first layers of a network read fewer."""
 NUMERALS = {2: "two", 3: "three"}
 
 RULES: dict[Principle, str] = {
@@ -36,7 +40,9 @@ RULES: dict[Principle, str] = {
     "figure 9).",
     "widening": "every grid ends with more channels than the larger one before (section 2, principles 1 and 4).",
     "reduction": "no convolution over space itself reduces the channels where a 1x1 convolution in front of it would "
-    f"save {WORTHWHILE:.0%} of its work (principle 3; arXiv 1409.4842, section 4).",
+    f"save {WORTHWHILE:.0%} of its work; nor does a costly one ({COSTLY:.0%} of the network's work, {MANY} channels "
+    "read) stand behind none, or behind one that adds channels, where one to half of them would (principle 3; arXiv "
+    "1409.4842, section 4).",
     "factorisation": f"no kernel of 5x5 or more stands where smaller ones in a row would save {WORTHWHILE:.0%} of its "
     "work (section 3: 3x3 in a row; on grids of 12 to 20, 1 x n and n x 1).",
     "balance": f"no grid does more than {HEAVIEST:.0%} of the work; the layers (depth) and channels (width) that it is "
@@ -203,7 +209,19 @@ def _reducer(op: Op, ops: Sequence[Op]) -> Op | None:
     return None
 
 
+def _behind_a_reducer(op: Op, ops: Sequence[Op], work: Work) -> bool:
+    """Whether a 1x1 feeds `op`, itself or through other convolutions of the stage, and reads no fewer channels."""
+    makers = _makers(op, ops)
+    while len(makers) == 1:
+        (maker,) = makers
+        if maker.is_dense and maker.kernel == (1, 1):
+            return op.in_channels <= maker.in_channels
+        makers = _makers(maker, ops) if maker in work else []
+    return False
+
+
 def _reductions(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding]:
+    everything = sum(op.multiply_adds for op in ops)
     for name, work in stages.items():
         total = sum(op.multiply_adds for op in work)
         without = total
@@ -224,19 +242,33 @@ def _reductions(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding]
                 cure=None if without > total else "fewer channels out of the 1x1 convolutions",
             )
         for op in filter(_spatial, work):
-            if op.shape[1] < op.in_channels:
-                dear = op.multiply_adds
-                cheap = op.shape[1] * dear // op.in_channels + prod(_input_grid(op, ops)) * op.in_channels * op.shape[1]
-                if dear - cheap >= WORTHWHILE * dear:
-                    yield Finding(
-                        principle="reduction",
-                        stage=name,
-                        kept=False,
-                        number=1 - cheap / dear,
-                        text=f"{_layer(op)}: {_kernel(op)} reads {op.in_channels} channels to write {op.shape[1]}: "
-                        f"{dear:,} multiply-adds",
-                        cure=f"a 1x1 convolution to {op.shape[1]} channels in front: {cheap:,} together",
-                    )
+            widths = [op.shape[1]] if op.shape[1] < op.in_channels else []
+            costly = op.multiply_adds >= COSTLY * everything and op.in_channels >= MANY
+            # What reads the picture alone is the first layer: there is nothing yet to reduce.
+            if costly and _makers(op, ops) and not _behind_a_reducer(op, ops, work):
+                widths.append(op.in_channels // 2)
+            for width in widths:
+                cheap = _reduced_cost(op, width, ops)
+                if op.multiply_adds - cheap >= WORTHWHILE * op.multiply_adds:
+                    yield _of_missing_reducer(name, op, width, cheap)
+                    break
+
+
+def _reduced_cost(op: Op, width: int, ops: Sequence[Op]) -> int:
+    """Multiply-adds of `op` and of a 1x1 convolution in front of it that hands on `width` channels."""
+    return width * op.multiply_adds // op.in_channels + prod(_input_grid(op, ops)) * op.in_channels * width
+
+
+def _of_missing_reducer(stage: str, op: Op, width: int, cost: int) -> Finding:
+    return Finding(
+        principle="reduction",
+        stage=stage,
+        kept=False,
+        number=1 - cost / op.multiply_adds,
+        text=f"{_layer(op)}: {_kernel(op)} reads {op.in_channels} channels to write {op.shape[1]}: "
+        f"{op.multiply_adds:,} multiply-adds",
+        cure=f"a 1x1 convolution to {width} channels in front: {cost:,} together",
+    )
 
 
 def _input_grid(op: Op, ops: Sequence[Op]) -> Grid:

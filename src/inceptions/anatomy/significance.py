@@ -35,29 +35,44 @@ class Difference(Estimate):
         return self.p < SIGNIFICANT
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """The mean with its interval. Raises `ValueError` for no values."""
+def estimate(values: Sequence[float], *, least: float = 0.0) -> Estimate:
+    """The mean with its interval; the values' standard deviation counts as `least` at least.
+
+    Raises:
+        ValueError: no values.
+    """
     if not values:
         raise ValueError("no values to average")
-    half = t_quantile(len(values) - 1) * _error(values) if len(values) > 1 else math.inf
+    half = t_quantile(len(values) - 1) * _error(values, least) if len(values) > 1 else math.inf
     mean = fmean(values)
     return Estimate(n=len(values), mean=mean, low=mean - half, high=mean + half)
 
 
-def paired_difference(values: Sequence[float], reference: Sequence[float]) -> Difference:
+def paired_difference(
+    values: Sequence[float], reference: Sequence[float], *, pictures: int | None = None
+) -> Difference:
     """`values` minus `reference`, pair by pair: runs that share a seed share split, order and initial weights.
+
+    Shares of a few pictures may agree in all runs by their coarseness alone, and then their spread says nothing. Each
+    is known to 1/n only: as if rounded, with variance (1/n)^2 / 12 (uniform within 1/n), a difference of two with twice
+    that. So the standard deviation of the differences counts as 1 / (n sqrt(6)) at least.
+
+    Args:
+        values, reference: of the runs, in the order of their seeds.
+        pictures: n, where the values are shares of so many pictures; None: they are no shares.
 
     Raises:
         ValueError: not as many of the one as of the other, or none.
     """
     differences = [value - other for value, other in zip(values, reference, strict=True)]
-    found = estimate(differences)
+    least = 1 / (pictures * math.sqrt(6)) if pictures else 0.0
+    found = estimate(differences, least=least)
     if found.n == 1:
         p = 1.0
-    elif _error(differences) == 0:
+    elif (error := _error(differences, least)) == 0:
         p = 1.0 if found.mean == 0 else 0.0
     else:
-        p = 2 * (1 - t_cdf(abs(found.mean) / _error(differences), found.n - 1))
+        p = 2 * (1 - t_cdf(abs(found.mean) / error, found.n - 1))
     return Difference(n=found.n, mean=found.mean, low=found.low, high=found.high, p=p)
 
 
@@ -95,6 +110,6 @@ def t_cdf(t: float, degrees: int) -> float:
     return (1 + within) / 2
 
 
-def _error(values: Sequence[float]) -> float:
+def _error(values: Sequence[float], least: float) -> float:
     """Standard error of the mean."""
-    return stdev(values) / math.sqrt(len(values))
+    return max(stdev(values), least) / math.sqrt(len(values))

@@ -128,6 +128,8 @@ def conduct(name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS) -
     study = resolve(name)
     if seeds < 1:
         raise ValueError(f"seeds is {seeds}; at least 1 is needed")
+    if seeds < SEEDS:
+        log.warning("seeds is %d: fewer than %d runs of each arm allow no interval worth the name", seeds, SEEDS)
     base = base.replace(model=zoo.resolve(base.model))
     for arm in study.arms:  # the last must not refuse what the first have been trained for
         with torch.device("meta"):
@@ -188,17 +190,18 @@ def summary(name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS) -
             rows = _rows(folder)
             curves[arm][seed] = tuple(row["val_top1"] for row in rows)
             seconds[arm].append(sum(row["seconds"] for row in rows))
-    differences = _differences(curves)
-    adjusted = holm({arm: found.p for arm, found in differences.items()})
     sizes = {
         arm: _size([folder for seed, folder in runs[arm].items() if folder and seed in curves[arm]]) for arm in runs
     }
+    pictures = max((n for _, _, n in sizes.values()), default=0)
+    differences = _differences(curves, pictures)
+    adjusted = holm({arm: found.p for arm, found in differences.items()})
     return StudyResult(
         name=name,
         study=study,
         base=base,
         seeds=seeds,
-        n=max((n for _, _, n in sizes.values()), default=0),
+        n=pictures,
         arms=tuple(
             ArmResult(
                 name=arm,
@@ -223,14 +226,15 @@ def _rows(folder: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def _differences(curves: Mapping[str, Mapping[int, tuple[float, ...]]]) -> dict[str, Difference]:
-    """Of each arm to the first, over the seeds that came through in both."""
+def _differences(curves: Mapping[str, Mapping[int, tuple[float, ...]]], pictures: int) -> dict[str, Difference]:
+    """Of each arm to the first, over the seeds that came through in both; shares of so many `pictures`."""
     (_, reference), *others = curves.items()
     found = {}
     for arm, runs in others:
         both = sorted(runs.keys() & reference.keys())
         if both:
-            found[arm] = paired_difference([runs[seed][-1] for seed in both], [reference[seed][-1] for seed in both])
+            last, first = ([curve[seed][-1] for seed in both] for curve in (runs, reference))
+            found[arm] = paired_difference(last, first, pictures=pictures)
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from inceptions.cli.terminal import print_json, table
-from inceptions.progress import log
+from inceptions.progress import DataError, log
 
 if TYPE_CHECKING:
     from inceptions.anatomy.compare import Portrait
@@ -26,22 +26,23 @@ def compare(
 ) -> None:
     """Compare networks side by side, or two checkpoints of one network.
 
-    Latency is the median of nine single pictures in PyTorch, measured here and now; published accuracies are top-1 on
-    ImageNet by the protocols of those who published them, a run's is its own on its validation pictures.
+    Latency is the median of nine single pictures in PyTorch, measured here and now; an export, which has no weights
+    there, gets none: `inceptions benchmark` times it. Published accuracies are top-1 on ImageNet by the protocols of
+    those who published them, a run's is its own on its validation pictures.
 
     Of two tensors, relative is the length of their difference over the first's length. The distance of two answers is
     half the sum of the differences of all probabilities: 0 for equal ones, 1 for nothing in common.
 
     Args:
-        models: names of `inceptions models`, runs, models' folders, weight files; none: the whole family. With
-            --weights, pictures and folders of pictures instead, to compare the answers to.
+        models: names of `inceptions models`, runs, folders of models and exports, weight files; none: the whole family.
+            With --weights, pictures and folders of pictures instead, to compare the answers to.
         weights: two checkpoints to compare tensor by tensor: folders, files, or published weights.
         img_size: side of the pictures, px; none: each network's own.
         latency: measure it.
         json: print JSON: a list of networks, or an object with `tensors` and `answers`.
     """
     if weights:
-        _compare_weights(*weights, models, json=json)
+        _compare_weights(*weights, models, img_size=img_size, json=json)
         return
     from inceptions.anatomy.compare import portrait
     from inceptions.progress import track
@@ -125,22 +126,39 @@ def _print(rows: list[Portrait]) -> None:
 # --- two checkpoints ----------------------------------------------------------------------------------------------
 
 
-def _compare_weights(first: str, second: str, paths: tuple[str, ...], *, json: bool) -> None:
+def _compare_weights(first: str, second: str, paths: tuple[str, ...], *, img_size: int | None, json: bool) -> None:
     from inceptions.anatomy.difference import answer_differences, tensor_differences
+    from inceptions.cli import UsageError
     from inceptions.predict import load_network, pictures_in
     from inceptions.progress import track
 
-    one, other = load_network(first), load_network(second)
-    tensors = tensor_differences(one.state_dict(), other.state_dict())
+    if img_size is not None and not paths:
+        raise UsageError(f"--img-size {img_size} is of pictures: name some to compare the answers to, or leave it out")
     files = pictures_in(paths)
-    answers = list(track(answer_differences(one, other, files), description="comparing", total=len(files)))
+    if paths and not files:
+        raise DataError(f"there are no pictures in {', '.join(paths)}")
+    one, other = load_network(first), load_network(second)
+    for net in (one, other):
+        if net.export is not None:
+            raise UsageError(
+                f"{net.export} is an export, which has no weights in PyTorch: give the run or model it was made from"
+            )
+    tensors = tensor_differences(one.state_dict(), other.state_dict())
+    seen = answer_differences(_sized(one, img_size), _sized(other, img_size), files)
+    answers = list(track(seen, description="comparing", total=len(files)))
     if json:
         print_json({"tensors": [asdict(row) for row in tensors], "answers": [asdict(row) for row in answers]})
-        return
-    _print_tensors(tensors)
-    if files:
-        print()
+    else:
+        _print_tensors(tensors)
         _print_answers(answers)
+    if files and all(row.error for row in answers):
+        raise DataError(f"none of the {len(files)} pictures could be read")
+
+
+def _sized(net: Network, img_size: int | None) -> Network:
+    from inceptions.evaluate.protocol import resized
+
+    return net if img_size is None or net.preprocess is None else resized(net, img_size)
 
 
 def _print_tensors(tensors: tuple[TensorDifference, ...]) -> None:
@@ -174,6 +192,9 @@ def _print_answers(answers: list[AnswerDifference]) -> None:
     for row in answers:
         if row.error:
             log.warning("%s: %s", row.file, row.error)
+    if not read:
+        return
+    print()
     apart = [row for row in read if not row.agree]
     if apart:
         names = _short([row.file for row in apart])

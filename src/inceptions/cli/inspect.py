@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from csv import DictWriter
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +52,19 @@ def inspect(
         json: print one JSON object instead of the table.
     """
     from inceptions.anatomy.facts import Inspection
+    from inceptions.anatomy.principles import Finding
+    from inceptions.cli import UsageError
 
+    if img_size is not None and img_size < 1:
+        raise UsageError(f"--img-size {img_size}: a side of at least 1 px")
+    if csv and not csv.parent.is_dir():
+        raise UsageError(f"--csv {csv}: there is no folder {csv.parent}")
     found = Inspection(open_network(model, options or {}), img_size)
     if stage is not None:
-        facts = found.stage(stage)  # refuses a name that is none
+        try:
+            facts = found.stage(stage)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     if principles:
         facts = found.principles(stage)
         rows = facts["principles"]
@@ -63,7 +74,7 @@ def inspect(
     else:
         rows = facts["parts"]
     if csv:
-        _write_csv(csv, rows)
+        _write_csv(csv, rows, [field.name for field in fields(Finding)] if principles else list(rows[0]))
     if html:
         _write_page(model, found)
     if json:
@@ -110,14 +121,30 @@ def _imported(package: str, name: str, options: dict[str, Any]) -> nn.Module:
     from torch import nn
 
     sys.path.insert(0, "")  # the current folder, as with `python -m`
-    found = getattr(import_module(package), name, None)
+    with _raised_by(package):
+        module = import_module(package)
+    if not hasattr(module, name):
+        raise ValueError(f"{package} has no {name}")
+    found = getattr(module, name)
     if callable(found) and not isinstance(found, nn.Module):
-        found = found(**options)
+        with _raised_by(f"{package}:{name}"):
+            found = found(**options)
     elif options:
         raise ValueError(f"{package}:{name} is built already; options can be given to a function that builds it")
     if not isinstance(found, nn.Module):
         raise ValueError(f"{package}:{name} is no torch.nn.Module, nor a function that returns one, but {found!r}")
     return found.eval()
+
+
+@contextmanager
+def _raised_by(what: str) -> Iterator[None]:
+    """Says whose an error is that comes out of the user's own code; that a package is missing is told elsewhere."""
+    try:
+        yield
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{what} raised {type(error).__name__}: {error}") from error
 
 
 def _heads(facts: Facts) -> list[Facts]:
@@ -127,11 +154,11 @@ def _heads(facts: Facts) -> list[Facts]:
     return rows + [{**row, "name": f"aux.{row['name']}"} for row in facts["aux"]]
 
 
-def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write_csv(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
     from inceptions.progress import write_atomically
 
     text = io.StringIO()
-    writer = DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n", restval="")
+    writer = DictWriter(text, fieldnames=columns, lineterminator="\n", restval="")
     writer.writeheader()
     writer.writerows({key: _by(value) if isinstance(value, list | tuple) else value for key, value in row.items()}
                      for row in rows)  # fmt: skip

@@ -62,9 +62,16 @@ def explain(
         feature_maps: also return the stage's channels.
 
     Raises:
-        ValueError: a network without preprocessing or class names; an unknown class, method or stage.
+        ValueError: a network without weights, preprocessing or class names; an unknown class, method or stage; `top_k`
+            below 1.
         UnreadablePicture: the picture cannot be decoded.
     """
+    if net.export is not None:
+        raise ValueError(
+            f"{net.export} is an export, which has no weights in PyTorch: give the run or model it was made from"
+        )
+    if top_k < 1:
+        raise ValueError(f"top_k is {top_k}; at least one class is named")
     if net.preprocess is None or net.classes is None:
         raise ValueError(f"{net.name} comes without preprocessing and class names: it cannot be shown pictures")
     if target is not None and target not in net.classes:

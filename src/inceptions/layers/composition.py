@@ -63,7 +63,8 @@ class AveragedModule(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         pool, layer = self.children()
         order = [pool, layer]
-        if self.training and torch.is_autocast_enabled(input.device.type):
+        # (of shapes alone, on the device "meta", PyTorch cannot say)
+        if self.training and not input.is_meta and torch.is_autocast_enabled(input.device.type):
             conv, *others = layer.children()
             order = [conv, pool, *others]
         for module in order:

@@ -84,7 +84,7 @@ def read_run(folder: str | Path, *, data: Path | None = None) -> Run:
             sessions=json.loads((folder / "environment.json").read_text(encoding="utf-8")),
             rows=_rows(folder / "results.csv"),
             data=pictures,
-            answers=_answers(folder / "predictions.csv", pictures) or _judged(net, pictures),
+            answers=_answers(folder / "predictions.csv", pictures, _judged_pictures(net)) or _judged(net, pictures),
             unreadable=_unreadable(folder / "unreadable.json"),
             net=net,
         )
@@ -99,17 +99,26 @@ def _rows(path: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def _answers(path: Path, data: Dataset) -> list[Answer]:
+def _judged_pictures(net: Network) -> int | None:
+    """Validation pictures that the model's own metrics are of."""
+    metrics = net.artifact.get("metrics") or {}
+    n: int | None = (metrics.get("val") or {}).get("n")
+    return n
+
+
+def _answers(path: Path, data: Dataset, judged: int | None) -> list[Answer]:
     """The file's answers, with names and labels as they are and not as a spreadsheet may show them.
 
-    Empty where the file is of other pictures: `inceptions val RUN DATA` writes it anew.
+    Empty where the file is of other pictures - `inceptions val RUN DATA` writes it anew - or of more or fewer than were
+    `judged`: it has been cut off.
     """
     split = data.splits["val"]
     places = {safe_path(split.name(index)): index for index in range(len(split))}
     labels = {safe_cell(label): label for label in data.classes}
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    if not all(row["file"] in places and row["label"] in labels for row in rows):
+    whole = judged is None or len(rows) == judged
+    if not whole or not all(row["file"] in places and row["label"] in labels for row in rows):
         return []
     return [
         Answer(

@@ -35,6 +35,10 @@ def verdict(result: StudyResult, arm: ArmResult) -> str:
     lost = f" {len(arm.diverged)} of {result.seeds} runs diverged." if arm.diverged else ""
     if arm.significant:
         return f"{interval}: significant at this budget.{lost}"
+    if high - low < 0.01:  # two digits show no interval
+        return (
+            f"{found} ({arm.difference.n} pairs of runs, p {arm.adjusted_p:.3f}): not significant at this budget.{lost}"
+        )
     return (
         f"{interval}: not significant at this budget; a true difference anywhere in that interval would look like "
         f"this.{lost}"
