@@ -31,10 +31,9 @@ RUNS = {
         f"cifar10-{name}": f"cifar10 --model {name} {SMALL}"
         for name in ("googlenet", "bn_inception", "inception_v3", "inception_resnet_v2", "xception")
     },
-    "cifar10-googlenet-aux": (
-        "cifar10 --model googlenet --options.norm batch --aux --stem small --img-size 32 --width 0.5 "
-        "--crop pad --epochs 6 --batch-size 64 --opt nesterov --lr 0.05 --warmup-epochs 0.5 --amp --channels-last "
-        "--workers 0"
+    "flowers-googlenet-aux": (
+        "flowers --model googlenet --options.norm batch --aux --img-size 128 --epochs 15 --opt nesterov --lr 0.05 "
+        "--warmup-epochs 1 --amp --channels-last"
     ),
 }
 """name -> what follows `inceptions train`."""

@@ -3,7 +3,7 @@
     python bench/early_exit.py --runs FOLDER --data DATA
 
 Trains the run of bench/accuracy.py that has auxiliary heads, if FOLDER lacks it, then lets `inceptions val` compare the
-plain network with thresholds of the heads' probability on CIFAR-10's 10,000 test pictures, in bf16 on OpenVINO.
+plain network with thresholds of the heads' probability on the validation pictures, in bf16 on OpenVINO.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from accuracy import RUNS, trained
 from turns import write
 
-RUN = "cifar10-googlenet-aux"
+RUN = "flowers-googlenet-aux"
 FLAGS = "--early-exit 0.5,0.7,0.8,0.9,0.95,0.99 --engine openvino --precision bf16"
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from inceptions.layers import (
     LRN,
+    AuxHead,
     BatchNorm,
     Chain,
     Conv,
@@ -156,6 +157,15 @@ def test_a_compiled_step_calls_pytorchs_max_pool_and_finds_the_same_gradient(poo
         assert torch.equal(found, expected)
         assert torch.equal(torch.autograd.grad(found, images, weights)[0], gradient)
     assert any("max_pool" in name for name in called if "inceptions" in name)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (12, 4), (7, 9)])
+def test_an_auxiliary_heads_pool_is_an_adaptive_one(shape: tuple[int, int]) -> None:
+    head = AuxHead(Identity(), grid=4, adaptive=True).build(3, 3 * 4 * 4)
+    head.linear.weight.data.copy_(torch.eye(3 * 4 * 4))
+    head.linear.bias.data.zero_()
+    images = torch.randn(2, 3, *shape)
+    torch.testing.assert_close(head(images), F.adaptive_avg_pool2d(images, 4).flatten(1))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
