@@ -185,7 +185,7 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class Refused:
+class _Refusal:
     """What a process says where the user, not the program, has to mend something."""
 
     reason: str
@@ -262,7 +262,7 @@ class _Worker:
             answer = self.connection.recv()
         except EOFError:
             raise RuntimeError(f"the process that measures {self.case} died (out of memory?)") from None
-        if isinstance(answer, Refused):
+        if isinstance(answer, _Refusal):
             raise (DataError if answer.damaged else ValueError)(answer.reason)
         if isinstance(answer, str):
             raise RuntimeError(f"the process that measures {self.case} failed:\n{answer}")
@@ -288,7 +288,7 @@ def _serve(connection: Connection, case: Case, job: _Job) -> None:
     except EOFError:  # the parent needs nothing more
         pass
     except (ValueError, OSError) as error:
-        connection.send(Refused(str(error), isinstance(error, DataError)))
+        connection.send(_Refusal(str(error), isinstance(error, DataError)))
     except Exception:
         connection.send(traceback.format_exc())
 
