@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from inceptions.anatomy import Cost, StageCost, cost
+from inceptions.anatomy.trace import trace
 from inceptions.layers import Head, branches, chain, convolution, max_pool
 from inceptions.zoo import MEMBERS, Network, Table, build
 
@@ -122,6 +123,15 @@ def test_a_pool_is_a_layer_without_weights_but_with_a_window() -> None:
     (pool,) = stage.layers
     assert (pool.kernel, pool.stride, pool.height, pool.width) == ((3, 3), (2, 2), 28, 28)
     assert (pool.formula, pool.parameters, pool.multiply_adds, stage.activations) == ("", 0, 0, 0)
+
+
+def test_a_pool_without_a_stride_steps_by_its_kernel() -> None:
+    class Pooled(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return nn.functional.avg_pool2d(images, (2, 3))
+
+    (pool,) = trace(Pooled(), (1, 3, 12, 12))
+    assert (pool.kernel, pool.stride) == ((2, 3), (2, 3))
 
 
 def test_the_network_itself_is_left_alone() -> None:

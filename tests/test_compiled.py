@@ -79,7 +79,7 @@ def test_benchmarks_have_it_beside_the_same_limit_as_eager_pytorch(monkeypatch: 
     monkeypatch.setattr(choice, "compiler", lambda: "g++")
     found = cases(["a"], engines=["torch-compiled"], precisions=None, batches=[1], threads=[1])
     assert [(case.engine, case.precision) for case in found] == [("torch-compiled", p) for p in ("float32", "bf16")]
-    monkeypatch.setattr(benchmark, "SIDE", 16)
+    monkeypatch.setattr(benchmark, "SIDES", {"cpu": 16})
     for case, dtype in zip(found, (torch.float32, torch.bfloat16), strict=True):
         product = benchmark._product(case)()
         assert isinstance(product, torch.Tensor)

@@ -216,7 +216,7 @@ def _product(left: Tensor, output: Tensor) -> dict[str, Any]:
 
 
 def _pool(args: tuple[Any, ...], _: Tensor) -> dict[str, Any]:
-    kernel, stride = args[1], args[2] or args[1]  # no stride: the kernel's
+    kernel, stride = args[1], (args[2] if len(args) > 2 else ()) or args[1]  # no stride: the kernel's
     return {"kernel": (int(kernel[0]), int(kernel[-1])), "stride": (int(stride[0]), int(stride[-1]))}
 
 

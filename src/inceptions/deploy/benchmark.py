@@ -343,10 +343,11 @@ def _product(case: Case) -> Callable[[], object]:
         dtype = torch.bfloat16 if case.precision == "bf16" else torch.float32
         chain, inputs = chain.to(case.device, dtype), inputs.to(case.device, dtype)
 
-        def run() -> None:
-            chain(inputs)
+        def run() -> object:
+            product = chain(inputs)
             if case.device == "cuda":
                 torch.cuda.synchronize()
+            return product
 
         return run
     with quiet():
