@@ -135,7 +135,6 @@ def test_in_half_precision_an_average_and_a_1x1_convolution_change_places(includ
     assert widths == [16, 4, 16]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # its compiler uses what torch itself deprecates
 @pytest.mark.parametrize(
     "pool",
     [max_pool(3, 2, "valid"), max_pool(3, 2, "ceil"), max_pool(3, 2), max_pool(3, 2, "tf_same"), max_pool(3)],
