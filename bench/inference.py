@@ -25,10 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from data import pictures
 from peers import NAMES
-from turns import HERE, PEERS, Competitor, medians, ratio, write
+from turns import HERE, PEERS, Competitor, device, medians, ratio, write
 
 from inceptions.anatomy import cost
 from inceptions.deploy.benchmark import operations
@@ -105,8 +104,8 @@ def alone(model: str, options: argparse.Namespace, folder: Path) -> dict[str, An
     result: dict[str, Any] = {name: {"pictures_per_second": rate} for name, rate in rates.items()}
     for pair, mine in ours.items():
         rate = options.batch / statistics.median(mine.medians)
-        gpu = pair[0].startswith("torch") and torch.cuda.is_available()
-        limit = operations("cuda" if gpu else "cpu") / statistics.median(products[pair].fastest)
+        place = device() if pair[0].startswith("torch") else "cpu"
+        limit = operations(place) / statistics.median(products[pair].fastest)
         found: dict[str, Any] = {
             "pictures_per_second": rate,
             "peak_gops": limit / 1e9,

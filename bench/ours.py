@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from turns import one_core, serve, synchronise
+from turns import device, one_core, serve, synchronise
 
 from inceptions.data import Augment, Batch, batches, load
 from inceptions.deploy.benchmark import Case, _product
@@ -33,7 +33,10 @@ from inceptions.train import TrainConfig
 from inceptions.train.loop import Training
 from inceptions.train.settings import choose_algorithms, decide, network
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+def place_of(engine: str) -> str:
+    """Where an engine runs: PyTorch's on a GPU where there is one."""
+    return device() if engine.startswith("torch") else "cpu"
 
 
 def training(
@@ -80,10 +83,10 @@ def inference(model: str, batch: int, engine: str, precision: str, file: str = "
     net = open_original(model)
     pictures = torch.randint(0, 256, (max(batch, 8), *net.preprocess.shape), dtype=torch.uint8)
     calibration = [pictures[:8]] if precision == "int8" else None
-    on_gpu = engine.startswith("torch") and DEVICE == "cuda"
+    place = place_of(engine)
     ready = open_engine(
-        net, engine=engine, precision=precision, device=DEVICE if on_gpu else "cpu",
-        batch_size=batch if on_gpu else None, calibration=calibration,
+        net, engine=engine, precision=precision, device=place, batch_size=batch if place == "cuda" else None,
+        calibration=calibration,
     )  # fmt: skip
     pictures = pictures[:batch]
     ready.tune(pictures[0], most=batch)
@@ -117,8 +120,8 @@ def reading(folder: str, size: int, *, color_jitter: float = 0.0, workers: int =
 def product(model: str, batch: int, engine: str, precision: str) -> Callable[[], object]:
     """The large matrix product that `inceptions benchmark` takes for the machine's limit."""
     threads = torch.get_num_threads()
-    device = DEVICE if engine.startswith("torch") else "cpu"
-    case = Case(model=model, engine=engine, precision=precision, batch=batch, threads=threads, device=device)
+    place = place_of(engine)
+    case = Case(model=model, engine=engine, precision=precision, batch=batch, threads=threads, device=place)
     return _product(case)
 
 

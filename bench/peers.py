@@ -18,7 +18,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from turns import one_core, serve, synchronise
+from turns import device, one_core, serve, synchronise
 
 NAMES = {
     "timm": {
@@ -64,14 +64,13 @@ def timm_inference(model: str, batch: int, *, best: bool = False) -> Callable[[]
     torch = import_torch()
     import timm
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    net = timm.create_model(NAMES["timm"][model]).eval().to(device)
-    images = torch.randn(batch, *net.default_cfg["input_size"], device=device)
+    net = timm.create_model(NAMES["timm"][model]).eval().to(device())
+    images = torch.randn(batch, *net.default_cfg["input_size"], device=device())
     if best:
         net, images = net.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
 
     def run() -> None:
-        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=best):
+        with torch.inference_mode(), torch.autocast(device(), torch.bfloat16, enabled=best):
             net(images)
         synchronise()
 
@@ -112,10 +111,9 @@ def timm_train(model: str, batch: int, *, best: bool = False, compiled: bool = F
     import timm
     from timm.optim import create_optimizer_v2
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    net = timm.create_model(NAMES["timm"][model]).train().to(device)
-    images = torch.randn(batch, *net.default_cfg["input_size"], device=device)
-    targets = torch.randint(0, 1000, (batch,), device=device)
+    net = timm.create_model(NAMES["timm"][model]).train().to(device())
+    images = torch.randn(batch, *net.default_cfg["input_size"], device=device())
+    targets = torch.randint(0, 1000, (batch,), device=device())
     if best:
         net, images = net.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
     optimizer = create_optimizer_v2(net, opt="sgd", lr=0.01, momentum=0.9, weight_decay=2e-5)
@@ -123,7 +121,7 @@ def timm_train(model: str, batch: int, *, best: bool = False, compiled: bool = F
     loss_function = torch.nn.CrossEntropyLoss()
 
     def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=best):
+        with torch.autocast(device(), torch.bfloat16, enabled=best):
             loss = loss_function(forward(images), targets)
         optimizer.zero_grad()
         loss.backward()
@@ -145,10 +143,9 @@ def torchvision_train(model: str, batch: int) -> Callable[[], object]:
 
     net = get_model(NAMES["torchvision"][model], weights=None, num_classes=1000, init_weights=True).train()
     size = 299 if model == "inception_v3" else 224
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    net.to(device)
-    images = torch.randn(batch, 3, size, size, device=device)
-    targets = torch.randint(0, 1000, (batch,), device=device)
+    net.to(device())
+    images = torch.randn(batch, 3, size, size, device=device())
+    targets = torch.randint(0, 1000, (batch,), device=device())
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     criterion = torch.nn.CrossEntropyLoss()
 

@@ -19,9 +19,8 @@ import subprocess
 import sys
 from typing import Any
 
-import torch
 from peers import NAMES
-from turns import HERE, PEERS, Competitor, medians, ratio, write
+from turns import HERE, PEERS, Competitor, device, medians, ratio, write
 
 from inceptions.anatomy import cost
 from inceptions.deploy.benchmark import operations
@@ -74,7 +73,7 @@ def main() -> None:
     product = Competitor("product", sys.executable, "ours.py", "train-product", options.model, str(options.batch))
     found = medians([*everybody.values(), product], rounds=options.rounds, seconds=options.seconds)
     product.close()
-    limit = operations("cuda" if torch.cuda.is_available() else "cpu") / statistics.median(product.fastest)
+    limit = operations(device()) / statistics.median(product.fastest)
     net = open_original(options.model)
     needed = 3 * 2 * cost(net, net.preprocess.size[0]).multiply_adds  # forward, and backward to inputs and to weights
     result: dict[str, Any] = {}

@@ -37,11 +37,18 @@ def serve(work: Callable[[], object], *, clock: Callable[[], float] = time.perf_
         print(json.dumps(latencies), flush=True)
 
 
-def synchronise() -> None:
-    """Wait for what a GPU was asked to do; without one there is nothing to wait for."""
+def device() -> str:
+    """Where PyTorch's competitors run: a GPU where there is one."""
     import torch  # not every competitor has it
 
-    if torch.cuda.is_available():
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def synchronise() -> None:
+    """Wait for what a GPU was asked to do; without one there is nothing to wait for."""
+    import torch
+
+    if device() == "cuda":
         torch.cuda.synchronize()
 
 

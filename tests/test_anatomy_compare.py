@@ -120,7 +120,7 @@ def test_weight_files_and_foreign_modules_are_told_apart(
     net: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     artifact.save(net, tmp_path / "model")
-    assert main(["compare", str(tmp_path), "torch.nn:Identity", "--no-latency"]) == 1
+    assert main(["compare", str(tmp_path), "torch.nn:Identity", "--no-latency"]) == 2
     assert "`inceptions inspect torch.nn:Identity` shows any module" in capsys.readouterr().err
 
 

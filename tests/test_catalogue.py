@@ -149,7 +149,7 @@ def test_info_shows_address_hash_accuracy_and_preprocessing(capsys: pytest.Captu
 
 
 def test_an_unknown_name_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["weights", "info", "inception_v3.slin"]) == 1
+    assert main(["weights", "info", "inception_v3.slin"]) == 2
     assert "did you mean inception_v3.slim" in capsys.readouterr().err
 
 

@@ -28,7 +28,7 @@ from cyclopts import Parameter
 import inceptions.cli
 from inceptions.cli import VERBS, doctor, main
 from inceptions.cli.terminal import plain, print_json, table
-from inceptions.progress import DataError, GateError, log
+from inceptions.progress import DataError, GateError, RunError, log
 
 PYTHON = [sys.executable, "-W", "error"]
 
@@ -152,7 +152,8 @@ def test_a_wrong_flag_is_named_with_the_nearest_and_the_way_to_help(capsys: pyte
     [
         (DataError("two pictures are broken"), 3, "two pictures are broken"),
         (GateError("top1 0.8 is below 0.9"), 4, "top1 0.8 is below 0.9"),
-        (ValueError("width is 0; allowed is more than 0"), 1, "width is 0; allowed is more than 0"),
+        (RunError("the loss is not finite"), 1, "the loss is not finite"),
+        (ValueError("width is 0; allowed is more than 0"), 2, "width is 0; allowed is more than 0"),
         (FileNotFoundError(2, "No such file or directory", "a.jpg"), 1, "a.jpg: No such file or directory"),
         (ModuleNotFoundError("No module named 'x'", name="x"), 1, "the package 'x' is not installed"),
         (RuntimeError("deep inside"), 1, "RuntimeError: deep inside"),

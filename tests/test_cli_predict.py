@@ -174,8 +174,8 @@ def test_precision_and_size_act(model: str, folder: Path, capsys: pytest.Capture
         ((), 2, "which pictures"),
         (("x.png", "--output", "p.xlsx"), 2, "must end in .csv or .jsonl"),
         (("x.png", "-j", "-1"), 2, "--workers -1"),
-        (("x.png", "--top-k", "0"), 1, "top_k is 0"),
-        (("x.png", "--precision", "int8"), 1, "int8 measures its ranges on training pictures"),
+        (("x.png", "--top-k", "0"), 2, "top_k is 0"),
+        (("x.png", "--precision", "int8"), 2, "int8 measures its ranges on training pictures"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_its_exit_code(

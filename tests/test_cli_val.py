@@ -234,7 +234,7 @@ def test_an_ensemble_of_different_classes_is_refused(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     artifact.save(network(1, (*CLASSES[:5], "spider")), tmp_path / "second")
-    assert main(["val", str(run), "--ensemble", str(tmp_path / "second")]) == 1
+    assert main(["val", str(run), "--ensemble", str(tmp_path / "second")]) == 2
     assert "moth, spider differ" in capsys.readouterr().err
 
 
@@ -320,8 +320,8 @@ def test_a_bare_model_gets_no_files_unless_told_where(
         (("--calibrate", "--crops", "10"), 2, "--calibrate fits one model"),
         (("--crops", "11"), 2, "11"),
         (("--img-size", "big"), 2, "--img-size big"),
-        (("--img-size", "1"), 1, "at least"),
-        (("--engine", "tensorrt"), 1, "unknown engine 'tensorrt'"),
+        (("--img-size", "1"), 2, "at least"),
+        (("--engine", "tensorrt"), 2, "unknown engine 'tensorrt'"),
         (("/nowhere",), 3, "/nowhere"),
     ],
 )

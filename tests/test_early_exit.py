@@ -351,7 +351,7 @@ def test_predict_answers_with_the_head_that_a_picture_left_at(
         (("val", "--early-exit", "0.5", "--calibrate"), 2, "leave --calibrate and --ensemble out"),
         (("predict", "p.png", "--early-exit", "2"), 2, "--early-exit 2: a probability"),
         (("predict", "p.png", "--early-exit", "0.5", "--features", "f.npz"), 2, "leave --json, --output and --early"),
-        (("val", "--early-exit", "0.5"), 1, "train it with --aux"),
+        (("val", "--early-exit", "0.5"), 2, "train it with --aux"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_its_exit_code(

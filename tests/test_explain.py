@@ -351,7 +351,7 @@ def test_the_command_refuses_in_words(
         ([str(model)], 2, "which pictures?"),
         ([str(model), str(files[0]), "--target", "z"], 2, "no class is called 'z'"),
         ([str(model), str(files[0]), "--stage", "nope"], 2, "has no stage 'nope'; it has: conv1"),
-        ([str(model), str(files[0]), "--top-k", "0"], 2, "--top-k 0: at least one class is named"),
+        ([str(model), str(files[0]), "--top-k", "0"], 2, "top_k is 0; at least one class is named"),
         ([str(model), str(files[1])], 3, "none of the 1 pictures"),
     ):
         assert main(["explain", *words, "--output", str(tmp_path / "out")]) == code

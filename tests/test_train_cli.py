@@ -84,7 +84,7 @@ def test_resume_finds_the_usual_output_and_takes_a_recipe_as_given_flags(
     (run,) = (tmp_path / "runs").iterdir()
     assert [row["epoch"] for row in results(run)] == ["1", "2"]
     capsys.readouterr()
-    assert main(["train", "--resume", "--output", str(run), "--recipe", "modern"]) == 1
+    assert main(["train", "--resume", "--output", str(run), "--recipe", "modern"]) == 2
     said = capsys.readouterr().err
     assert "opt sgd -> nesterov" in said
     assert "width" not in said
@@ -95,7 +95,7 @@ def test_resuming_with_another_flag_is_refused_by_name(
 ) -> None:
     run = tmp_path / "run"
     assert main(["train", str(data), *TINY.split(), "--epochs", "1", "--output", str(run)]) == 0
-    assert main(["train", "--resume", "--output", str(run), "--lr", "0.7"]) == 1
+    assert main(["train", "--resume", "--output", str(run), "--lr", "0.7"]) == 2
     assert "lr 0.05 -> 0.7" in capsys.readouterr().err
 
 
@@ -110,7 +110,7 @@ def test_resuming_with_another_flag_is_refused_by_name(
         (["DATA", "--min-lr", "0.2"], 2, "min_lr 0.2 must not be above lr 0.05"),
         (["DATA", "--model", "xceptoin"], 2, "did you mean 'xception'"),
         (["nowhere"], 3, "nowhere"),
-        (["DATA", "--img-size", "1"], 1, "at least"),
+        (["DATA", "--img-size", "1"], 2, "at least"),
     ],
 )
 def test_what_cannot_work_is_said_with_its_exit_code(
@@ -143,7 +143,7 @@ def test_lr_find_writes_its_plot_and_suggests_a_rate(
 
 
 def test_lr_find_refuses_a_range_that_is_none(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["lr-find", str(data), *TINY.split(), "--lowest", "2", "--highest", "1"]) == 1
+    assert main(["lr-find", str(data), *TINY.split(), "--lowest", "2", "--highest", "1"]) == 2
     assert "lowest < highest" in capsys.readouterr().err
 
 

@@ -70,7 +70,7 @@ class Classifier:
         net: Network,
         *,
         engine: str | Engine = "auto",
-        precision: str = "float32",
+        precision: str | None = None,
         batch_size: int | None = None,
         device: str | torch.device | None = None,
         threads: int | None = None,

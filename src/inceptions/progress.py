@@ -27,6 +27,11 @@ class DataError(ValueError):
     """The data is invalid: the message names every problem found. Exit code 3."""
 
 
+class RunError(ValueError):
+    """What was asked for is right, and did not work out: a loss that diverges, a compiler that fails, a file that is
+    not the one it should be. Exit code 1."""
+
+
 class GateError(ValueError):
     """A result is below what the user demanded (`--min-top1`, a parity bound). Exit code 4."""
 

@@ -16,7 +16,7 @@ from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
-from inceptions.progress import DataError, GateError
+from inceptions.progress import DataError, GateError, RunError
 
 VERBS = {
     "train": ("inceptions.cli.train:train", "Train a network on labelled pictures, or adapt a published one."),
@@ -92,7 +92,7 @@ _EVERYWHERE = """Everywhere:
 
 
 class UsageError(ValueError):
-    """The command line cannot be understood. Exit code 2."""
+    """The command line cannot be understood. Exit code 2, as for any `ValueError` that is none of `progress`'s."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -229,10 +229,12 @@ def _message(error: Exception) -> str:
 
 def _exit_code(error: Exception) -> int:
     match error:
-        case UsageError():
-            return 2
+        case RunError():
+            return 1
         case DataError():
             return 3
         case GateError():
             return 4
+        case ValueError():
+            return 2
     return 1

@@ -61,8 +61,6 @@ def explain(
 
     if not pictures:
         raise UsageError("which pictures? give files or folders behind the model")
-    if top_k < 1:
-        raise UsageError(f"--top-k {top_k}: at least one class is named")
     net = load_network(model)
     files = pictures_in(pictures)
     sheets: list[Explained] = []
@@ -77,8 +75,6 @@ def explain(
             if json:
                 print_json({"file": file, "error": error.reason})
             continue
-        except ValueError as error:  # no such class or stage, or a model that cannot be asked
-            raise UsageError(str(error)) from error
         output.mkdir(parents=True, exist_ok=True)
         # a number in front: two folders may hold pictures of one name
         plates = _plates(found, output / f"{number:0{len(str(len(files)))}d}-{Path(file).stem}")

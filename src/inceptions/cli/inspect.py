@@ -55,16 +55,11 @@ def inspect(
     from inceptions.anatomy.principles import Finding
     from inceptions.cli import UsageError
 
-    if img_size is not None and img_size < 1:
-        raise UsageError(f"--img-size {img_size}: a side of at least 1 px")
     if csv and not csv.parent.is_dir():
         raise UsageError(f"--csv {csv}: there is no folder {csv.parent}")
     found = Inspection(open_network(model, options or {}), img_size)
     if stage is not None:
-        try:
-            facts = found.stage(stage)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        facts = found.stage(stage)  # refuses a name that is none
     if principles:
         facts = found.principles(stage)
         rows = facts["principles"]
@@ -144,7 +139,9 @@ def _raised_by(what: str) -> Iterator[None]:
     except ModuleNotFoundError:
         raise
     except Exception as error:
-        raise ValueError(f"{what} raised {type(error).__name__}: {error}") from error
+        from inceptions.progress import RunError
+
+        raise RunError(f"{what} raised {type(error).__name__}: {error}") from error
 
 
 def _heads(facts: Facts) -> list[Facts]:

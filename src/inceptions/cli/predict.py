@@ -60,7 +60,7 @@ def predict(
         engine: auto, torch, torch-compiled, onnxruntime or openvino. auto converts nothing for work that is done in
             half a minute.
         precision: float32, bf16, int8 (ranges measured on the run's training pictures), or auto: bf16 where the
-            processor is fast in it; none: float32, for features auto.
+            processor is fast in it; none: float32 (of an export its own), for features auto.
         device: where torch runs, as cuda:0; none: a GPU where there is one.
         img_size: side of the pictures for the network, px; none: as it was trained.
         early_exit: pictures stop at an auxiliary head (`train --aux`) whose probability is at least this. `val
@@ -105,7 +105,7 @@ def predict(
     classifier = Classifier(
         net,
         engine=engine,
-        precision=precision or "float32",
+        precision=precision,
         batch_size=batch_size,
         device=device,
         calibration=ranges(Path(run) / "split.json", net) if precision == "int8" and net.export is None else None,

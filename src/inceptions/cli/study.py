@@ -37,17 +37,11 @@ def study(
     if name is None:
         _list()
         return
-    from inceptions.anatomy.claims import STUDIES
-    from inceptions.anatomy.study import conduct
-    from inceptions.cli import UsageError
+    from inceptions.anatomy.study import conduct, resolve
     from inceptions.progress import write_atomically
     from inceptions.report.study import study_page, verdict
 
-    if name not in STUDIES:
-        raise UsageError(f"there is no study {name!r}; there are: {', '.join(STUDIES)}")
-    if seeds < 1:
-        raise UsageError(f"--seeds {seeds}: at least 1 is needed")
-    base = config.settle(recipe, model=STUDIES[name].model)
+    base = config.settle(recipe, model=resolve(name).model)
     output = base.output or Path("runs") / f"study-{name}-{Path(base.data).resolve().stem}"
     result = conduct(name, base, output, seeds=seeds)
     write_atomically(output / "study.html", study_page(result, shlex.join(sys.argv)))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from inceptions.cli.terminal import print_json
-from inceptions.progress import DataError, log
+from inceptions.progress import log
 from inceptions.train.config import TrainConfig
 
 
@@ -26,9 +26,8 @@ class Given(TrainConfig):
         """The defaults, or those of the run that is resumed, changed by the recipe, by `preset` and by those given.
 
         Raises:
-            UsageError: there is no such recipe; settings out of range or in conflict.
+            ValueError: there is no such recipe; settings out of range or in conflict.
         """
-        from inceptions.cli import UsageError
         from inceptions.recipes import configure, settings
         from inceptions.train.folder import stored_settings
         from inceptions.train.settings import default_output
@@ -37,18 +36,13 @@ class Given(TrainConfig):
         given: dict[str, Any] = preset | vars(self)["given"]
         if "options" in given:  # text so far: which types they have, the network knows
             given["options"] = parse_options(given["options"])
-        try:
-            asked = settings(recipe) | given
-            if self.resume and "output" not in asked and "data" in asked:
-                asked["output"] = default_output(asked["data"], asked.get("model", TrainConfig.model))
-            stored = stored_settings(asked["output"], resume=True) if self.resume and "output" in asked else None
-            if stored is not None:
-                return stored.replace(**{"max_time": None, **asked})
-            return configure(recipe, given.pop("data", ""), **given)
-        except DataError:
-            raise
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        asked = settings(recipe) | given
+        if self.resume and "output" not in asked and "data" in asked:
+            asked["output"] = default_output(asked["data"], asked.get("model", TrainConfig.model))
+        stored = stored_settings(asked["output"], resume=True) if self.resume and "output" in asked else None
+        if stored is not None:
+            return stored.replace(**{"max_time": None, **asked})
+        return configure(recipe, given.pop("data", ""), **given)
 
 
 def train(

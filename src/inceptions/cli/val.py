@@ -31,7 +31,7 @@ def val(
     batch_size: Annotated[int, Parameter(name=["--batch-size", "-b"])] = 32,
     workers: Annotated[int | None, Parameter(name=["--workers", "-j"])] = None,
     engine: str = "auto",
-    precision: str = "float32",
+    precision: str | None = None,
     device: str | None = None,
     img_size: str | None = None,
     crops: Literal[1, 10, 12, 144] = 1,
@@ -61,7 +61,7 @@ def val(
         engine: auto, torch, torch-compiled, onnxruntime or openvino. auto converts nothing for work that is done in
             half a minute.
         precision: float32, bf16, int8 (ranges measured on the run's training pictures), or auto: bf16 where the
-            processor is fast in it.
+            processor is fast in it; none: float32, and of an export its own.
         device: where torch runs, as cuda:0; none: a GPU where there is one.
         img_size: side of the pictures for the network, px; none: as it was trained. Several (299,331,395) give a curve,
             and the first one everything else.
@@ -140,7 +140,7 @@ def val(
         "unknown_classes": list(dataset.unknown_classes),
         "missing_classes": list(dataset.missing_classes),
         "engine": engine,
-        "precision": precision,
+        "precision": precision or _own_precision(nets[0]),
         "crops": crops,
         "img_size": sizes[0] or nets[0].preprocess.size[0],
         "early_exit": protocol.early_exit,
@@ -154,6 +154,10 @@ def val(
         _show(facts)
     if min_top1 is not None and outcome.metrics.top1 < min_top1:
         raise GateError(f"top-1 {outcome.metrics.top1:.4f} is below --min-top1 {min_top1:g} (n {outcome.metrics.n})")
+
+
+def _own_precision(net: Network) -> str:
+    return str(net.artifact["export"]["precision"]) if net.export is not None else "float32"
 
 
 def _problems(

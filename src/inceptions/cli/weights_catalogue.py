@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inceptions.cli.terminal import print_json, table
+from inceptions.progress import RunError
 
 if TYPE_CHECKING:
     from inceptions.weights.catalogue import Record
@@ -101,7 +102,7 @@ def verify(what: str, /, *, json: bool = False) -> None:
 
     record = RECORDS.get(what)
     if record is not None and record.hub is not None:
-        raise ValueError(f"{what} lies in the Hugging Face hub's cache, which names every file by its hash")
+        raise RunError(f"{what} lies in the Hugging Face hub's cache, which names every file by its hash")
     path = Path(what) if record is None else cache_folder() / record.file
     if record is None and not path.is_file():
         raise _unknown(what)
@@ -109,7 +110,7 @@ def verify(what: str, /, *, json: bool = False) -> None:
         raise FileNotFoundError(f"{what} is not on this machine; `inceptions weights pull {what}` fetches it")
     record = record or next((r for r in RECORDS.values() if r.file and r.file == path.name), None)
     if record is None and recorded(path) is None:
-        raise ValueError(f"{path}: no name of the catalogue's files, and {path.name}.sha256 is not beside it")
+        raise RunError(f"{path}: no name of the catalogue's files, and {path.name}.sha256 is not beside it")
     digest = compare(path, record)
     if json:
         print_json({"path": path, "sha256": digest, "record": None if record is None else record.name})

@@ -29,7 +29,7 @@ from inceptions.deploy.original import open_original
 from inceptions.deploy.pictures import made_up
 from inceptions.engines import ENGINES, available, open_engine
 from inceptions.engines.prepared import quiet
-from inceptions.progress import DataError, log, track
+from inceptions.progress import DataError, RunError, log, track
 from inceptions.zoo import ALIASES, MEMBERS
 
 SIDES = {"cpu": 2048, "cuda": 8192}
@@ -188,8 +188,8 @@ class _Job:
 class _Refusal:
     """What a process says where the user, not the program, has to mend something."""
 
+    kind: type[Exception]
     reason: str
-    damaged: bool
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ class _Worker:
         except EOFError:
             raise RuntimeError(f"the process that measures {self.case} died (out of memory?)") from None
         if isinstance(answer, _Refusal):
-            raise (DataError if answer.damaged else ValueError)(answer.reason)
+            raise answer.kind(answer.reason)
         if isinstance(answer, str):
             raise RuntimeError(f"the process that measures {self.case} failed:\n{answer}")
         return answer
@@ -288,7 +288,8 @@ def _serve(connection: Connection, case: Case, job: _Job) -> None:
     except EOFError:  # the parent needs nothing more
         pass
     except (ValueError, OSError) as error:
-        connection.send(_Refusal(str(error), isinstance(error, DataError)))
+        kinds = (DataError, RunError, ValueError, OSError)
+        connection.send(_Refusal(next(kind for kind in kinds if isinstance(error, kind)), str(error)))
     except Exception:
         connection.send(traceback.format_exc())
 

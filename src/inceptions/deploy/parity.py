@@ -12,7 +12,7 @@ from inceptions.data import Split, batches
 from inceptions.engines import Engine
 from inceptions.engines.exported import ExportedEngine
 from inceptions.image import Preprocess
-from inceptions.progress import track
+from inceptions.progress import DataError, track
 
 LOGITS = {"float32": 1e-4, "bf16": 5e-2}
 """precision -> largest allowed difference of a logit, as a share of the largest logit. bf16 keeps 8 bits of a number
@@ -68,7 +68,7 @@ def compare(
     logarithms.
 
     Raises:
-        ValueError: no picture could be read.
+        DataError: no picture could be read.
     """
 
     def answers(engine: Engine, preprocess: Preprocess) -> tuple[Tensor, Tensor]:
@@ -76,7 +76,7 @@ def compare(
         shown = track(feed, description=f"checking {engine.name}", total=len(split), amount=len)
         parts = [(engine(batch.pictures), batch.targets) for batch in shown if len(batch)]
         if not parts:
-            raise ValueError(f"none of {len(split)} pictures ({pictures}) could be read: nothing to check parity on")
+            raise DataError(f"none of {len(split)} pictures ({pictures}) could be read: nothing to check parity on")
         return torch.cat([logits for logits, _ in parts]), torch.cat([targets for _, targets in parts])
 
     expected, targets = answers(original, preprocess)

@@ -54,7 +54,7 @@ def open_engine(
     net: Network,
     *,
     engine: str = "auto",
-    precision: str = "float32",
+    precision: str | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     threads: int | None = None,
@@ -70,7 +70,8 @@ def open_engine(
         engine: "torch", "torch-compiled", "onnxruntime", "openvino"; "auto": torch on a GPU, and for work that it
             finishes on the CPU in half a minute; else the fastest installed that has the precision (compiled for work
             of minutes only).
-        precision: "float32", "bf16", "int8" (needs `calibration`); "auto": bf16 where the device is fast in it.
+        precision: "float32", "bf16", "int8" (needs `calibration`); "auto": bf16 where the device is fast in it; None:
+            float32, and of an export its own.
         batch_size: pictures that are run at once; None: 16 on a CPU and 128 on a GPU, and for much work on a CPU what
             is measured to be fastest.
         device: where torch runs; None: a GPU where there is one and the engine may be torch.
@@ -90,7 +91,7 @@ def open_engine(
         exported = ExportedEngine(net.export, batch_size=batch_size, threads=threads)
         if engine not in ("auto", exported.name):
             raise ValueError(f"{net.export} is an export for {exported.name}; it does not run on {engine}")
-        if precision not in ("auto", "float32", exported.precision):  # float32 is what nobody asked for
+        if precision not in (None, "auto", exported.precision):
             raise ValueError(f"{net.export} is an export in {exported.precision}; {precision} needs another export")
         if device is not None and torch.device(device).type != "cpu":
             raise ValueError(f"{net.export} is an export, which runs on the CPU, not on {device}")
@@ -133,7 +134,7 @@ def open_engine(
 
 def settled(
     engine: str,
-    precision: str,
+    precision: str | None,
     device: str | torch.device | None,
     *,
     batch_size: int | None = None,
@@ -146,6 +147,7 @@ def settled(
     """
     gpu = engine in ("auto", *_ON_TORCH) and torch.cuda.is_available()
     place = torch.device(device or ("cuda" if gpu else "cpu"))
+    precision = precision or "float32"
     if precision == "auto":
         precision = "bf16" if fast_bf16(place) and engine != "onnxruntime" else "float32"
     _refuse(engine, precision, batch_size, place, calibrated=calibrated)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inceptions.engines.eager import TorchEngine
 from inceptions.engines.prepared import Prepared, exported, quiet
-from inceptions.progress import log
+from inceptions.progress import RunError, log
 
 Compiled = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -68,7 +68,7 @@ class CompiledEngine(TorchEngine):
         and of `Prepared.forward` every engine would be one.
 
         Raises:
-            ValueError: the compiler failed.
+            RunError: the compiler failed.
         """
         log.info("compiling for pictures of %d x %d px: about half a minute", *inputs.shape[2:])
         module = exported(self.module, inputs, whole=False).module()
@@ -83,7 +83,7 @@ class CompiledEngine(TorchEngine):
                 graph(inputs)
         except Exception as error:  # PyTorch's compiler and those that it calls fail in many ways
             reason = str(error).strip().splitlines()[:1]
-            raise ValueError(
+            raise RunError(
                 f"torch-compiled: PyTorch's compiler failed ({type(error).__name__}: {' '.join(reason)}); "
                 "the engine torch needs none"
             ) from error

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from inceptions.engines.engine import Engine
-from inceptions.engines.open_vino import PER_REQUEST, PER_THREAD, Streams
+from inceptions.engines.open_vino import PER_REQUEST, PER_THREAD, Streams, core
 from inceptions.engines.pt2 import open_pt2
 from inceptions.progress import DataError
 from inceptions.weights import artifact
@@ -97,9 +97,7 @@ class ExportedEngine(Engine):
         return (pictures,) if self.facts["format"] == "openvino" else super()._parts(pictures)
 
     def _open_openvino(self, file: Path) -> Run:
-        import openvino
-
-        streams = Streams(openvino.Core().read_model(file), self.precision, self.threads)
+        streams = Streams(core().read_model(file), self.precision, self.threads)
         return lambda images: streams(images, self.batch_size)[0]
 
     def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:

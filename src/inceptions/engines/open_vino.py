@@ -176,11 +176,11 @@ def compiled(graph: Any, shape: Iterable[int], precision: str, threads: int, *, 
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY",
     }
-    return _core().compile_model(fixed, "CPU", properties)
+    return core().compile_model(fixed, "CPU", properties)
 
 
 @cache
-def _core() -> Any:
+def core() -> Any:
     """The process's one runtime, see `signal_stack_kept`."""
     import openvino
 

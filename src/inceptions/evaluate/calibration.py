@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from inceptions.evaluate.counts import log_softmax
-from inceptions.progress import log
+from inceptions.progress import DataError, log
 
 COLDEST, HOTTEST = 0.05, 20.0  # outside, the logits say nothing about how sure the network is
 
@@ -27,11 +27,11 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
         logits carry no information.
 
     Raises:
-        ValueError: no picture of a known class.
+        DataError: no picture of a known class.
     """
     known = targets >= 0
     if not bool(known.any()):
-        raise ValueError("a temperature cannot be fitted: no picture is of a class that the model has")
+        raise DataError("a temperature cannot be fitted: no picture is of a class that the model has")
     scores, truth = logits[known].double().numpy(), targets[known].numpy()
     own = scores[np.arange(len(truth)), truth].mean()
 
@@ -74,12 +74,13 @@ def coverage_at(accuracy: float, confidence: np.ndarray, right: np.ndarray) -> C
         right: (N,) whether it was right.
 
     Raises:
-        ValueError: an accuracy outside 0 ... 1, or no picture.
+        ValueError: an accuracy outside 0 ... 1.
+        DataError: no picture.
     """
     if not 0 < accuracy <= 1:
         raise ValueError(f"coverage at accuracy {accuracy}: an accuracy is above 0 and at most 1")
     if not len(confidence):
-        raise ValueError("coverage needs at least one picture")
+        raise DataError("coverage needs at least one picture")
     order = np.argsort(-confidence, kind="stable")
     sorted_confidence, kept_right = confidence[order], np.cumsum(right[order].astype(np.int64))
     kept = np.arange(1, len(order) + 1)

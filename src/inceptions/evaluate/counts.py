@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inceptions.progress import DataError
+
 BINS = 15  # of the reliability diagram (Guo et al., 1706.04599, section 2)
 UNIT = 2.0**-32  # what one count of `nll` and `confidence` stands for: sums of integers do not depend on their order
 SQUARE = 2.0**-20  # of one count of `squares`
@@ -60,7 +62,8 @@ class Counts:
         Equal logits rank by class index, so a tie is never luck.
 
         Raises:
-            ValueError: logits that are no numbers, a wrong number of classes, a target that is no class.
+            DataError: logits that are no finite numbers: damaged weights.
+            ValueError: a wrong number of classes, a target that is no class.
         """
         self.skipped += skipped
         if not len(targets):
@@ -70,7 +73,7 @@ class Counts:
         if scores.shape != (len(truth), classes):
             raise ValueError(f"logits {scores.shape} for {len(truth)} pictures of {classes} classes")
         if not np.isfinite(scores).all():
-            raise ValueError("the model answered with logits that are not finite numbers; its weights are damaged")
+            raise DataError("the model answered with logits that are not finite numbers; its weights are damaged")
         if truth.min() < -1 or truth.max() >= classes:
             raise ValueError(f"targets {truth.min()} to {truth.max()}; allowed are 0 to {classes - 1}, and -1: unknown")
         self.unknown += int((truth < 0).sum())

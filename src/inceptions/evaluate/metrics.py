@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptions.evaluate.counts import SQUARE, UNIT, Counts, Integers
+from inceptions.progress import DataError
 
 Interval = tuple[float, float]
 DRAWS = 1000  # of the bootstrap
@@ -87,7 +88,7 @@ class Metrics:
             raise ValueError(f"{len(classes)} class names for counts of {len(counts.top5)} classes")
         if not n:
             reasons = f"{counts.skipped} unreadable, {counts.unknown} of classes that the model does not have"
-            raise ValueError(f"no picture could be judged ({reasons})")
+            raise DataError(f"no picture could be judged ({reasons})")
         right, best_five = int(np.trace(counts.confusion)), int(counts.top5.sum())
         per_class = tuple(_class_metrics(counts.confusion, index, label) for index, label in enumerate(classes))
         occurring = [one.f1 for one in per_class if one.support or one.predicted]

@@ -35,7 +35,8 @@ class Protocol:
     """Processes that decode; None: what the number of pictures is worth."""
     engine: str = "auto"
     """See `open_engine`."""
-    precision: str = "float32"
+    precision: str | None = None
+    """None: float32, and of an export its own."""
     device: str | None = None
     """Where torch runs."""
     calibration: Path | None = None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from inceptions.data import Batch, Dataset, balanced_order, batches, epoch_order
 from inceptions.evaluate import Metrics, evaluate
-from inceptions.progress import log, note, track
+from inceptions.progress import RunError, log, note, track
 from inceptions.train import checkpoint
 from inceptions.train.config import TrainConfig
 from inceptions.train.ema import Average
@@ -30,7 +30,7 @@ LOOK_EVERY = 20  # steps between two looks at a GPU's numbers: each look waits f
 NORMS_EVERY = 10  # steps between two measurements of the gradients
 
 
-class Diverged(ValueError):  # noqa: N818 - it says what happened
+class Diverged(RunError):  # noqa: N818 - it says what happened
     """The loss is no finite number any more."""
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from inceptions.progress import log, track, write_atomically
+from inceptions.progress import RunError, log, track, write_atomically
 
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection is given up (and the download resumed, or the next mirror tried)."""
@@ -147,7 +147,7 @@ def verify(path: Path, source: Source | None = None) -> str:
         Its SHA-256.
 
     Raises:
-        ValueError: it differs; the message says in what.
+        RunError: it differs; the message says in what.
     """
     expected = dict(source.hashes) if source is not None else {}
     found = digests(path, {"sha256", *expected})
@@ -157,7 +157,7 @@ def verify(path: Path, source: Source | None = None) -> str:
     if before not in (None, found["sha256"]):
         wrong.append(f"SHA-256 is {found['sha256']}, and was {before} when the file came")
     if wrong:
-        raise ValueError(f"{path} is not the file it should be: {'; '.join(wrong)}. Delete it to fetch it again")
+        raise RunError(f"{path} is not the file it should be: {'; '.join(wrong)}. Delete it to fetch it again")
     return found["sha256"]
 
 
