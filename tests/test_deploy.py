@@ -199,7 +199,10 @@ def test_right_numbers_under_wrong_names_fail_the_proof(net: Network, pictures: 
 
 def test_an_export_refuses_another_precision_and_a_gpu(net: Network, pictures: Pictures, tmp_path: Path) -> None:
     described = describe(export(net, tmp_path / "out", pictures, format="openvino", precision="bf16").folder)
-    for options, message in (({"precision": "float32"}, "in bf16; float32 needs"), ({"device": "cuda:0"}, "on the CPU")):
+    for options, message in (
+        ({"precision": "float32"}, "in bf16; float32 needs"),
+        ({"device": "cuda:0"}, "on the CPU"),
+    ):
         with pytest.raises(ValueError, match=message):
             open_engine(described, **options)
     assert open_engine(described).precision == open_engine(described, precision="auto").precision == "bf16"
