@@ -223,14 +223,14 @@ def test_tuning_keeps_the_batch_size_with_the_best_rate(net: Network, monkeypatc
     rates = {1: 10.0, 4: 30.0, 16: 25.0, 64: 99.0}
     tried = []
 
-    def rate(self: Engine, batch: Tensor) -> float:
+    def rate(self: Engine, batch: Tensor, *, seconds: float) -> float:
         tried.append(len(batch))
-        return rates[len(batch)]
+        return rates[len(batch)] if len(tried) != 5 else 1.0  # another program had the machine
 
     monkeypatch.setattr(Engine, "rate", rate)
     engine = open_engine(net, engine="torch", expected=10_000)
     assert engine.batch_size == 4
-    assert tried == [1, 4, 16], "a worse size ends the search"
+    assert tried == [1, 4, 16] * 3, "a worse size ends the search; what a disturbance costs is not one size's"
     assert open_engine(net, engine="torch", expected=10_000, batch_size=7).batch_size == 7
 
 
@@ -239,7 +239,7 @@ def test_tuning_openvino_keeps_no_copy_of_the_weights_for_sizes_it_does_not_use(
 ) -> None:
     vino, rate = engines["openvino", "bf16"], Engine.rate
     rates = {1: 10.0, 2: 30.0, 4: 25.0}
-    monkeypatch.setattr(Engine, "rate", lambda self, batch: rate(self, batch) * 0 + rates[self.batch_size])
+    monkeypatch.setattr(Engine, "rate", lambda self, batch, *, seconds: rate(self, batch) * 0 + rates[self.batch_size])
     before = vino.batch_size
     vino.batch_size = 8
     vino(pictures(64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -65,12 +66,16 @@ class Engine(ABC):
         parts = [self._run(part) for part in self._parts(pictures)]
         return torch.cat([logits for logits, _ in parts]), torch.cat([features for _, features in parts])
 
-    def rate(self, pictures: Tensor) -> float:
-        """Pictures per second, measured on `pictures` after one unmeasured run of them."""
+    def rate(self, pictures: Tensor, *, seconds: float = 0.0) -> float:
+        """Pictures per second, measured on `pictures` after one unmeasured run of them: the median of as many runs as
+        take `seconds` together, at least one."""
         self(pictures)
-        start = time.perf_counter()
-        self(pictures)
-        return len(pictures) / (time.perf_counter() - start)
+        took: list[float] = []
+        while sum(took) < seconds or not took:
+            start = time.perf_counter()
+            self(pictures)
+            took.append(time.perf_counter() - start)
+        return len(pictures) / statistics.median(took)
 
     def tune(self, picture: Tensor, *, most: int | None = None, seconds: float = 4.0) -> None:
         """Set `batch_size` to what is fastest on this machine.
@@ -78,21 +83,30 @@ class Engine(ABC):
         Args:
             picture: (C, H, W) like the ones to come.
             most: pictures that a call will bring; None: `at_once`.
-            seconds: no larger batch is tried after this time.
+            seconds: nothing more is measured after this time.
         """
         self(picture[None])  # the first run converts, which no batch size is to blame for
-        begin, best = time.perf_counter(), 0.0
+        begin, rates = time.perf_counter(), dict[int, list[float]]()
+
+        def measured(size: int) -> float:
+            self.batch_size = size
+            pictures = picture.expand(most or self.at_once, -1, -1, -1).contiguous()
+            rates.setdefault(size, []).append(self.rate(pictures, seconds=0.2))
+            return rates[size][-1]
+
+        best = 0.0
         for size in self.sizes:
             if most is not None and size > most:
                 break
-            before, self.batch_size = self.batch_size, size
-            rate = self.rate(picture.expand(most or self.at_once, -1, -1, -1))
-            if rate < best * 1.03:  # a larger batch must pay for its memory
-                self.batch_size = before
-                break
-            best = rate
-            if time.perf_counter() - begin > seconds:
-                break
+            best = max(best, rate := measured(size))
+            if rate < 0.9 * best or time.perf_counter() - begin > seconds:
+                break  # where one is slower, larger ones are slower still
+        for size in [*rates] * 2:  # by turns: what else the machine does meanwhile, slows all of them
+            if time.perf_counter() - begin < seconds:
+                measured(size)
+        medians = {size: statistics.median(found) for size, found in rates.items()}
+        # a larger batch must pay for its memory
+        self.batch_size = min(size for size, rate in medians.items() if rate > 0.99 * max(medians.values()))
 
     @abstractmethod
     def file_size(self) -> int:
