@@ -3,6 +3,7 @@
     python bench/inference.py [--models inception_v3 xception] [--engines openvino] [--precisions bf16 int8]
                               [--batch 16] [--rounds 7] [--seconds 3] [--pictures 1000] [--file-rounds 3]
 
+A model may have options: googlenet,norm=batch is GoogLeNet as torchvision publishes it, without response normalisation.
 Needs the competitors' environment (`make parity`). Every competitor has its own process; they take turns. Ours and
 timm's answer pictures ready in memory; `benchmark_app` runs the very file that our OpenVINO engine runs, in the better
 of its modes (latency and throughput are tried in the first round). The limit is the matrix product of `inceptions
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 from data import pictures
 from peers import NAMES
-from turns import HERE, PEERS, Competitor, device, medians, ratio, write
+from turns import HERE, PEERS, Competitor, device, medians, member, ratio, write
 
 from inceptions.anatomy import cost
 from inceptions.deploy.benchmark import operations
@@ -75,7 +76,8 @@ class BenchmarkApp(Competitor):
 
 def alone(model: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The network alone: pictures per second of everybody, ratios, and shares of the machine's limit."""
-    net = open_original(model)
+    name, choices = member(model)
+    net = open_original(name, options=choices)
     work = (model, str(options.batch))
     pairs = [
         (engine, precision)
@@ -157,7 +159,9 @@ def end_to_end(model: str, options: argparse.Namespace, folder: Path) -> dict[st
         name, export = f"openvino {precision}", folder / f"{model}-{precision}-export"
         inceptions = [sys.executable, "-m", "inceptions"]
         flags = ["--format", "openvino", "--with-preprocessing", "--precision", precision, "--output", str(export)]
-        subprocess.run([*inceptions, "export", model, *flags], check=True)
+        bare, choices = member(model)
+        flags += [word for option, choice in choices.items() for word in (f"--options.{option}", choice)]
+        subprocess.run([*inceptions, "export", bare, *flags], check=True)
         commands[name] = [*inceptions, "predict", str(export)]
         work = ("inference", model, str(options.batch), "openvino", precision)
         networks[name] = Competitor(name, sys.executable, "ours.py", *work)

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from turns import device, one_core, serve, synchronise
+from turns import device, member, one_core, serve, synchronise
 
 from inceptions.data import Augment, Batch, batches, load
 from inceptions.deploy.benchmark import Case, _product
@@ -80,7 +80,8 @@ def training(
 
 def inference(model: str, batch: int, engine: str, precision: str, file: str = "") -> Callable[[], object]:
     """Answers to uint8 pictures in memory; OpenVINO's graph is written to `file`, for others to run the same."""
-    net = open_original(model)
+    name, options = member(model)
+    net = open_original(name, options=options)
     pictures = torch.randint(0, 256, (max(batch, 8), *net.preprocess.shape), dtype=torch.uint8)
     calibration = [pictures[:8]] if precision == "int8" else None
     place = place_of(engine)

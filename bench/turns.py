@@ -129,6 +129,12 @@ def machine() -> dict[str, Any]:
     }
 
 
+def member(model: str) -> tuple[str, dict[str, str]]:
+    """Name and options of a network as the benchmarks take it: "googlenet,norm=batch"."""
+    name, *options = model.split(",")
+    return name, {option: choice for option, _, choice in (word.partition("=") for word in options)}
+
+
 def write(name: str, result: dict[str, Any]) -> Path:
     """Keep a result with its machine and command under bench/results."""
     RESULTS.mkdir(exist_ok=True)
