@@ -23,6 +23,7 @@ from inceptions.layers.convolution import (
     SeparableModule,
 )
 from inceptions.layers.heads import AuxHead, AuxModule, Head, HeadModule
+from inceptions.layers.max_pool import MaxPool2d
 from inceptions.layers.pooling import LRN, Pool
 from inceptions.layers.words import ConvWord, avg_pool, branches, chain, convolution, initialise, max_pool, scale_width
 
@@ -45,6 +46,7 @@ __all__ = [
     "HeadModule",
     "Identity",
     "Layer",
+    "MaxPool2d",
     "Padding",
     "Pool",
     "Projected",

@@ -270,8 +270,9 @@ class Training:
         assert self.net.preprocess is not None
         if self.device.type == "cuda":
             pictures = pictures.pin_memory()  # else the copy would wait for the device
-        images: Tensor = self.net.preprocess.normalise(pictures.to(self.device, non_blocking=True))
-        return images.contiguous(memory_format=self.layout)
+        pictures = pictures.to(self.device, non_blocking=True).contiguous(memory_format=self.layout)  # small as bytes
+        images: Tensor = self.net.preprocess.normalise(pictures)
+        return images
 
     def _tick(self) -> None:
         now = time.monotonic()

@@ -6,11 +6,11 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor, nn
 
-from inceptions.layers import AuxHead, Chain, Grid, Head, Layer, initialise
+from inceptions.layers import AuxHead, Chain, ConvNormAct, Grid, Head, Layer, MaxPool2d, initialise
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ def lettered(prefix: str, rows: Sequence[Layer], first: str = "a") -> list[tuple
 
 def _letters(index: int) -> str:
     return chr(ord("a") + index) if index < 26 else _letters(index // 26 - 1) + chr(ord("a") + index % 26)
+
+
+def _ends_in_relu(module: nn.Module) -> TypeGuard[ConvNormAct]:
+    return isinstance(module, ConvNormAct) and isinstance(module[-1], nn.ReLU)
 
 
 class Network(nn.Module):
@@ -120,11 +124,24 @@ class Network(nn.Module):
         return logits
 
     def forward_with_aux(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits, and those of each auxiliary head by the stage it taps (empty without heads). For training."""
+        """Logits, and those of each auxiliary head by the stage it taps (empty without heads). For training.
+
+        A max pool takes its maxima before the ReLU of the stage in front of it, not after: results and gradients are
+        the same bits, and the ReLU has a quarter of the pixels to read and write.
+        """
         self._check(images)
         aux: dict[str, Tensor] = {}
-        for stage, module in self.body.named_children():
+        held: nn.Module | None = None
+        stages = [*self.body.named_children()]
+        for (stage, module), (_, following) in zip(stages, [*stages[1:], ("", None)], strict=True):
+            if isinstance(following, MaxPool2d) and _ends_in_relu(module) and stage not in self.aux:
+                *parts, held = module
+                for part in parts:
+                    images = part(images)
+                continue
             images = module(images)
+            if held is not None:
+                images, held = held(images), None
             if stage in self.aux:
                 aux[stage] = self.aux[stage](images)
         return self.head(images), aux
