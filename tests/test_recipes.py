@@ -72,7 +72,7 @@ def test_without_a_recipe_there_are_the_defaults() -> None:
 
 
 def test_an_unknown_recipe_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ValueError, match=r"modren.*did you mean modern"):
+    with pytest.raises(ValueError, match=r"modren.*did you mean 'modern'"):
         configure("modren", "data")
 
 

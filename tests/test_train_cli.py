@@ -104,7 +104,7 @@ def test_resuming_with_another_flag_is_refused_by_name(
     [
         ([], 2, "no DATA"),
         (["DATA", "--lr", "0"], 2, "lr must be > 0"),
-        (["DATA", "--recipe", "moden"], 2, "did you mean modern"),
+        (["DATA", "--recipe", "moden"], 2, "did you mean 'modern'"),
         (["DATA", "--opt", "sdg"], 2, "opt"),
         (["DATA", "--opt", "nesterov", "--momentum", "0"], 2, "momentum must be above 0 for nesterov"),
         (["DATA", "--min-lr", "0.2"], 2, "min_lr 0.2 must not be above lr 0.05"),

@@ -6,12 +6,12 @@ ImageNet with dozens of machines, so their recipes state the paper's result; wha
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from inceptions.train.config import TrainConfig
+from inceptions.zoo.options import nearest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,5 @@ def settings(recipe: str | None) -> dict[str, Any]:
     if recipe is None:
         return {}
     if recipe not in RECIPES:
-        near = difflib.get_close_matches(recipe, RECIPES, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(f"there is no recipe {recipe!r}{hint}; there are: {', '.join(RECIPES)}")
+        raise ValueError(f"there is no recipe {recipe!r}{nearest(recipe, RECIPES)}; there are: {', '.join(RECIPES)}")
     return dict(RECIPES[recipe].settings)

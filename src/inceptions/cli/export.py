@@ -48,7 +48,8 @@ def export(
         max_drop: int8: points of accuracy that may be lost; none: 0.5, or with --check what it was written under.
             Layers that cost too much stay in floating point.
         img_size: side of the pictures, px; none: the model's own.
-        check: prove the export in --output again instead of writing it; its format and precision are read there.
+        check: prove the export in --output again instead of writing it; how it was written is read there, whatever
+            --format, --precision, --dynamic-batch and --with-preprocessing say.
         options: of the network, such as `--options.width 0.5`; only with a name.
         workers: processes that decode.
         json: print one JSON object instead of a table.

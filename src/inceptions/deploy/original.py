@@ -15,6 +15,7 @@ from inceptions.deploy.pictures import made_up
 from inceptions.predict import load_network
 from inceptions.weights import create_model
 from inceptions.zoo import ALIASES, MEMBERS, Network
+from inceptions.zoo.options import nearest
 
 
 def open_original(model: str, *, options: Mapping[str, Any] | None = None, img_size: int | None = None) -> Network:
@@ -28,11 +29,15 @@ def open_original(model: str, *, options: Mapping[str, Any] | None = None, img_s
 
     Raises:
         ValueError: options for a network that has its own already; a size below its minimum.
+        FileNotFoundError: there is nothing of this name; the text names the nearest network.
     """
     bare = model in (*MEMBERS, *ALIASES) and not Path(model).exists()
     if not bare and options:
         raise ValueError(f"{model} has its options already; give options with a name of `inceptions models`")
-    net = _fresh(model, options or {}) if bare else load_network(model)
+    try:
+        net = _fresh(model, options or {}) if bare else load_network(model)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}, nor a network's name{nearest(model, [*MEMBERS, *ALIASES])}") from error
     net.classes = net.classes or tuple(f"class{index}" for index in range(net.num_classes))
     if img_size is not None:
         if img_size < net.min_size:

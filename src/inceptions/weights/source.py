@@ -17,6 +17,7 @@ from inceptions.image import Preprocess
 from inceptions.progress import DataError, log
 from inceptions.weights import archive, bundle, caffe, keras, pytorch, tensorflow
 from inceptions.weights.checkpoint import Checkpoint
+from inceptions.zoo.options import nearest
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -64,8 +65,8 @@ def locate(source: str | Path) -> Path:
     if isinstance(source, str) and _HUB_NAME.fullmatch(text):
         return _from_hub(text)
     raise FileNotFoundError(
-        f"{text!r} is no weights: neither a path that exists, nor https://...#sha256:HEX, nor a name of the catalogue "
-        "(see `inceptions weights list`), nor owner/name on the Hugging Face hub, nor none"
+        f"{text!r} is no weights: neither a path that exists, nor https://...#sha256:HEX, nor a name of the catalogue"
+        f"{nearest(text, RECORDS)} (see `inceptions weights list`), nor owner/name on the Hugging Face hub, nor none"
     )
 
 

@@ -7,7 +7,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -59,7 +59,7 @@ def checked(name: str, table: Callable[..., Table], options: Mapping[str, Any]) 
     found = {}
     for key, value in options.items():
         if key not in hints:
-            raise ValueError(f"{name} has no option {key!r}{nearest(key, list(hints))}; it has: "
+            raise ValueError(f"{name} has no option {key!r}{nearest(key, hints)}; it has: "
                              f"{', '.join(hints)}")  # fmt: skip
         value = tuple(value) if isinstance(value, list) else value
         if not _fits(value, hints[key]):
@@ -101,7 +101,7 @@ def _allowed(hint: Any) -> str:
     return f"it must be {getattr(hint, '__name__', hint)}"
 
 
-def nearest(word: str, words: list[str]) -> str:
+def nearest(word: str, words: Iterable[str]) -> str:
     """ " (did you mean ...?)" where one of `words` is close to `word`."""
-    near = difflib.get_close_matches(word, words, n=1)
+    near = difflib.get_close_matches(word, [*words], n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
