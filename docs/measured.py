@@ -9,7 +9,7 @@ from typing import Any
 import kept
 from words import Say
 
-INFERENCE = ("googlenet", "inception_v3", "inception_v4", "inception_resnet_v2", "xception")
+INFERENCE = ("googlenet", "googlenet,norm=batch", "inception_v3", "inception_v4", "inception_resnet_v2", "xception")
 TRAINING = ("train-inception_v3", "train-inception_v3-compiled")
 RESULTS = Path(__file__).parents[1] / "bench" / "results"
 
