@@ -61,7 +61,7 @@ def test_without_a_compiler_it_is_not_there_and_asking_for_it_says_why(monkeypat
 
 
 def test_auto_compiles_only_for_minutes_of_work_that_nothing_faster_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "rate", lambda self, batch: 100.0)
+    monkeypatch.setattr(Engine, "rate", lambda self, batch, **_: 100.0)
     monkeypatch.setattr(choice, "available", lambda: ("torch-compiled", "torch"))
     for pictures_to_come, name in ((100, "torch"), (29_000, "torch"), (31_000, "torch-compiled")):
         assert open_engine(network(), expected=pictures_to_come, device="cpu").name == name

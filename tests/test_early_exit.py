@@ -203,7 +203,7 @@ def test_int8_opens_and_answers_nearly_the_same() -> None:
 
 def test_tuning_tunes_every_part(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = {1: 10.0, 4: 30.0, 16: 25.0}
-    monkeypatch.setattr(Engine, "rate", lambda self, batch: rates[len(batch)])
+    monkeypatch.setattr(Engine, "rate", lambda self, batch, *, seconds: rates[len(batch)])
     engine = open_engine(net, engine="torch", expected=10_000, early_exit=0.5)
     assert isinstance(engine, EarlyExit)
     assert [one.batch_size for one in (engine, *engine.heads.values(), engine.rest)] == [4] * 4

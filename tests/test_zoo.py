@@ -140,6 +140,13 @@ def test_in_training_relu_waits_for_the_max_pool_behind_it_and_nothing_else_chan
     assert sum(one > other for one, other in zip(before, after, strict=True)) == stages
 
 
+def test_a_stage_with_a_hook_runs_whole_in_training_too() -> None:
+    net, seen = build("inception_v3", width=0.125, depth=0.2, num_classes=5).train(), dict[str, torch.Tensor]()
+    net.body.conv_2b.register_forward_hook(lambda _, __, output: seen.update(conv_2b=output.detach().clone()))
+    net.forward_with_aux(torch.randn(2, 3, 107, 107))
+    assert seen["conv_2b"].min() == 0
+
+
 def test_auxiliary_heads_tap_where_the_papers_say_and_weigh_what_they_say() -> None:
     assert [tap for tap, _ in meta("googlenet", aux=True).table.aux] == ["inception_4a", "inception_4d"]
     assert [tap for tap, _ in meta("inception_v3", aux=True).table.aux] == ["mixed_6e"]

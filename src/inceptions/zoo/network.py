@@ -40,8 +40,10 @@ def _letters(index: int) -> str:
     return chr(ord("a") + index) if index < 26 else _letters(index // 26 - 1) + chr(ord("a") + index % 26)
 
 
-def _ends_in_relu(module: nn.Module) -> TypeGuard[ConvNormAct]:
-    return isinstance(module, ConvNormAct) and isinstance(module[-1], nn.ReLU)
+def _relu_can_wait(module: nn.Module) -> TypeGuard[ConvNormAct]:
+    """Whether the module ends in a ReLU, and nobody listens to it as a whole."""
+    listened = module._forward_hooks or module._forward_pre_hooks
+    return isinstance(module, ConvNormAct) and isinstance(module[-1], nn.ReLU) and not listened
 
 
 class Network(nn.Module):
@@ -134,7 +136,7 @@ class Network(nn.Module):
         held: nn.Module | None = None
         stages = [*self.body.named_children()]
         for (stage, module), (_, following) in zip(stages, [*stages[1:], ("", None)], strict=True):
-            if isinstance(following, MaxPool2d) and _ends_in_relu(module) and stage not in self.aux:
+            if isinstance(following, MaxPool2d) and _relu_can_wait(module) and stage not in self.aux:
                 *parts, held = module
                 for part in parts:
                     images = part(images)
