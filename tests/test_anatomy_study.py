@@ -21,7 +21,7 @@ from inceptions.cli import main
 from inceptions.image import Preprocess
 from inceptions.report.study import study_page, verdict
 from inceptions.train import TrainConfig
-from inceptions.train.loop import Diverged
+from inceptions.train.loop import DivergenceError
 from inceptions.train.settings import network
 from inceptions.weights import artifact
 from inceptions.zoo import build
@@ -255,7 +255,7 @@ def test_curves_are_means_over_the_seeds(imagined: Any, tmp_path: Path) -> None:
 def test_a_run_that_diverges_is_a_result(imagined: Any, tmp_path: Path) -> None:
     def curve(asked: TrainConfig) -> list[float]:
         if asked.options and asked.seed != 1:
-            raise Diverged("the loss is not finite at step 7")
+            raise DivergenceError("the loss is not finite at step 7")
         return [0.4, 0.5]
 
     ran = imagined(curve)
@@ -272,7 +272,7 @@ def test_a_run_that_diverges_is_a_result(imagined: Any, tmp_path: Path) -> None:
 def test_an_arm_that_always_diverges_has_no_number(imagined: Any, tmp_path: Path) -> None:
     def curve(asked: TrainConfig) -> list[float]:
         if asked.options:
-            raise Diverged("the loss is not finite")
+            raise DivergenceError("the loss is not finite")
         return [0.5]
 
     imagined(curve)

@@ -23,7 +23,7 @@ from inceptions.progress import DataError
 from inceptions.recipes import RECIPES, configure
 from inceptions.train import checkpoint, train
 from inceptions.train.config import TrainConfig, idle
-from inceptions.train.loop import Diverged, Training
+from inceptions.train.loop import DivergenceError, Training
 from inceptions.train.step import parts, starved
 from inceptions.weights import artifact
 from inceptions.zoo import build
@@ -402,7 +402,7 @@ def test_a_run_whose_numbers_fail_says_where_and_goes_on_from_the_last_good_chec
     settings = config(data, tmp_path / "run", epochs=4, checkpoint_every=0.0)
     with monkeypatch.context() as patch:
         _after(patch, step, _broken)
-        with pytest.raises(Diverged, match=message) as caught:
+        with pytest.raises(DivergenceError, match=message) as caught:
             train(settings)
     good = checkpoint.newest(tmp_path / "run" / "checkpoints")
     assert good is not None
@@ -416,12 +416,12 @@ def test_an_infinite_loss_is_found_among_gathered_batches(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _after(monkeypatch, 4, _broken)
-    with pytest.raises(Diverged, match=r"step 5 \(epoch 2, batch 3\)"):
+    with pytest.raises(DivergenceError, match=r"step 5 \(epoch 2, batch 3\)"):
         train(config(data, tmp_path / "run", epochs=2, grad_accum_steps=2))
 
 
 def test_a_rate_that_is_far_too_high_ends_the_run(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(Diverged, match=r"learning rate 1e\+20; the last good checkpoint is none"):
+    with pytest.raises(DivergenceError, match=r"learning rate 1e\+20; the last good checkpoint is none"):
         train(config(data, tmp_path / "run", lr=1e20, sched="constant", checkpoint_every=0.0))
 
 

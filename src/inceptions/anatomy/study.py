@@ -152,7 +152,7 @@ def _run(config: TrainConfig) -> None:
     """One run, unless it has been done; one that diverged has been done, too."""
     from inceptions.train.config import changes
     from inceptions.train.folder import stored_settings
-    from inceptions.train.loop import Diverged
+    from inceptions.train.loop import DivergenceError
 
     folder = config.output
     assert folder is not None
@@ -166,7 +166,7 @@ def _run(config: TrainConfig) -> None:
     log.info("running %s", folder)
     try:
         train(config.replace(resume=folder.exists()))
-    except Diverged as error:
+    except DivergenceError as error:
         log.warning("%s: %s", folder, error)
         write_atomically(folder / DIVERGED, f"{error}\n")
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)

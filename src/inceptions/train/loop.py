@@ -30,7 +30,7 @@ LOOK_EVERY = 20  # steps between two looks at a GPU's numbers: each look waits f
 NORMS_EVERY = 10  # steps between two measurements of the gradients
 
 
-class Diverged(RunError):  # noqa: N818 - it says what happened
+class DivergenceError(RunError):
     """The loss is no finite number any more."""
 
 
@@ -72,7 +72,7 @@ class Training:
 
         Raises:
             KeyboardInterrupt, SystemExit: a signal came; the step was finished and saved.
-            Diverged: the loss is not finite; nothing was saved since.
+            DivergenceError: the loss is not finite; nothing was saved since.
         """
         config, state, stop = self.config, self.state, self.stop
         deadline = time.monotonic() + config.max_seconds
@@ -203,13 +203,13 @@ class Training:
             done = state.step - self._steps(state.epoch * self.batches + state.batch) + self._steps(number)
             raise self._diverged(f"the loss is not finite in step {done + 1}", number, done)
 
-    def _diverged(self, what: str, batch: int, step: int) -> Diverged:
+    def _diverged(self, what: str, batch: int, step: int) -> DivergenceError:
         """The error for a batch by its number; deletes the checkpoints of `step` on: their weights are what failed."""
         good = checkpoint.drop_from(self.folder / "checkpoints", step)
         epoch, place = divmod(batch, self.batches)
         first = place // self.config.grad_accum_steps * self.config.grad_accum_steps  # of the step
         then = "with --resume --override the run goes on from there" if good else "with another --output"
-        return Diverged(
+        return DivergenceError(
             f"{what} (epoch {epoch + 1}, batch {place + 1}), learning rate "
             f"{learning_rate(self.config, epoch + first / self.batches):.4g}; the last good checkpoint is "
             f"{good or 'none: nothing was saved before'}. A smaller --lr, --warmup-epochs or --clip-grad 1 usually "
