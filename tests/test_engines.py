@@ -224,6 +224,7 @@ def test_tuning_keeps_the_batch_size_with_the_best_rate(net: Network, monkeypatc
     tried = []
 
     def rate(self: Engine, batch: Tensor, *, seconds: float) -> float:
+        assert batch.is_contiguous(), "making it so would be measured too"
         tried.append(len(batch))
         return rates[len(batch)] if len(tried) != 5 else 1.0  # another program had the machine
 

@@ -240,7 +240,7 @@ def quantise(graph: Any, calibration: Iterable[Tensor]) -> Any:
     import nncf
 
     batches = [batch.contiguous().numpy() for batch in calibration]
-    with quiet("nncf"), signal_stack_kept():
+    with quiet(), signal_stack_kept():
         return nncf.quantize(
             graph, nncf.Dataset(batches), subset_size=len(batches), preset=nncf.QuantizationPreset.MIXED
         )

@@ -107,22 +107,17 @@ def exported(prepared: Prepared, pictures: Tensor, *, whole: bool = True) -> tor
 
 
 @contextmanager
-def quiet(*loggers: str) -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps the converters' deprecations, progress bars and advice from a user who can do nothing about them.
 
     stdout carries results, and one of the converters draws its bars there.
-
-    Args:
-        loggers: others that say nothing of use to a user, beside the converter's own.
     """
-    silenced = [logging.getLogger(name) for name in ("torch.onnx", *loggers)]
-    levels = [logger.level for logger in silenced]
-    for logger in silenced:
-        logger.setLevel(logging.ERROR)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(silenced, levels, strict=True):
-            logger.setLevel(level)
+        logger.setLevel(level)
