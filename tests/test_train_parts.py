@@ -172,7 +172,7 @@ import resource, sys, torch
 from inceptions.train.config import TrainConfig
 from inceptions.train.settings import choose_algorithms
 
-choose_algorithms(TrainConfig("d", device="cpu", weights="w", tune=sys.argv[1]))
+choose_algorithms(TrainConfig("d", device="cpu", tune=sys.argv[1]))
 for step in range(10):
     first = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     tensors = [torch.ones(3_000_000 * size) for size in range(1, 5)]  # 29,000 pages
