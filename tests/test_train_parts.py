@@ -165,22 +165,21 @@ def test_the_one_pass_a_cpu_takes_moves_the_weights_as_torchs_plain_loop_does(na
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries cannot be told to")
-@pytest.mark.parametrize(("tune", "kept"), [("all", True), ("last:2", True), ("head", False)])
-def test_a_run_on_a_cpu_asks_the_system_for_its_memory_once_where_it_takes_steps(tune: str, kept: bool) -> None:
+def test_a_run_on_a_cpu_asks_the_system_for_its_memory_once() -> None:
     program = """
-import resource, sys, torch
+import resource, torch
 from inceptions.train.config import TrainConfig
 from inceptions.train.settings import choose_algorithms
 
-choose_algorithms(TrainConfig("d", device="cpu", tune=sys.argv[1]))
+choose_algorithms(TrainConfig("d", device="cpu"))
 for step in range(10):
     first = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     tensors = [torch.ones(3_000_000 * size) for size in range(1, 5)]  # 29,000 pages
     del tensors
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - first)
 """
-    done = subprocess.run([sys.executable, "-c", program, tune], check=True, capture_output=True, text=True)
-    assert (int(done.stdout) < 1000) == kept  # of the last step; else about 26,000
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 1000  # of the last step; else about 26,000
 
 
 # Learning rates

@@ -43,12 +43,12 @@ def decide(config: TrainConfig) -> TrainConfig:
 
 def choose_algorithms(config: TrainConfig) -> None:
     """On a GPU: the same bits each time (`deterministic`), or the fastest algorithms for these shapes. On a CPU: memory
-    that stays ours from one step to the next; a head that is fitted takes no steps, and twice the memory with it."""
+    that stays ours from one step to the next."""
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it only
     torch.use_deterministic_algorithms(config.deterministic)
     torch.backends.cudnn.benchmark = not config.deterministic
-    if config.device == "cpu" and config.tune != "head":
+    if config.device == "cpu":
         _keep_freed_memory()
 
 
