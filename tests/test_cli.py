@@ -95,7 +95,7 @@ def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
     *shown, modules = done.stdout.splitlines()
     assert all(any(line.startswith(f"  {verb} ") and VERBS[verb][1] in line for line in shown) for verb in VERBS)
     loaded = {name.partition(".")[0] for name in modules.split()}
-    assert not loaded & {"torch", "numpy", "PIL", "rich", "cyclopts", "matplotlib", "accelerate", "captum", "yaml"}
+    assert not loaded & {"torch", "numpy", "PIL", "rich", "cyclopts", "matplotlib", "captum", "yaml"}
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))

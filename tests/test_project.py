@@ -27,25 +27,26 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 # A room imports only from rooms of a smaller number, and from itself.
 ROOMS = {
-    "progress": 0,
-    "layers": 1,
-    "zoo": 2,
-    "image": 3,
-    "weights": 4,
-    "engines": 5,
-    "data": 6,
-    "evaluate": 7,
-    "train": 8,
-    "recipes": 9,
-    "anatomy": 10,
-    "explain": 11,
-    "predict": 12,
-    "deploy": 13,
-    "report": 14,
-    "serve": 15,
-    "cluster": 16,
-    "cli": 17,
-    "__main__": 18,
+    "system": 0,
+    "progress": 1,
+    "layers": 2,
+    "zoo": 3,
+    "image": 4,
+    "weights": 5,
+    "engines": 6,
+    "data": 7,
+    "evaluate": 8,
+    "train": 9,
+    "recipes": 10,
+    "anatomy": 11,
+    "explain": 12,
+    "predict": 13,
+    "deploy": 14,
+    "report": 15,
+    "serve": 16,
+    "cluster": 17,
+    "cli": 18,
+    "__main__": 19,
 }
 FORBIDDEN = {"utils", "util", "common", "base", "helpers", "registry", "callbacks", "types", "misc"}
 LONGEST = 450  # lines
@@ -201,7 +202,7 @@ def test_no_dependency_asks_for_torchvision() -> None:
             assert match is not None
             if "extra ==" not in marker and match[0] not in seen and installed(match[0]):
                 waiting.append(match[0])
-    assert {"torch", "accelerate", "captum"} <= seen
+    assert {"torch", "captum"} <= seen
     assert "torchvision" not in {name.lower() for name in seen}
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
+from inceptions.system import flush
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import Progress, Task
@@ -109,11 +111,7 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself must reach the disk
-    finally:
-        os.close(folder)
+    flush(path.parent)  # the rename itself must reach the disk
 
 
 class _Bar:

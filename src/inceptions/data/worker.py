@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import mmap
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 
 from inceptions.data.batches import Work
 from inceptions.data.workers import receive, send, slots_in
+from inceptions.system import open_shared_memory
 
 
 def main() -> None:
@@ -23,8 +23,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever a library prints must not come between the answers
-    descriptor, size = int(sys.argv[1]), int(sys.argv[2])
-    memory = mmap.mmap(descriptor, size)
+    memory = open_shared_memory(sys.argv[1], int(sys.argv[2]))
     orders: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     while True:

@@ -13,7 +13,6 @@ import atexit
 import mmap
 import os
 import pickle
-import signal
 import struct
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 
 from inceptions.data.batches import Batch, Work, assemble
 from inceptions.data.splits import Split
+from inceptions.system import SharedMemory, death
 
 _AHEAD = 2  # batches in the works for each worker: one being made while the last one waits to be taken
 
@@ -120,17 +120,16 @@ class _Worker:
         self.size = size
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
         self._orders: list[str] = []
-        descriptor = _anonymous(size)
-        try:
-            self._memory = mmap.mmap(descriptor, size)
+        self._shared = SharedMemory(size)
+        with self._shared as shared:
             self._process = subprocess.Popen(
                 # -P: a file of the user's folder must not stand in for a module
-                [sys.executable, "-P", "-m", "inceptions.data.worker", str(descriptor), str(size)],
+                [sys.executable, "-P", "-m", "inceptions.data.worker", shared.name, str(size)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 bufsize=0,
-                pass_fds=(descriptor,),
+                pass_fds=shared.descriptors,
                 # Pillow keeps the memory of the last few pictures for the next ones: giving it back to the system and
                 # taking it anew is a fifth of the time. One thread each: together they keep every core busy.
                 env={"PILLOW_BLOCKS_MAX": "4"}
@@ -138,8 +137,6 @@ class _Worker:
                 | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"},
                 start_new_session=True,  # Ctrl-C is for us: we finish the step and save
             )
-        finally:
-            os.close(descriptor)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._to, self._from = self._process.stdin, self._process.stdout
@@ -155,8 +152,7 @@ class _Worker:
 
     def rest(self) -> None:
         """Gives the pages of the shared memory back until they are written again."""
-        if hasattr(mmap, "MADV_REMOVE"):
-            self._memory.madvise(mmap.MADV_REMOVE)
+        self._shared.give_back()
 
     def close(self) -> None:
         """Ends the process."""
@@ -164,7 +160,7 @@ class _Worker:
         self._process.wait()
         for pipe in (self._to, self._from, self._errors):
             pipe.close()
-        self._memory.close()
+        self._shared.close()
 
     def order(self, slot: int, sources: list[Any], indices: list[int]) -> None:
         """Asks for one batch into a slot."""
@@ -181,7 +177,7 @@ class _Worker:
             raise RuntimeError(f"a data worker failed while it read {self._orders[0]}:\n{answer}")
         self._orders.pop(0)
         refused: dict[int, str] = answer
-        slots = slots_in(self._memory, self._shape, self._dtype)
+        slots = slots_in(self._shared.memory, self._shape, self._dtype)
         return slots[slot, : pictures - len(refused)].copy(), refused
 
     def _send(self, message: object) -> None:
@@ -191,9 +187,8 @@ class _Worker:
             raise self._dead() from None
 
     def _dead(self) -> ChildProcessError:
-        code = self._process.wait()
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        hint = " (out of memory? try fewer workers or a smaller batch)" if code == -signal.SIGKILL else ""
+        how, starved = death(self._process.wait())
+        hint = " (out of memory? try fewer workers or a smaller batch)" if starved else ""
         self._errors.seek(0)
         said = self._errors.read()[-4000:].decode(errors="replace").strip()
         reading = f" while it read {self._orders[0]}" if self._orders else ""
@@ -207,21 +202,11 @@ def slots_in(memory: mmap.mmap, shape: tuple[int, ...], dtype: np.dtype[Any]) ->
     return np.frombuffer(memory, dtype=dtype, count=int(np.prod(shape))).reshape(shape)
 
 
-def _anonymous(size: int) -> int:
-    """A descriptor of memory without a name; where the system has no such thing, of a file without one."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("inceptions")
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, size)
-    return descriptor
-
-
 def _label(source: object) -> str:
     return "a table's row" if isinstance(source, bytes) else str(source)
 
 
 _idle: list[_Worker] = []  # between two epochs
 atexit.register(dismiss)
-os.register_at_fork(after_in_child=_idle.clear)  # a forked child must not talk to its parent's workers
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # a forked child must not talk to its parent's workers

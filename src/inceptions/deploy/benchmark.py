@@ -8,8 +8,6 @@ the same engine, on the same threads, in the same rounds.
 from __future__ import annotations
 
 import multiprocessing
-import resource
-import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -30,6 +28,7 @@ from inceptions.deploy.pictures import made_up
 from inceptions.engines import ENGINES, available, open_engine
 from inceptions.engines.prepared import quiet
 from inceptions.progress import DataError, RunError, log, track
+from inceptions.system import peak_memory
 from inceptions.zoo import ALIASES, MEMBERS
 
 SIDES = {"cpu": 2048, "cuda": 8192}
@@ -282,9 +281,7 @@ def _serve(connection: Connection, case: Case, job: _Job) -> None:
         while (seconds := connection.recv()) is not None:
             limit = operations(case.device) / min(_latencies(product, seconds / 4))
             connection.send((_latencies(run, seconds), limit))
-        scale = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-        connection.send(torch.cuda.max_memory_allocated() if case.device == "cuda" else memory)
+        connection.send(torch.cuda.max_memory_allocated() if case.device == "cuda" else peak_memory())
     except EOFError:  # the parent needs nothing more
         pass
     except (ValueError, OSError) as error:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from inceptions.evaluate import Metrics, Outcome, Protocol, judge
 from inceptions.evaluate.protocol import reading_workers
 from inceptions.evaluate.tables import write_predictions
 from inceptions.progress import DataError, log
+from inceptions.system import peak_memory
 from inceptions.train import checkpoint
 from inceptions.train import folder as run_folder
 from inceptions.train.config import DIVIDING, NOT_COMPARED, TrainConfig, changes
@@ -256,5 +255,4 @@ def _judge(net: Network, data: Dataset, config: TrainConfig) -> dict[str, Outcom
 def _peak_memory(device: str) -> int:
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
-    # the one fact on which the systems disagree: macOS counts bytes, Linux kibibytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_memory()

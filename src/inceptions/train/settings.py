@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import os
 from pathlib import Path
@@ -14,13 +13,13 @@ from torch import Tensor, nn
 from inceptions.data import Dataset
 from inceptions.image import Preprocess
 from inceptions.progress import log
+from inceptions.system import keep_freed_memory
 from inceptions.train.config import TrainConfig, idle
 from inceptions.train.mix import class_weights
 from inceptions.train.step import freeze
 from inceptions.weights import create_model
 from inceptions.zoo import Network, resolve
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
 SMALL = 96  # px; up to here pictures are small ones (digits, CIFAR), which are not cropped for evaluation
 
 
@@ -49,16 +48,7 @@ def choose_algorithms(config: TrainConfig) -> None:
     torch.use_deterministic_algorithms(config.deterministic)
     torch.backends.cudnn.benchmark = not config.deterministic
     if config.device == "cpu":
-        _keep_freed_memory()
-
-
-def _keep_freed_memory() -> None:
-    """Has the C library keep what is freed: the system would clear every page again that the next step asks for, which
-    takes a tenth of a training step. What glibc is told here, others do not offer."""
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(_MMAP_MAX, 0)  # no block, however large, is a mapping of its own
-        library.mallopt(_TRIM_THRESHOLD, -1)  # nor is the end of the heap ever given back
+        keep_freed_memory()
 
 
 def warn_of_idle(config: TrainConfig) -> None:

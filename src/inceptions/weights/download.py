@@ -7,7 +7,6 @@ when it came: the file is compared with it ever after. Proxies are the environme
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import http.client
 import json
@@ -22,6 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from filelock import FileLock
 
 from inceptions.progress import RunError, log, track, write_atomically
 
@@ -328,20 +329,20 @@ def _restart(part: Path, keep: int = 0) -> None:
 
 @contextmanager
 def _alone(part: Path) -> Iterator[None]:
-    """Holds the download of this file for one process; a second one waits. Leaves no empty part behind."""
-    while True:
-        file = part.open("ab")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if part.exists() and os.path.samestat(os.fstat(file.fileno()), part.stat()):
-            break
-        file.close()  # the one who held it has finished the file and taken the part away
-    try:
-        yield
-    finally:
-        if part.exists() and part.stat().st_size == 0:
-            part.unlink()
-            _notes_of(part).unlink(missing_ok=True)
-        file.close()
+    """Holds the download of this file for one process or thread; others wait. Leaves no empty part behind.
+
+    The lock is a file of its own that stays: whoever took a lock file away would let two in at once.
+    """
+    locks = part.parent / ".locks"
+    locks.mkdir(exist_ok=True)
+    with FileLock(locks / f"{part.stem}.lock"):
+        part.touch()
+        try:
+            yield
+        finally:
+            if part.exists() and part.stat().st_size == 0:
+                part.unlink()
+                _notes_of(part).unlink(missing_ok=True)
 
 
 def _differences(found: Mapping[str, str], expected: Mapping[str, str], size: int, stated: int | None) -> list[str]:

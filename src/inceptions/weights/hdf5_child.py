@@ -29,13 +29,14 @@ class RefusedError(Exception):
 
 def limit(size: int) -> None:
     """Bounds the memory and the time of this process, as far as the system can."""
-    if sys.platform != "win32":
+    try:
         import resource
-
-        for kind, most in ((resource.RLIMIT_AS, (2 << 30) + 6 * size), (resource.RLIMIT_CPU, _LONGEST)):
-            _, hard = resource.getrlimit(kind)
-            allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            resource.setrlimit(kind, (allowed, allowed))
+    except ImportError:  # Windows: the parent's clock is the only bound there
+        return
+    for kind, most in ((resource.RLIMIT_AS, (2 << 30) + 6 * size), (resource.RLIMIT_CPU, _LONGEST)):
+        _, hard = resource.getrlimit(kind)
+        allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (allowed, allowed))
 
 
 def walk(group: h5py.Group, seen: set[object], path: str = "", depth: int = 0) -> dict[str, h5py.Dataset]:
