@@ -30,7 +30,7 @@ from inceptions.layers import (
     tf_same,
 )
 
-conv = convolution(width=1.0, norm=BatchNorm(), activation="relu")
+conv = convolution(BatchNorm(), bias=False)
 PADDINGS: tuple[Padding, ...] = ("same", "valid", "tf_same", "ceil")
 
 

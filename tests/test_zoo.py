@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import itertools
+import re
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,7 +17,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from inceptions.layers import ConvNormAct
 from inceptions.zoo import ALIASES, MEMBERS, Network, build, list_models, parse_options
-from inceptions.zoo.shared_options import Common
 
 # architectures: (parameters at the published number of classes, multiply-adds of convolutions and classifier)
 PUBLISHED = {
@@ -340,9 +343,19 @@ def test_width_scales_channels_and_depth_repeats_blocks() -> None:
     # A middle block of Xception: three separable convolutions of 728, their norms.
     block = 3 * (728 * 9 + 728 * 728 + 2 * 728)
     assert difference("xception", depth=2.0) == (8 * block, 8 * 3 * 19**2 * (728 * 9 + 728 * 728))
-    assert Common(depth=0.4).repeat("abcde") == ["c", "e"]
-    assert Common(depth=2).repeat("ab") == ["a", "a", "b", "b"]
-    assert Common(depth=0.01).repeat("abc") == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("depth", "rows"), [(0.4, "ce"), (0.01, "e"), (1, "abcde"), (2, "aabbccddee"), (1.2, "abcdee")]
+)
+def test_depth_thins_or_repeats_a_run_and_keeps_its_last_row(depth: float, rows: str) -> None:
+    stages = {letter: dict(meta("googlenet").table.stages)[f"inception_4{letter}"] for letter in "abcde"}
+    table = meta("googlenet", depth=depth).table
+    run = [row for name, row in table.stages if name.startswith("inception_4")]
+    assert run == [stages[letter] for letter in rows]
+    assert [name for name, _ in table.stages if name.startswith("inception_4")] == [
+        f"inception_4{chr(ord('a') + index)}" for index in range(len(rows))
+    ]
 
 
 # --- options that change values only ------------------------------------------------------------------------------
@@ -453,12 +466,39 @@ def test_options_survive_json_and_build_the_same_network() -> None:
         assert again.options == net.options
 
 
-def test_each_generation_says_what_it_brought() -> None:
-    for name, member in MEMBERS.items():
-        module = inspect.getmodule(getattr(member.table, "func", member.table))
-        assert module is not None
-        assert "brought" in (module.__doc__ or ""), name
-        assert member.paper in (module.__doc__ or ""), name
+MODULES = {
+    "v1": "googlenet", "v2": "bn_inception", "v3": "inception_v3", "v4": "inception_v4", "v5": "xception",
+}  # fmt: skip
+
+
+def module_of(name: str) -> ModuleType:
+    """The module that shows a network."""
+    family = "inception_resnet" if "resnet" in name else MODULES[MEMBERS[name].generation]
+    return importlib.import_module(f"inceptions.zoo.{family}")
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_each_generation_says_what_it_brought(name: str) -> None:
+    text = module_of(name).__doc__ or ""
+    assert "brought" in text
+    assert MEMBERS[name].paper in text
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_the_grid_behind_each_row_is_the_one_the_row_ends_on(name: str) -> None:
+    """The file is held against the paper row by row; its comments must not lie."""
+    member = MEMBERS[name]
+    source = inspect.getsource(module_of(name))
+    (called,) = [key for key, value in vars(module_of(name)).items() if value is member.table]
+    written = "".join(re.findall(rf"^(?:STEM: Rows|{called}) = .*?^\)", source, re.MULTILINE | re.DOTALL))
+    stated = [tuple(map(int, found)) for found in re.findall(r"# (\d+)x(\d+)x(\d+)$", written, re.MULTILINE)]
+    ends, channels = [], 3
+    for stage, layer in member.table.stages:
+        with torch.device("meta"):
+            _, channels = layer.build(channels)
+        ends.append((*member.table.grids(member.input_size)[stage], channels))
+    assert len(stated) >= 8
+    assert [end for end, _ in itertools.groupby(stated)] == [end for end, _ in itertools.groupby(ends)]
 
 
 def test_options_written_as_text_become_what_they_say() -> None:

@@ -1,43 +1,16 @@
-"""`Table`, what a network is, and `Network`, the module that runs it."""
+"""`Network`, the module that runs a table."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from torch import Tensor, nn
 
-from inceptions.layers import AuxHead, Chain, ConvNormAct, Grid, Head, Layer, MaxPool2d, initialise
-
-
-@dataclass(frozen=True)
-class Table:
-    """An ordered, named list of stages with the heads that read them."""
-
-    stages: tuple[tuple[str, Layer], ...]
-    head: Head
-    aux: tuple[tuple[str, AuxHead], ...] = ()
-    """(name of the stage that is tapped, the head)."""
-
-    def grid(self, height: int, width: int) -> Grid:
-        """Spatial size of the last stage; below 1 where the picture is too small."""
-        return Chain(tuple(layer for _, layer in self.stages)).grid(height, width)
-
-    def min_size(self) -> int:
-        """Side of the smallest square picture every stage can read, in pixels."""
-        return next(size for size in range(1, 10_000) if min(self.grid(size, size)) >= 1)
-
-
-def lettered(prefix: str, rows: Sequence[Layer], first: str = "a") -> list[tuple[str, Layer]]:
-    """Name the blocks of one grid size as the papers do: 4a, 4b, ..."""
-    return [(f"{prefix}{_letters(ord(first) - ord('a') + index)}", row) for index, row in enumerate(rows)]
-
-
-def _letters(index: int) -> str:
-    return chr(ord("a") + index) if index < 26 else _letters(index // 26 - 1) + chr(ord("a") + index % 26)
+from inceptions.layers import ConvNormAct, MaxPool2d, initialise
+from inceptions.zoo.table import Table
 
 
 def _relu_can_wait(module: nn.Module) -> TypeGuard[ConvNormAct]:
