@@ -6,7 +6,6 @@ import importlib
 import inspect
 import itertools
 import re
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from inceptions.layers import ConvNormAct
 from inceptions.zoo import ALIASES, MEMBERS, Network, build, list_models, parse_options
 
 # architectures: (parameters at the published number of classes, multiply-adds of convolutions and classifier)
@@ -119,35 +117,6 @@ def test_the_model_returns_one_tensor_and_auxiliary_logits_come_only_on_request(
     assert torch.equal(net(images), net.forward_with_aux(images)[0])
     assert any(key.startswith("aux") for key in net.state_dict())
     assert not any(key.startswith("aux") for key in build(name, width=0.125, depth=0.2).state_dict())
-
-
-@pytest.mark.parametrize(("name", "stages"), [("googlenet", 1), ("bn_inception", 2), ("inception_v3", 2)])
-def test_in_training_relu_waits_for_the_max_pool_behind_it_and_nothing_else_changes(name: str, stages: int) -> None:
-    def learn(
-        forward: Callable[[Network, torch.Tensor], torch.Tensor],
-    ) -> tuple[Network, list[torch.Tensor], list[int]]:
-        torch.manual_seed(0)
-        net = build(name, width=0.125, depth=0.2, num_classes=5, drop_rate=0).train()
-        seen: list[int] = []
-        for module in net.body:
-            if isinstance(module, ConvNormAct):
-                module[-1].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[-1]))
-        logits = forward(net, torch.randn(2, 3, 107, 107))
-        logits.square().sum().backward()
-        return net, [logits, *(weight.grad for weight in net.parameters() if weight.grad is not None)], seen
-
-    _, plain, before = learn(lambda net, images: net.head(net.body(images)))
-    net, late, after = learn(lambda net, images: net.forward_with_aux(images)[0])
-    assert len(plain) == 1 + len([weight for weight in net.parameters() if weight.requires_grad])
-    assert all(torch.equal(one, other) for one, other in zip(plain, late, strict=True))
-    assert sum(one > other for one, other in zip(before, after, strict=True)) == stages
-
-
-def test_a_stage_with_a_hook_runs_whole_in_training_too() -> None:
-    net, seen = build("inception_v3", width=0.125, depth=0.2, num_classes=5).train(), dict[str, torch.Tensor]()
-    net.body.conv_2b.register_forward_hook(lambda _, __, output: seen.update(conv_2b=output.detach().clone()))
-    net.forward_with_aux(torch.randn(2, 3, 107, 107))
-    assert seen["conv_2b"].min() == 0
 
 
 def test_auxiliary_heads_tap_where_the_papers_say_and_weigh_what_they_say() -> None:

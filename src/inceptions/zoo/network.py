@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from torch import Tensor, nn
 
-from inceptions.layers import ConvNormAct, MaxPool2d, initialise
+from inceptions.layers import initialise
 from inceptions.zoo.table import Table
-
-
-def _relu_can_wait(module: nn.Module) -> TypeGuard[ConvNormAct]:
-    """Whether the module ends in a ReLU, and nobody listens to it as a whole."""
-    listened = module._forward_hooks or module._forward_pre_hooks
-    return isinstance(module, ConvNormAct) and isinstance(module[-1], nn.ReLU) and not listened
 
 
 class Network(nn.Module):
@@ -99,24 +93,11 @@ class Network(nn.Module):
         return logits
 
     def forward_with_aux(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits, and those of each auxiliary head by the stage it taps (empty without heads). For training.
-
-        A max pool takes its maxima before the ReLU of the stage in front of it, not after: results and gradients are
-        the same bits, and the ReLU has a quarter of the pixels to read and write.
-        """
+        """Logits, and those of each auxiliary head by the stage it taps (empty without heads). For training."""
         self._check(images)
         aux: dict[str, Tensor] = {}
-        held: nn.Module | None = None
-        stages = [*self.body.named_children()]
-        for (stage, module), (_, following) in zip(stages, [*stages[1:], ("", None)], strict=True):
-            if isinstance(following, MaxPool2d) and _relu_can_wait(module) and stage not in self.aux:
-                *parts, held = module
-                for part in parts:
-                    images = part(images)
-                continue
+        for stage, module in self.body.named_children():
             images = module(images)
-            if held is not None:
-                images, held = held(images), None
             if stage in self.aux:
                 aux[stage] = self.aux[stage](images)
         return self.head(images), aux
