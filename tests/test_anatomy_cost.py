@@ -145,7 +145,7 @@ def test_the_network_itself_is_left_alone() -> None:
 
 
 def test_a_table_of_ones_own_is_counted_like_the_familys() -> None:
-    conv = convolution(width=1.0, norm=None, activation="relu")
+    conv = convolution()
     stages = (
         ("first", conv(4, 3)),
         ("second", branches({"1x1": conv(2), "3x3": chain(conv(3), conv(5, 3)), "pool": max_pool(3)})),

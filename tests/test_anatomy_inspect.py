@@ -154,7 +154,7 @@ def test_a_layers_own_stride_and_the_stages_are_two_things(capsys: pytest.Captur
 
 def test_memory_is_what_training_really_keeps(capsys: pytest.CaptureFixture[str]) -> None:
     """A conv with bias and an in-place ReLU keep the picture and the activated values; the classifier its vector."""
-    conv = convolution(width=1.0, norm=None, activation="relu")
+    conv = convolution()
     net = Network(Table((("first", conv(4, 3)), ("second", conv(5))), Head()), num_classes=2)
     kept = kept_for_training(net, 8)
     assert kept == {"body.first.conv": 4 * 3 * 64, "body.first.activation": 4 * 4 * 64,
@@ -182,7 +182,7 @@ from torch import nn
 from inceptions.layers import Head, convolution, max_pool
 from inceptions.zoo import Network, Table
 
-conv = convolution(width=1.0, norm=None, activation="relu")
+conv = convolution()
 table = Network(Table((("wide", conv(320)), ("halved", max_pool(3, 2, "valid")), ("after", conv(640))), Head()))
 
 class Tokens(nn.Module):

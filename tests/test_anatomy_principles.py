@@ -15,7 +15,7 @@ from inceptions.anatomy.trace import trace
 from inceptions.layers import Head, Layer, branches, chain, convolution, max_pool
 from inceptions.zoo import MEMBERS, Network, Table, build
 
-conv = convolution(width=1.0, norm=None, activation="relu")
+conv = convolution()
 
 
 def of(network: nn.Module, principle: Principle, size: int | None = None) -> list[Finding]:

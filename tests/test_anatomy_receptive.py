@@ -178,7 +178,7 @@ def test_the_unit_on_row_i_sees_i_strides_further_down() -> None:
 
 
 def test_a_table_of_ones_own_has_fields_too() -> None:
-    conv = convolution(width=1.0, norm=None, activation="relu")
+    conv = convolution()
     layer = branches({"near": Identity(), "far": chain(conv(2, (3, 1)), max_pool(5))})
     net = Network(Table((("only", layer),), Head()), num_classes=2)
     fields = receptive_fields(net, (20, 30))

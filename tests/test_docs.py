@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,8 @@ import pytest
 from inceptions.anatomy.claims import STUDIES
 from inceptions.cli import main
 from inceptions.train import TrainConfig
+from inceptions.zoo import MEMBERS, googlenet
+from inceptions.zoo.variants import with_rows
 from tiny import write_pictures
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -56,9 +59,9 @@ def test_a_page_of_a_small_network_is_what_make_docs_writes(build: ModuleType, p
 def test_one_changed_row_of_a_table_changes_its_page_and_its_figures(
     build: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = sys.modules["inceptions.zoo.googlenet"]
-    rows = ((64, 96, 128, 16, 40, 32), *table.INCEPTION_3[1:])
-    monkeypatch.setattr(table, "INCEPTION_3", rows)
+    member = MEMBERS["googlenet"]
+    table = with_rows(member.table, {"inception_3a": googlenet.block(64, 96, 128, 16, 40, 32)})
+    monkeypatch.setitem(MEMBERS, "googlenet", replace(member, table=table))
     build.network.cache_clear()
     build.counted.cache_clear()
     text = (DOCS / "family" / "googlenet.md").read_text(encoding="utf-8")

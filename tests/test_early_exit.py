@@ -34,7 +34,7 @@ CLASSES = ("ant", "bee", "wasp", "fly")
 def network(heads: int = 2) -> Network:
     """Two stages with heads, that pool as in the papers and adaptively, and one behind; batch norm in all of them."""
     torch.manual_seed(0)
-    conv = convolution(width=1.0, norm=BatchNorm(), activation="relu")
+    conv = convolution(BatchNorm(), bias=False)
     head = AuxHead(conv(8), grid=4, hidden=16, drop_rate=0.7)
     table = Table(
         stages=(

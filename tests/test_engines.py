@@ -36,7 +36,7 @@ TOLERANCE = {"float32": 1e-5, "bf16": 2e-2, "int8": 0.2}  # of the largest logit
 def network(seed: int = 0) -> Network:
     """Branches, batch norm and a pool: what the runtimes fold and fuse, small enough to convert often."""
     torch.manual_seed(seed)
-    conv = convolution(width=1.0, norm=BatchNorm(), activation="relu")
+    conv = convolution(BatchNorm(), bias=False)
     table = Table(
         stages=(
             ("stem", conv(8, 3, 2)),

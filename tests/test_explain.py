@@ -39,7 +39,7 @@ PIXELS = 48
 @pytest.fixture
 def red_or_blue() -> Network:
     """Says how much red (class 0) and how much blue (class 1) there is, by weights that are set by hand."""
-    conv = convolution(width=1.0, norm=None, activation="relu")
+    conv = convolution()
     net = Network(Table((("colours", conv(2)), ("halved", max_pool(3, 2))), Head()), num_classes=2)
     with torch.no_grad():
         colours, head = net.body.colours.conv, net.head.linear

@@ -30,7 +30,7 @@ from inceptions.layers import (
     tf_same,
 )
 
-conv = convolution(width=1.0, norm=BatchNorm(), activation="relu")
+conv = convolution(BatchNorm(), bias=False)
 PADDINGS: tuple[Padding, ...] = ("same", "valid", "tf_same", "ceil")
 
 
@@ -100,62 +100,6 @@ def test_average_pools_count_the_border_or_not() -> None:
     ones = torch.ones(1, 1, 3, 3)
     assert avg_pool(3, include_border=False).build(1)[0](ones)[0, 0, 0, 0] == 1.0
     assert avg_pool(3, include_border=True).build(1)[0](ones)[0, 0, 0, 0] == pytest.approx(4 / 9)
-
-
-@pytest.mark.parametrize(("kernel", "include_border"), [(3, True), (3, False), (5, False)])
-def test_the_gradient_of_an_average_pool_in_bf16_is_rounded_no_more_than_its_parts(
-    kernel: int, include_border: bool
-) -> None:
-    pool, _ = avg_pool(kernel, include_border).build(1)
-    images = torch.randn(2, 4, 9, 6).bfloat16().contiguous(memory_format=torch.channels_last)
-    weights = torch.rand(2, 4, 9, 6).bfloat16()  # positive, so that no sum cancels
-
-    def gradient(dtype: torch.dtype) -> torch.Tensor:
-        inputs = images.to(dtype).requires_grad_()
-        return torch.autograd.grad(pool(inputs), inputs, weights.to(dtype))[0].double()
-
-    exact = gradient(torch.float64)
-    assert ((gradient(torch.bfloat16) - exact) / exact).abs().max() < 1.5 * 2**-8  # torch's: up to ten times that
-    learning = images.clone().requires_grad_()
-    with torch.no_grad():
-        assert torch.equal(pool(images), pool(learning))
-
-
-@pytest.mark.parametrize("include_border", [True, False])
-def test_in_half_precision_an_average_and_a_1x1_convolution_change_places(include_border: bool) -> None:
-    layer = chain(avg_pool(3, include_border), Conv(4, norm=BatchNorm(), activation="relu", bias=False))
-    module, _ = layer.build(16)
-    images = torch.randn(2, 16, 9, 7)
-    widths = []
-    module.avg_pool.register_forward_hook(lambda pool, given, found: widths.append(found.shape[1]))
-    exact = module(images)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert (module(images) - exact).abs().max() < 2**-5  # the norm's answers are of order 1, bf16 has eight bits
-        module.eval()(images)
-    assert widths == [16, 4, 16]
-
-
-@pytest.mark.parametrize(
-    "pool",
-    [max_pool(3, 2, "valid"), max_pool(3, 2, "ceil"), max_pool(3, 2), max_pool(3, 2, "tf_same"), max_pool(3)],
-)
-def test_a_compiled_step_calls_pytorchs_max_pool_and_finds_the_same_gradient(pool: Pool) -> None:
-    module, _ = pool.build(3)
-    images = torch.randn(2, 3, 12, 9).contiguous(memory_format=torch.channels_last).requires_grad_()
-    called = []
-
-    def backend(graph: torch.fx.GraphModule, _: object) -> torch.fx.GraphModule:
-        called.extend(str(node.target) for node in graph.graph.nodes)
-        return graph
-
-    expected = module(images)
-    weights = torch.randn_like(expected)
-    (gradient,) = torch.autograd.grad(expected, images, weights)
-    for compiler in (backend, "aot_eager"):
-        found = torch.compile(module, backend=compiler, fullgraph=True)(images)
-        assert torch.equal(found, expected)
-        assert torch.equal(torch.autograd.grad(found, images, weights)[0], gradient)
-    assert any("max_pool" in name for name in called if "inceptions" in name)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (12, 4), (7, 9)])

@@ -25,7 +25,7 @@ pytest.importorskip("openvino")
 def net() -> Network:
     """A convolution, response normalisation, a pool that rounds up (as Caffe's do) to 8, another convolution."""
     torch.manual_seed(0)
-    conv = convolution(width=1.0, norm=None, activation="relu")
+    conv = convolution()
     stages = (("conv", conv(16, 3)), ("lrn", LRN(alpha=0.5)), ("pool", max_pool(3, 2, "ceil")), ("last", conv(16)))
     net = Network(Table(stages=stages, head=Head()), num_classes=7, input_size=16).eval()
     net.preprocess = Preprocess(size=(16, 16))

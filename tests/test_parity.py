@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -21,7 +21,6 @@ from torch import nn
 
 from inceptions.layers import borders, composition
 from inceptions.zoo import MEMBERS, Network, build, list_models
-from inceptions.zoo.shared_options import Common
 from parity.recipe import answer, filled, listing, listing_distance, listing_tensors, pictures, signature
 from parity.rows import ROWS, Row
 
@@ -198,20 +197,19 @@ def test_every_option_that_fits_the_same_tensors_is_planted() -> None:
     assert {(table, option) for table, option in silent if option not in elsewhere} <= planted
 
 
-def table_of(network: str) -> Callable[..., Any]:
-    """The function that several members may share."""
-    table = MEMBERS[network].table
-    return getattr(table, "func", table)
+def table_of(network: str) -> tuple[str, ...]:
+    """The options that several members may share."""
+    return tuple(MEMBERS[network].rewrites)
 
 
 def alternatives(network: str) -> Iterator[tuple[str, list[Any]]]:
     """Options of a network with a few values to choose from, and those values."""
-    for option, hint in {**get_type_hints(table_of(network)), **get_type_hints(Common)}.items():
-        if option in MEMBERS[network].options:
-            if hint is bool:
-                yield option, [not MEMBERS[network].options[option]]
-            elif get_origin(hint) is Literal:
-                yield option, [value for value in get_args(hint) if value != MEMBERS[network].options[option]]
+    for option, default in MEMBERS[network].options.items():
+        hint = MEMBERS[network].rewrites[option].hint if option in MEMBERS[network].rewrites else None
+        if hint is bool:
+            yield option, [not default]
+        elif get_origin(hint) is Literal:
+            yield option, [value for value in get_args(hint) if value != default]
 
 
 def shapes(network: str, **options: Any) -> list[torch.Size]:

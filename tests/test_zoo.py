@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Callable
+import itertools
+import re
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,9 +14,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from inceptions.layers import ConvNormAct
 from inceptions.zoo import ALIASES, MEMBERS, Network, build, list_models, parse_options
-from inceptions.zoo.shared_options import Common
 
 # architectures: (parameters at the published number of classes, multiply-adds of convolutions and classifier)
 PUBLISHED = {
@@ -116,35 +117,6 @@ def test_the_model_returns_one_tensor_and_auxiliary_logits_come_only_on_request(
     assert torch.equal(net(images), net.forward_with_aux(images)[0])
     assert any(key.startswith("aux") for key in net.state_dict())
     assert not any(key.startswith("aux") for key in build(name, width=0.125, depth=0.2).state_dict())
-
-
-@pytest.mark.parametrize(("name", "stages"), [("googlenet", 1), ("bn_inception", 2), ("inception_v3", 2)])
-def test_in_training_relu_waits_for_the_max_pool_behind_it_and_nothing_else_changes(name: str, stages: int) -> None:
-    def learn(
-        forward: Callable[[Network, torch.Tensor], torch.Tensor],
-    ) -> tuple[Network, list[torch.Tensor], list[int]]:
-        torch.manual_seed(0)
-        net = build(name, width=0.125, depth=0.2, num_classes=5, drop_rate=0).train()
-        seen: list[int] = []
-        for module in net.body:
-            if isinstance(module, ConvNormAct):
-                module[-1].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[-1]))
-        logits = forward(net, torch.randn(2, 3, 107, 107))
-        logits.square().sum().backward()
-        return net, [logits, *(weight.grad for weight in net.parameters() if weight.grad is not None)], seen
-
-    _, plain, before = learn(lambda net, images: net.head(net.body(images)))
-    net, late, after = learn(lambda net, images: net.forward_with_aux(images)[0])
-    assert len(plain) == 1 + len([weight for weight in net.parameters() if weight.requires_grad])
-    assert all(torch.equal(one, other) for one, other in zip(plain, late, strict=True))
-    assert sum(one > other for one, other in zip(before, after, strict=True)) == stages
-
-
-def test_a_stage_with_a_hook_runs_whole_in_training_too() -> None:
-    net, seen = build("inception_v3", width=0.125, depth=0.2, num_classes=5).train(), dict[str, torch.Tensor]()
-    net.body.conv_2b.register_forward_hook(lambda _, __, output: seen.update(conv_2b=output.detach().clone()))
-    net.forward_with_aux(torch.randn(2, 3, 107, 107))
-    assert seen["conv_2b"].min() == 0
 
 
 def test_auxiliary_heads_tap_where_the_papers_say_and_weigh_what_they_say() -> None:
@@ -340,9 +312,19 @@ def test_width_scales_channels_and_depth_repeats_blocks() -> None:
     # A middle block of Xception: three separable convolutions of 728, their norms.
     block = 3 * (728 * 9 + 728 * 728 + 2 * 728)
     assert difference("xception", depth=2.0) == (8 * block, 8 * 3 * 19**2 * (728 * 9 + 728 * 728))
-    assert Common(depth=0.4).repeat("abcde") == ["c", "e"]
-    assert Common(depth=2).repeat("ab") == ["a", "a", "b", "b"]
-    assert Common(depth=0.01).repeat("abc") == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("depth", "rows"), [(0.4, "ce"), (0.01, "e"), (1, "abcde"), (2, "aabbccddee"), (1.2, "abcdee")]
+)
+def test_depth_thins_or_repeats_a_run_and_keeps_its_last_row(depth: float, rows: str) -> None:
+    stages = {letter: dict(meta("googlenet").table.stages)[f"inception_4{letter}"] for letter in "abcde"}
+    table = meta("googlenet", depth=depth).table
+    run = [row for name, row in table.stages if name.startswith("inception_4")]
+    assert run == [stages[letter] for letter in rows]
+    assert [name for name, _ in table.stages if name.startswith("inception_4")] == [
+        f"inception_4{chr(ord('a') + index)}" for index in range(len(rows))
+    ]
 
 
 # --- options that change values only ------------------------------------------------------------------------------
@@ -453,12 +435,39 @@ def test_options_survive_json_and_build_the_same_network() -> None:
         assert again.options == net.options
 
 
-def test_each_generation_says_what_it_brought() -> None:
-    for name, member in MEMBERS.items():
-        module = inspect.getmodule(getattr(member.table, "func", member.table))
-        assert module is not None
-        assert "brought" in (module.__doc__ or ""), name
-        assert member.paper in (module.__doc__ or ""), name
+MODULES = {
+    "v1": "googlenet", "v2": "bn_inception", "v3": "inception_v3", "v4": "inception_v4", "v5": "xception",
+}  # fmt: skip
+
+
+def module_of(name: str) -> ModuleType:
+    """The module that shows a network."""
+    family = "inception_resnet" if "resnet" in name else MODULES[MEMBERS[name].generation]
+    return importlib.import_module(f"inceptions.zoo.{family}")
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_each_generation_says_what_it_brought(name: str) -> None:
+    text = module_of(name).__doc__ or ""
+    assert "brought" in text
+    assert MEMBERS[name].paper in text
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_the_grid_behind_each_row_is_the_one_the_row_ends_on(name: str) -> None:
+    """The file is held against the paper row by row; its comments must not lie."""
+    member = MEMBERS[name]
+    source = inspect.getsource(module_of(name))
+    (called,) = [key for key, value in vars(module_of(name)).items() if value is member.table]
+    written = "".join(re.findall(rf"^(?:STEM: Rows|{called}) = .*?^\)", source, re.MULTILINE | re.DOTALL))
+    stated = [tuple(map(int, found)) for found in re.findall(r"# (\d+)x(\d+)x(\d+)$", written, re.MULTILINE)]
+    ends, channels = [], 3
+    for stage, layer in member.table.stages:
+        with torch.device("meta"):
+            _, channels = layer.build(channels)
+        ends.append((*member.table.grids(member.input_size)[stage], channels))
+    assert len(stated) >= 8
+    assert [end for end, _ in itertools.groupby(stated)] == [end for end, _ in itertools.groupby(ends)]
 
 
 def test_options_written_as_text_become_what_they_say() -> None:

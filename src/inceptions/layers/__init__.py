@@ -10,7 +10,7 @@ Tensors are (N, C, H, W); kernels and grids are (height, width), so "1x7" is one
 
 from __future__ import annotations
 
-from inceptions.layers.borders import Grid, Layer, Padding, SameConv2d, SameMaxPool2d, out_size, tf_same
+from inceptions.layers.borders import Grid, Layer, Padding, SameConv2d, SameMaxPool2d, out_size, pad_same, tf_same
 from inceptions.layers.composition import Branches, BranchesModule, Chain, Identity, Projected, Residual, ResidualModule
 from inceptions.layers.convolution import (
     ACTIVATIONS,
@@ -23,7 +23,6 @@ from inceptions.layers.convolution import (
     SeparableModule,
 )
 from inceptions.layers.heads import AuxHead, AuxModule, Head, HeadModule
-from inceptions.layers.max_pool import MaxPool2d
 from inceptions.layers.pooling import LRN, Pool
 from inceptions.layers.words import ConvWord, avg_pool, branches, chain, convolution, initialise, max_pool, scale_width
 
@@ -46,7 +45,6 @@ __all__ = [
     "HeadModule",
     "Identity",
     "Layer",
-    "MaxPool2d",
     "Padding",
     "Pool",
     "Projected",
@@ -63,6 +61,7 @@ __all__ = [
     "initialise",
     "max_pool",
     "out_size",
+    "pad_same",
     "scale_width",
     "tf_same",
 ]

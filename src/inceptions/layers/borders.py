@@ -8,8 +8,6 @@ from typing import Literal, Protocol, TypeAlias
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from inceptions.layers.max_pool import MaxPool2d
-
 Grid: TypeAlias = tuple[int, int]
 Padding: TypeAlias = Literal["same", "valid", "tf_same", "ceil"]
 """Where the border is from. "same": k // 2 zeros on every side. "valid": nothing. "tf_same": TensorFlow's SAME, whose
@@ -65,14 +63,15 @@ class SameConv2d(nn.Conv2d):
         return super().forward(pad_same(input, (self.kernel_size[0], self.kernel_size[1]), self.stride[0], 0.0))
 
 
-class SameMaxPool2d(MaxPool2d):
+class SameMaxPool2d(nn.MaxPool2d):
     """A strided max pool with TensorFlow's SAME border; the border never wins."""
 
     def forward(self, input: Tensor) -> Tensor:
         kernel, stride = self.kernel_size, self.stride
         assert isinstance(kernel, int)
         assert isinstance(stride, int)
-        return super().forward(pad_same(input, (kernel, kernel), stride, -math.inf))
+        pooled: Tensor = super().forward(pad_same(input, (kernel, kernel), stride, -math.inf))
+        return pooled
 
 
 def conv2d(

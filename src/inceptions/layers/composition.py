@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from inceptions.layers.borders import Grid, Layer
 from inceptions.layers.convolution import ACTIVATIONS, Activation, Conv
-from inceptions.layers.pooling import Pool
 
 
 @dataclass(frozen=True)
@@ -34,42 +33,16 @@ class Chain:
         return tuple(named)
 
     def build(self, width: int) -> tuple[nn.Module, int]:
-        modules = AveragedModule() if self._averages() else nn.Sequential()
+        modules = nn.Sequential()
         for name, layer in self.parts:
             module, width = layer.build(width)
             modules.add_module(name, module)
         return modules, width
 
-    def _averages(self) -> bool:
-        """Whether this is a pool that averages around each pixel, and a 1x1 convolution without bias."""
-        match self.layers:
-            case Pool(kind="avg", stride=1, padding="same"), Conv(kernel=(1, 1), stride=1, bias=False):
-                return True
-        return False
-
     def grid(self, height: int, width: int) -> Grid:
         for layer in self.layers:
             height, width = layer.grid(height, width)
         return height, width
-
-
-class AveragedModule(nn.Sequential):
-    """An average around each pixel, then a 1x1 convolution without bias, with its norm and activation.
-
-    One is linear over space and one over channels, so they may change places. Training in half precision they do: the
-    average then has a quarter of the channels or fewer to read and write, 3 % of a step of Inception v3 on a CPU.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        pool, layer = self.children()
-        order = [pool, layer]
-        # (of shapes alone, on the device "meta", PyTorch cannot say)
-        if self.training and not input.is_meta and torch.is_autocast_enabled(input.device.type):
-            conv, *others = layer.children()
-            order = [conv, pool, *others]
-        for module in order:
-            input = module(input)
-        return input
 
 
 class BranchesModule(nn.ModuleDict):

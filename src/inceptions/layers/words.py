@@ -10,7 +10,7 @@ from torch import nn
 
 from inceptions.layers.borders import Grid, Layer, Padding
 from inceptions.layers.composition import Branches, Chain
-from inceptions.layers.convolution import Activation, BatchNorm, Conv
+from inceptions.layers.convolution import BatchNorm, Conv
 from inceptions.layers.pooling import Pool
 
 
@@ -34,7 +34,7 @@ def max_pool(kernel: int, stride: int = 1, padding: Padding = "same") -> Pool:
     return Pool("max", kernel, stride, padding)
 
 
-def avg_pool(kernel: int, include_border: bool) -> Pool:
+def avg_pool(kernel: int, include_border: bool = False) -> Pool:
     """Average pooling at stride 1, the pool branch of an Inception block."""
     return Pool("avg", kernel, include_border=include_border)
 
@@ -52,18 +52,11 @@ class ConvWord(Protocol):
     ) -> Conv: ...
 
 
-def convolution(
-    *, width: float, norm: BatchNorm | None, activation: Activation | None, bias: bool | None = None
-) -> ConvWord:
-    """The word `conv` of one network: its width multiplier, norm and activation said once.
-
-    `bias=None` means a bias where no norm follows.
-    """
+def convolution(norm: BatchNorm | None = None, *, bias: bool = True) -> ConvWord:
+    """The word `conv` of one network: the norm behind each convolution, and whether it has biases, said once."""
 
     def conv(out_channels: int, kernel: int | Grid = 1, stride: int = 1, padding: Padding = "same") -> Conv:
-        with_bias = norm is None if bias is None else bias
-        channels = scale_width(out_channels, width)
-        return Conv(channels, both(kernel), stride, padding, norm, activation, with_bias)
+        return Conv(out_channels, both(kernel), stride, padding, norm, "relu", bias)
 
     return conv
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from inceptions.passes import fast_for_training
 from inceptions.train.mix import cross_entropy
 from inceptions.zoo import Network
 
@@ -25,7 +26,7 @@ class WithLoss(nn.Module):
 
     def __init__(self, net: Network, *, aux_weight: float | None = None, class_weights: Tensor | None = None) -> None:
         super().__init__()
-        self.net = net
+        self.net = fast_for_training(net)
         self.aux_weight = net.aux_weight if aux_weight is None else aux_weight
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)

@@ -1,115 +1,68 @@
 """BN-Inception, Inception v2 (Ioffe and Szegedy, "Batch normalization", 2015, arXiv 1502.03167).
 
-What it brought: normalise every layer's inputs over the mini-batch, so that a layer need not follow the drift of those
-before it. Learning rates five to thirty times higher become safe, dropout and local response normalisation can go, and
+What it brought: normalize every layer's inputs over the mini-batch, so that a layer need not follow the drift of those
+before it. Learning rates five to thirty times higher become safe, dropout and local response normalization can go, and
 the accuracy of v1 is reached in a fourteenth of the steps. The network around it changes little: two 3x3 convolutions
-see what a 5x5 sees, for less, and the grid is halved by strided branches beside a pool that passes its input through.
+see what a 5x5 sees, for less, and the grid is halved by strided branches next to a pool that passes its input through.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from inceptions.layers import BatchNorm, Branches, Pool, avg_pool, branches, chain, convolution, max_pool
+from inceptions.zoo.table import Changes, Table
 
-from inceptions.layers import (
-    Branches,
-    Layer,
-    Padding,
-    Separable,
-    avg_pool,
-    branches,
-    chain,
-    max_pool,
+# The published weights have biases under batch norm, which subtracts them again (section 3.2 of the paper).
+conv = convolution(BatchNorm(), bias=True)
+AVERAGE = avg_pool(3, include_border=True)
+
+
+def block(
+    one: int, reduce3: int, three: int, reduce33: int, double3: int, projection: int, pool: Pool = AVERAGE
+) -> Branches:
+    """The arguments are the columns of figure 5."""
+    return branches(
+        {
+            "1x1": conv(one),
+            "3x3": chain(conv(reduce3), conv(three, 3)),
+            "3x3dbl": chain(conv(reduce33), conv(double3, 3), conv(double3, 3)),
+            "pool": chain(pool, conv(projection)),
+        }
+    )
+
+
+def reduction(reduce3: int, three: int, reduce33: int, double3: int) -> Branches:
+    """A block that halves the grid. For 224 pixels its pool equals Caffe's, which rounds up; on odd grids only this one
+    fits the convolutions."""
+    return branches(
+        {
+            "3x3": chain(conv(reduce3), conv(three, 3, 2)),
+            "3x3dbl": chain(conv(reduce33), conv(double3, 3), conv(double3, 3, 2)),
+            "pool": max_pool(3, 2, "tf_same"),
+        }
+    )
+
+
+# Figure 5, as the Caffe model has it. Behind each row: height x width x channels for 224 x 224 pixels. The pool
+# projections of 4c and 4d: the paper prints 128 and a sum of 576, which exclude each other; Caffe keeps the 128.
+BN_INCEPTION = Table(
+    (
+        ("conv1", conv(64, 7, 2)),  # 112x112x64
+        ("pool1", max_pool(3, 2, "ceil")),  # 56x56x64
+        ("conv2_reduce", conv(64)),  # 56x56x64
+        ("conv2", conv(192, 3)),  # 56x56x192
+        ("pool2", max_pool(3, 2, "ceil")),  # 28x28x192
+        #                     1x1  3x3 reduce  3x3  double 3x3 reduce  double 3x3  pool projection
+        ("inception_3a", block(64, 64, 64, 64, 96, 32)),  # 28x28x256
+        ("inception_3b", block(64, 64, 96, 64, 96, 64)),  # 28x28x320
+        ("inception_3c", reduction(128, 160, 64, 96)),  # 14x14x576
+        ("inception_4a", block(224, 64, 96, 96, 128, 128)),  # 14x14x576
+        ("inception_4b", block(192, 96, 128, 96, 128, 128)),  # 14x14x576
+        ("inception_4c", block(160, 128, 160, 128, 160, 128)),  # 14x14x608
+        ("inception_4d", block(96, 128, 192, 160, 192, 128)),  # 14x14x608
+        ("inception_4e", reduction(128, 192, 192, 256)),  # 7x7x1056
+        ("inception_5a", block(352, 192, 320, 160, 224, 128)),  # 7x7x1024
+        ("inception_5b", block(352, 192, 320, 192, 224, 128, pool=max_pool(3))),  # 7x7x1024
+    ),
+    runs=(("inception_3a", "inception_3b"), ("inception_4a", "inception_4d"), ("inception_5a", "inception_5b")),
 )
-from inceptions.zoo.network import Table, lettered
-from inceptions.zoo.shared_options import Common
-
-#     1x1  3x3 reduce  3x3  double 3x3 reduce  double 3x3  pool projection    (figure 5 of the paper)
-INCEPTION_3 = (
-    (64, 64, 64, 64, 96, 32),
-    (64, 64, 96, 64, 96, 64),
-)
-INCEPTION_4 = (
-    (224, 64, 96, 96, 128, 128),
-    (192, 96, 128, 96, 128, 128),
-    (160, 128, 160, 128, 160, 128),
-    (96, 128, 192, 160, 192, 128),
-)
-INCEPTION_5 = (
-    (352, 192, 320, 160, 224, 128),
-    (352, 192, 320, 192, 224, 128),
-)
-
-
-def bn_inception(
-    common: Common,
-    *,
-    norm: Literal["batch"] | None = "batch",
-    first_conv: Literal["dense", "separable"] = "dense",
-    late_pool_width: Literal[128, 96] = 128,
-    padding: Literal["caffe", "tf_same"] = "caffe",
-    include_border: bool = True,
-    last_pool: Literal["max", "avg"] = "max",
-    conv_bias: bool = True,
-) -> Table:
-    """Inception v2, by default as the Caffe model has it (figure 5 of the paper).
-
-    Args:
-        norm: None trains the same network without batch normalisation.
-        first_conv: "separable" for the paper's and TF-slim's first layer (7x7 over space, 8 filters a channel, biased
-            and not normalised), "dense" for the 7x7 convolution of the Caffe model.
-        late_pool_width: pool projections of 4c and 4d. The paper prints 128 and a sum of 576, which excludes each
-            other: the Caffe model keeps 128 (608 channels), TF-slim 96 (576).
-        padding: "caffe" pads convolutions symmetrically and rounds pools up; "tf_same" is TensorFlow's SAME.
-        include_border: average pools count the zeros of the border (Caffe) or not (TensorFlow).
-        last_pool: kind of pool in the last block.
-        conv_bias: biases under batch norm, as in the published weights. Batch norm subtracts them again (section 3.2
-            of the paper), so False gives the same family of functions.
-    """
-    batch = common.norm if norm else None
-    conv = common.conv(batch, bias=conv_bias or norm is None)
-    same: Padding = "tf_same" if padding == "tf_same" else "same"
-    pooled: Padding = "tf_same" if padding == "tf_same" else "ceil"
-
-    def inception(
-        one: int, reduce3: int, three: int, reduce33: int, double3: int, pool: int, kind: str = "avg"
-    ) -> Branches:
-        return branches(
-            {
-                "1x1": conv(one),
-                "3x3": chain(conv(reduce3), conv(three, 3)),
-                "3x3dbl": chain(conv(reduce33), conv(double3, 3), conv(double3, 3)),
-                "pool": chain(max_pool(3) if kind == "max" else avg_pool(3, include_border), conv(pool)),
-            }
-        )
-
-    def reduction(reduce3: int, three: int, reduce33: int, double3: int) -> Branches:
-        # On even grids (224 px) this pool equals Caffe's, rounded up; on odd ones only this fits the convolutions.
-        return branches(
-            {
-                "3x3": chain(conv(reduce3), conv(three, 3, 2, same)),
-                "3x3dbl": chain(conv(reduce33), conv(double3, 3), conv(double3, 3, 2, same)),
-                "pool": max_pool(3, 2, "tf_same"),
-            }
-        )
-
-    fours = [*INCEPTION_4[:2], *((*row[:5], late_pool_width) for row in INCEPTION_4[2:])]
-    blocks3 = [inception(*row) for row in common.repeat(INCEPTION_3)]
-    blocks4 = [inception(*row) for row in common.repeat(fours)]
-    *fives, last = common.repeat(INCEPTION_5)
-    blocks5 = [*(inception(*row) for row in fives), inception(*last, kind=last_pool)]
-
-    small = common.small
-    first: Layer = conv(64, 7, 2, same)
-    if first_conv == "separable":
-        first = Separable(common.scaled(64), 7, 2, same, activation=common.activation, multiplier=8, bias=True)
-    stages: list[tuple[str, Layer]] = [
-        ("conv1", conv(64, 3) if small else first),
-        *([] if small else [("pool1", max_pool(3, 2, pooled))]),
-        ("conv2_reduce", conv(64)),
-        ("conv2", conv(192, 3)),
-        ("pool2", max_pool(3, 2, pooled)),
-        *lettered("inception_3", [*blocks3, reduction(128, 160, 64, 96)]),
-        *lettered("inception_4", [*blocks4, reduction(128, 192, 192, 256)]),
-        *lettered("inception_5", blocks5),
-    ]
-    return Table(tuple(stages), common.head())
+SMALL_STEM: Changes = {"conv1": conv(64, 3), "pool1": None}

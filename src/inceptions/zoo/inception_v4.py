@@ -8,114 +8,85 @@ blocks: 4, 7 and 3. It needs no residual connections to be trained, but more of 
 
 from __future__ import annotations
 
-from typing import Literal
+from inceptions.layers import AuxHead, BatchNorm, avg_pool, branches, chain, convolution, max_pool
+from inceptions.zoo.table import Changes, Table
 
-from inceptions.layers import (
-    Grid,
-    Layer,
-    Padding,
-    avg_pool,
-    branches,
-    chain,
-    max_pool,
+conv = convolution(BatchNorm(), bias=False)
+
+# Whether 1x7 or 7x1 comes first is as in the released code; the paper's figures disagree with it.
+STEM4 = branches(  # figure 3
+    {
+        "3x3": chain(conv(64), conv(96, 3, 1, "valid")),
+        "7x7": chain(conv(64), conv(64, (1, 7)), conv(64, (7, 1)), conv(96, 3, 1, "valid")),
+    }
 )
-from inceptions.zoo.inception_v3 import inception_aux
-from inceptions.zoo.network import Table, lettered
-from inceptions.zoo.shared_options import Common
+BLOCK_A = branches(  # figure 4
+    {
+        "1x1": conv(96),
+        "3x3": chain(conv(64), conv(96, 3)),
+        "3x3dbl": chain(conv(64), conv(96, 3), conv(96, 3)),
+        "pool": chain(avg_pool(3), conv(96)),
+    }
+)
+REDUCTION_A = branches(  # figure 7
+    {
+        "3x3": conv(384, 3, 2, "valid"),
+        "3x3dbl": chain(conv(192), conv(224, 3), conv(256, 3, 2, "valid")),
+        "pool": max_pool(3, 2, "valid"),
+    }
+)
+BLOCK_B = branches(  # figure 5
+    {
+        "1x1": conv(384),
+        "7x7": chain(conv(192), conv(224, (1, 7)), conv(256, (7, 1))),
+        "7x7dbl": chain(conv(192), conv(192, (7, 1)), conv(224, (1, 7)), conv(224, (7, 1)), conv(256, (1, 7))),
+        "pool": chain(avg_pool(3), conv(128)),
+    }
+)
+REDUCTION_B = branches(  # figure 8
+    {
+        "3x3": chain(conv(192), conv(192, 3, 2, "valid")),
+        "7x7x3": chain(conv(256), conv(256, (1, 7)), conv(320, (7, 1)), conv(320, 3, 2, "valid")),
+        "pool": max_pool(3, 2, "valid"),
+    }
+)
+BANK = branches({"1x3": conv(256, (1, 3)), "3x1": conv(256, (3, 1))})
+BLOCK_C = branches(  # figure 6
+    {
+        "1x1": conv(256),
+        "3x3": chain(conv(384), BANK),
+        "3x3dbl": chain(conv(384), conv(448, (3, 1)), conv(512, (1, 3)), BANK),
+        "pool": chain(avg_pool(3), conv(256)),
+    }
+)
+AUX = AuxHead(chain(conv(128), conv(768, 5, 1, "valid")), grid=5)  # as in v3
 
-
-def inception_v4(
-    common: Common,
-    *,
-    aux: bool = False,
-    asymmetric_order: Literal["released", "paper"] = "released",
-    include_border: bool = False,
-) -> Table:
-    """Inception v4 (figures 3 to 9 of the paper).
-
-    Args:
-        asymmetric_order: whether 1x7 or 7x1 comes first in the stem and in the long branches (and 3x1, 1x3 in the last
-            blocks). The released code and weights disagree with the paper's figures; neither counts nor shapes tell.
-        include_border: average pools count the zeros of the border or not (not: as released).
-    """
-    conv = common.conv(common.norm, bias=False)
-    released = asymmetric_order == "released"
-
-    def asymmetric(size: int, first: int, second: int, high_first: bool) -> list[Layer]:
-        kernels: list[Grid] = [(size, 1), (1, size)]
-        one, two = kernels if high_first else reversed(kernels)
-        return [conv(first, one), conv(second, two)]
-
-    def pool(channels: int) -> Layer:
-        return chain(avg_pool(3, include_border), conv(channels))
-
-    def bank() -> Layer:
-        return branches({"1x3": conv(256, (1, 3)), "3x1": conv(256, (3, 1))})
-
-    block_a = branches(
+# Figure 9. Behind each row: height x width x channels for 299 x 299 pixels.
+INCEPTION_V4 = Table(
+    (
+        ("conv_1a", conv(32, 3, 2, "valid")),  # 149x149x32
+        ("conv_2a", conv(32, 3, 1, "valid")),  # 147x147x32
+        ("conv_2b", conv(64, 3)),  # 147x147x64
+        ("mixed_3a", branches({"pool": max_pool(3, 2, "valid"), "3x3": conv(96, 3, 2, "valid")})),  # 73x73x160
+        ("mixed_4a", STEM4),  # 71x71x192
+        ("mixed_5a", branches({"3x3": conv(192, 3, 2, "valid"), "pool": max_pool(3, 2, "valid")})),  # 35x35x384
+        *[(f"mixed_5{letter}", BLOCK_A) for letter in "bcde"],  # 35x35x384
+        ("mixed_6a", REDUCTION_A),  # 17x17x1024
+        *[(f"mixed_6{letter}", BLOCK_B) for letter in "bcdefgh"],  # 17x17x1024
+        ("mixed_7a", REDUCTION_B),  # 8x8x1536
+        *[(f"mixed_7{letter}", BLOCK_C) for letter in "bcd"],  # 8x8x1536
+    ),
+    aux=(("mixed_6h", AUX),),
+    runs=(("mixed_5b", "mixed_5e"), ("mixed_6b", "mixed_6h"), ("mixed_7b", "mixed_7d")),
+)
+SMALL_STEM: Changes = {  # the grid is kept until the last halving of the stem
+    "conv_1a": conv(32, 3),
+    "conv_2a": conv(32, 3),
+    "mixed_3a": branches({"pool": max_pool(3), "3x3": conv(96, 3)}),
+    "mixed_4a": branches(
         {
-            "1x1": conv(96),
             "3x3": chain(conv(64), conv(96, 3)),
-            "3x3dbl": chain(conv(64), conv(96, 3), conv(96, 3)),
-            "pool": pool(96),
+            "7x7": chain(conv(64), conv(64, (1, 7)), conv(64, (7, 1)), conv(96, 3)),
         }
-    )
-    reduction_a = branches(
-        {
-            "3x3": conv(384, 3, 2, "valid"),
-            "3x3dbl": chain(conv(192), conv(224, 3), conv(256, 3, 2, "valid")),
-            "pool": max_pool(3, 2, "valid"),
-        }
-    )
-    block_b = branches(
-        {
-            "1x1": conv(384),
-            "7x7": chain(conv(192), *asymmetric(7, 224, 256, high_first=False)),
-            "7x7dbl": chain(
-                conv(192), *asymmetric(7, 192, 224, high_first=released), *asymmetric(7, 224, 256, high_first=released)
-            ),
-            "pool": pool(128),
-        }
-    )
-    reduction_b = branches(
-        {
-            "3x3": chain(conv(192), conv(192, 3, 2, "valid")),
-            "7x7x3": chain(conv(256), *asymmetric(7, 256, 320, high_first=False), conv(320, 3, 2, "valid")),
-            "pool": max_pool(3, 2, "valid"),
-        }
-    )
-    block_c = branches(
-        {
-            "1x1": conv(256),
-            "3x3": chain(conv(384), bank()),
-            "3x3dbl": chain(conv(384), *asymmetric(3, 448, 512, high_first=released), bank()),
-            "pool": pool(256),
-        }
-    )
-
-    blocks_b = [block_b for _ in common.repeat(range(7))]
-    sixes = lettered("mixed_6", [reduction_a, *blocks_b])
-    small = common.small
-    # For small pictures the stem keeps the grid until its last halving.
-    stride = 1 if small else 2
-    border: Padding = "same" if small else "valid"
-    stages: list[tuple[str, Layer]] = [
-        ("conv_1a", conv(32, 3, stride, border)),
-        ("conv_2a", conv(32, 3, 1, border)),
-        ("conv_2b", conv(64, 3)),
-        ("mixed_3a", branches({"pool": max_pool(3, stride, border), "3x3": conv(96, 3, stride, border)})),
-        (
-            "mixed_4a",
-            branches(
-                {
-                    "3x3": chain(conv(64), conv(96, 3, 1, border)),
-                    "7x7": chain(conv(64), *asymmetric(7, 64, 64, high_first=not released), conv(96, 3, 1, border)),
-                }
-            ),
-        ),
-        ("mixed_5a", branches({"3x3": conv(192, 3, 2, "valid"), "pool": max_pool(3, 2, "valid")})),
-        *lettered("mixed_5", [block_a for _ in common.repeat(range(4))], first="b"),
-        *sixes,
-        *lettered("mixed_7", [reduction_b, *(block_c for _ in common.repeat(range(3)))]),
-    ]
-    return Table(tuple(stages), common.head(), ((sixes[-1][0], inception_aux(conv)),) if aux else ())
+    ),
+}

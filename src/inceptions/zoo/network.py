@@ -1,49 +1,16 @@
-"""`Table`, what a network is, and `Network`, the module that runs it."""
+"""`Network`, the module that runs a table."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from torch import Tensor, nn
 
-from inceptions.layers import AuxHead, Chain, ConvNormAct, Grid, Head, Layer, MaxPool2d, initialise
-
-
-@dataclass(frozen=True)
-class Table:
-    """An ordered, named list of stages with the heads that read them."""
-
-    stages: tuple[tuple[str, Layer], ...]
-    head: Head
-    aux: tuple[tuple[str, AuxHead], ...] = ()
-    """(name of the stage that is tapped, the head)."""
-
-    def grid(self, height: int, width: int) -> Grid:
-        """Spatial size of the last stage; below 1 where the picture is too small."""
-        return Chain(tuple(layer for _, layer in self.stages)).grid(height, width)
-
-    def min_size(self) -> int:
-        """Side of the smallest square picture every stage can read, in pixels."""
-        return next(size for size in range(1, 10_000) if min(self.grid(size, size)) >= 1)
-
-
-def lettered(prefix: str, rows: Sequence[Layer], first: str = "a") -> list[tuple[str, Layer]]:
-    """Name the blocks of one grid size as the papers do: 4a, 4b, ..."""
-    return [(f"{prefix}{_letters(ord(first) - ord('a') + index)}", row) for index, row in enumerate(rows)]
-
-
-def _letters(index: int) -> str:
-    return chr(ord("a") + index) if index < 26 else _letters(index // 26 - 1) + chr(ord("a") + index % 26)
-
-
-def _relu_can_wait(module: nn.Module) -> TypeGuard[ConvNormAct]:
-    """Whether the module ends in a ReLU, and nobody listens to it as a whole."""
-    listened = module._forward_hooks or module._forward_pre_hooks
-    return isinstance(module, ConvNormAct) and isinstance(module[-1], nn.ReLU) and not listened
+from inceptions.layers import initialise
+from inceptions.zoo.table import Table
 
 
 class Network(nn.Module):
@@ -126,24 +93,11 @@ class Network(nn.Module):
         return logits
 
     def forward_with_aux(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits, and those of each auxiliary head by the stage it taps (empty without heads). For training.
-
-        A max pool takes its maxima before the ReLU of the stage in front of it, not after: results and gradients are
-        the same bits, and the ReLU has a quarter of the pixels to read and write.
-        """
+        """Logits, and those of each auxiliary head by the stage it taps (empty without heads). For training."""
         self._check(images)
         aux: dict[str, Tensor] = {}
-        held: nn.Module | None = None
-        stages = [*self.body.named_children()]
-        for (stage, module), (_, following) in zip(stages, [*stages[1:], ("", None)], strict=True):
-            if isinstance(following, MaxPool2d) and _relu_can_wait(module) and stage not in self.aux:
-                *parts, held = module
-                for part in parts:
-                    images = part(images)
-                continue
+        for stage, module in self.body.named_children():
             images = module(images)
-            if held is not None:
-                images, held = held(images), None
             if stage in self.aux:
                 aux[stage] = self.aux[stage](images)
         return self.head(images), aux

@@ -1,18 +1,16 @@
-"""The options of a network: their names, types and choices are read from the signature of its table."""
+"""The options of a network: each has a type, a default, and the rewrite of the table that a value means."""
 
 from __future__ import annotations
 
 import difflib
-import inspect
 import json
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from inceptions.zoo.network import Table
-from inceptions.zoo.shared_options import Common
+from inceptions.zoo.table import Table
 
 LIMITS: dict[str, tuple[float, float]] = {
     "num_classes": (1, 1_000_000),
@@ -30,10 +28,24 @@ _ANY = (-1e30, 1e30)  # neither infinite nor NaN
 _LONGEST = 16  # values in a list
 
 
-def defaults(table: Callable[..., Table]) -> dict[str, Any]:
-    """The options of a table's own, with their defaults."""
-    parameters = inspect.signature(table).parameters.values()
-    return {parameter.name: parameter.default for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+@dataclass(frozen=True)
+class Option:
+    """One option of a network: its type, its default, and the rewrite that a value means."""
+
+    hint: Any
+    default: Any
+    rewrite: Callable[[Table, Any], Table]
+
+
+def choice(rewrites: Mapping[Any, Callable[[Table], Table] | None]) -> Option:
+    """An option of a few values, the default first, each with its rewrite (None: as published)."""
+
+    def rewrite(table: Table, value: Any) -> Table:
+        change = rewrites[value]
+        return change(table) if change else table
+
+    values = tuple(rewrites)
+    return Option(bool if {*values} == {True, False} else Literal[values], values[0], rewrite)
 
 
 def parse_options(words: Mapping[str, str]) -> dict[str, Any]:
@@ -47,15 +59,13 @@ def parse_options(words: Mapping[str, str]) -> dict[str, Any]:
     return parsed
 
 
-def checked(name: str, table: Callable[..., Table], options: Mapping[str, Any]) -> dict[str, Any]:
+def checked(name: str, own: Mapping[str, Option], options: Mapping[str, Any]) -> dict[str, Any]:
     """`options`, each of which the network has, of its type and in its range (lists become tuples).
 
     Raises:
         ValueError: saying what came, what is allowed, and which name was probably meant.
     """
-    function = table.func if isinstance(table, partial) else table
-    own = {key: hint for key, hint in typing.get_type_hints(function).items() if key in defaults(table)}
-    hints = {"num_classes": int, "in_channels": int, **typing.get_type_hints(Common), **own}
+    hints = {"num_classes": int, "in_channels": int, **{key: option.hint for key, option in own.items()}}
     found = {}
     for key, value in options.items():
         if key not in hints:

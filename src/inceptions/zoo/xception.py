@@ -9,155 +9,113 @@ shortcuts, and makes better use of as many parameters as Inception v3 has.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from inceptions.layers import (
     Act,
     Activation,
+    BatchNorm,
+    Chain,
     Conv,
     Layer,
-    Padding,
     Residual,
     Separable,
     chain,
+    convolution,
     max_pool,
 )
-from inceptions.zoo.network import Table
-from inceptions.zoo.shared_options import Common
+from inceptions.zoo.table import Changes, Table
 
-Order = Literal["space_first", "channel_first"]
-
-
-def xception(
-    common: Common,
-    *,
-    residual: bool = True,
-    separable: bool = True,
-    middle_activation: bool = False,
-    order: Order = "space_first",
-    padding: Literal["tf_same", "symmetric"] = "tf_same",
-    stem_padding: Literal["valid", "same"] = "valid",
-    block4_stride: Literal[1, 2] = 2,
-    shortcut_bias: bool = False,
-    rectify: bool = False,
-) -> Table:
-    """Xception as in figure 5 of the paper and in Keras; stages are numbered as in Keras.
-
-    Args:
-        residual: False leaves out every shortcut (figure 9 of the paper).
-        separable: False puts regular convolutions for the separable ones.
-        middle_activation: an activation between depthwise and pointwise convolution (figure 10: worse).
-        order: "channel_first" for pointwise before depthwise, the order of an Inception block (section 1.3).
-        padding: border of the strided pools; "symmetric" in the PyTorch ports (Cadene, timm).
-        stem_padding, block4_stride, shortcut_bias: differ in `xception_stride16`.
-        rectify: shortcuts receive the rectified input in blocks 3, 4 and the middle flow, as an in-place ReLU does it.
-    """
-    norm, activation = common.norm, common.activation
-    small = common.small
-    pooled: Padding = "tf_same" if padding == "tf_same" else "same"
-
-    def conv(channels: int, kernel: int = 1, stride: int = 1, border: Padding = "same") -> Conv:
-        return Conv(common.scaled(channels), (kernel, kernel), stride, border, norm, activation, bias=False)
-
-    def sep(channels: int, after: Activation | None = None) -> Layer:
-        channels = common.scaled(channels)
-        if not separable:
-            return Conv(channels, (3, 3), norm=norm, activation=after, bias=False)
-        between = activation if middle_activation else None
-        return Separable(channels, norm=norm, activation=after, order=order, middle_activation=between)
-
-    def block(layers: list[Layer], channels: int, stride: int, rectify: bool) -> Layer:
-        """Separable convolutions, then a pool, beside a strided 1x1 shortcut."""
-        body = chain(*layers, max_pool(3, stride, pooled))
-        if not residual:
-            return body
-        shortcut = Conv(common.scaled(channels), (1, 1), stride, pooled, norm, bias=shortcut_bias)
-        return Residual(body, shortcut, rectify=rectify)
-
-    def entry(channels: int, stride: int) -> Layer:
-        act = Act(activation)
-        return block([act, sep(channels), act, sep(channels)], channels, stride, rectify)
-
-    def middle() -> Layer:
-        body = chain(*[layer for _ in range(3) for layer in (Act(activation), sep(728))])
-        return Residual(body, rectify=rectify) if residual else body
-
-    border: Padding = "same" if small else stem_padding
-    blocks = [middle() for _ in common.repeat(range(8))]
-    stages: list[tuple[str, Layer]] = [
-        ("conv1", conv(32, 3, 1 if small else 2, border)),
-        ("conv2", conv(64, 3, 1, border)),
-        ("block2", block([sep(128, activation), sep(128)], 128, 1 if small else 2, rectify=False)),
-        ("block3", entry(256, 2)),
-        ("block4", entry(728, block4_stride)),
-        *[(f"block{index}", layer) for index, layer in enumerate(blocks, start=5)],
-        (
-            f"block{5 + len(blocks)}",
-            block([Act(activation), sep(728), Act(activation), sep(1024)], 1024, 2, rectify=False),
-        ),
-        (f"block{6 + len(blocks)}", chain(sep(1536, activation), sep(2048, activation))),
-    ]
-    return Table(tuple(stages), common.head())
+NORM = BatchNorm()
+conv = convolution(NORM, bias=False)
+relu = Act("relu")
 
 
-#                  (width, stride) of the entry flow's blocks, number of middle blocks
-ALIGNED = {
-    "xception41": (((128, 2), (256, 2), (728, 2)), 8),
-    "xception65": (((128, 2), (256, 2), (728, 2)), 16),
-    "xception71": (((128, 2), (256, 1), (256, 2), (728, 1), (728, 2)), 16),
+def sep(channels: int, activation: Activation | None = None) -> Separable:
+    """A separable 3x3 convolution, normalized."""
+    return Separable(channels, norm=NORM, activation=activation)
+
+
+def pooled(*layers: Layer, channels: int, stride: int = 2) -> Residual:
+    """Separable convolutions and a pool, next to a strided 1x1 shortcut (figure 5, entry and exit flow)."""
+    shortcut = Conv(channels, (1, 1), stride, "tf_same", NORM, bias=False)
+    return Residual(chain(*layers, max_pool(3, stride, "tf_same")), shortcut)
+
+
+MIDDLE = Residual(chain(relu, sep(728), relu, sep(728), relu, sep(728)))
+
+# Figure 5, numbered as in Keras. Behind each row: height x width x channels for 299 x 299 pixels.
+XCEPTION = Table(
+    (
+        ("conv1", conv(32, 3, 2, "valid")),  # 149x149x32
+        ("conv2", conv(64, 3, 1, "valid")),  # 147x147x64
+        ("block2", pooled(sep(128, "relu"), sep(128), channels=128)),  # 74x74x128
+        ("block3", pooled(relu, sep(256), relu, sep(256), channels=256)),  # 37x37x256
+        ("block4", pooled(relu, sep(728), relu, sep(728), channels=728)),  # 19x19x728
+        *[(f"block{index}", MIDDLE) for index in range(5, 13)],  # 19x19x728
+        ("block13", pooled(relu, sep(728), relu, sep(1024), channels=1024)),  # 10x10x1024
+        ("block14", chain(sep(1536, "relu"), sep(2048, "relu"))),  # 10x10x2048
+    ),
+    runs=(("block5", "block12"),),
+)
+SMALL_STEM: Changes = {
+    "conv1": conv(32, 3),
+    "conv2": conv(64, 3),
+    "block2": pooled(sep(128, "relu"), sep(128), channels=128, stride=1),
 }
 
 
-def xception_aligned(
-    name: str,
-    common: Common,
-    *,
-    residual: bool = True,
-    separable: bool = True,
-    middle_activation: bool = False,
-    order: Order = "space_first",
-) -> Table:
-    """Xception-41, 65 or 71: strided separable convolutions for the pools, batch norm after each depthwise one, three
-    separable convolutions a block (DeepLab v3+, section 3.2 and figure 4).
+def wide(channels: int, stride: int = 1, activation: Activation | None = None) -> Separable:
+    """A separable 3x3 convolution with batch norm after each of its two halves."""
+    return Separable(channels, 3, stride, "same", NORM, activation, middle_norm=NORM, middle_activation=activation)
 
-    Args:
-        residual, separable, middle_activation, order: as in `xception`; the last block has its middle
-            activations always.
-    """
-    norm, activation = common.norm, common.activation
-    entries, middles = ALIGNED[name]
-    small = common.small
 
-    def conv(channels: int, stride: int) -> Conv:
-        return Conv(common.scaled(channels), (3, 3), stride, "same", norm, activation, bias=False)
+def strided(first: int, second: int, third: int, stride: int = 2) -> Residual:
+    """Three separable convolutions, the last one strided, next to a 1x1 shortcut (DeepLab v3+, figure 4)."""
+    body = chain(relu, wide(first), relu, wide(second), relu, wide(third, stride))
+    return Residual(body, Conv(third, (1, 1), stride, "same", NORM, bias=False))
 
-    def sep(channels: int, stride: int = 1, after: Activation | None = None) -> Layer:
-        channels = common.scaled(channels)
-        if not separable:
-            return Conv(channels, (3, 3), stride, "same", norm, after, bias=False)
-        between = activation if middle_activation else after
-        return Separable(channels, 3, stride, "same", norm, after, order, middle_norm=norm, middle_activation=between)
 
-    def block(widths: tuple[int, int, int], stride: int) -> Layer:
-        layers = [layer for channels in widths[:2] for layer in (Act(activation), sep(channels))]
-        body = chain(*layers, Act(activation), sep(widths[2], stride))
-        if not residual:
-            return body
-        return Residual(body, Conv(common.scaled(widths[2]), (1, 1), stride, "same", norm, bias=False))
+WIDE_MIDDLE = Residual(chain(relu, wide(728), relu, wide(728), relu, wide(728)))
+WIDE_EXIT: Chain = chain(wide(1536, activation="relu"), wide(1536, activation="relu"), wide(2048, activation="relu"))
 
-    def middle() -> Layer:
-        body = chain(*[layer for _ in range(3) for layer in (Act(activation), sep(728))])
-        return Residual(body) if residual else body
-
-    flow = [block((channels,) * 3, stride) for channels, stride in entries]
-    if small:
-        flow[0] = block((entries[0][0],) * 3, 1)
-    flow += [middle() for _ in common.repeat(range(middles))]
-    flow.append(block((728, 1024, 1024), 2))
-    last = chain(*[sep(channels, after=activation) for channels in (1536, 1536, 2048)])
-    stages: list[tuple[str, Layer]] = [
-        ("conv1", conv(32, 1 if small else 2)),
-        ("conv2", conv(64, 1)),
-        *[(f"block{index}", layer) for index, layer in enumerate([*flow, last], start=1)],
-    ]
-    return Table(tuple(stages), common.head())
+XCEPTION_41 = Table(
+    (
+        ("conv1", conv(32, 3, 2)),  # 150x150x32
+        ("conv2", conv(64, 3)),  # 150x150x64
+        ("block1", strided(128, 128, 128)),  # 75x75x128
+        ("block2", strided(256, 256, 256)),  # 38x38x256
+        ("block3", strided(728, 728, 728)),  # 19x19x728
+        *[(f"block{index}", WIDE_MIDDLE) for index in range(4, 12)],  # 19x19x728
+        ("block12", strided(728, 1024, 1024)),  # 10x10x1024
+        ("block13", WIDE_EXIT),  # 10x10x2048
+    ),
+    runs=(("block4", "block11"),),
+)
+XCEPTION_65 = Table(
+    (
+        ("conv1", conv(32, 3, 2)),  # 150x150x32
+        ("conv2", conv(64, 3)),  # 150x150x64
+        ("block1", strided(128, 128, 128)),  # 75x75x128
+        ("block2", strided(256, 256, 256)),  # 38x38x256
+        ("block3", strided(728, 728, 728)),  # 19x19x728
+        *[(f"block{index}", WIDE_MIDDLE) for index in range(4, 20)],  # 19x19x728
+        ("block20", strided(728, 1024, 1024)),  # 10x10x1024
+        ("block21", WIDE_EXIT),  # 10x10x2048
+    ),
+    runs=(("block4", "block19"),),
+)
+XCEPTION_71 = Table(
+    (
+        ("conv1", conv(32, 3, 2)),  # 150x150x32
+        ("conv2", conv(64, 3)),  # 150x150x64
+        ("block1", strided(128, 128, 128)),  # 75x75x128
+        ("block2", strided(256, 256, 256, stride=1)),  # 75x75x256
+        ("block3", strided(256, 256, 256)),  # 38x38x256
+        ("block4", strided(728, 728, 728, stride=1)),  # 38x38x728
+        ("block5", strided(728, 728, 728)),  # 19x19x728
+        *[(f"block{index}", WIDE_MIDDLE) for index in range(6, 22)],  # 19x19x728
+        ("block22", strided(728, 1024, 1024)),  # 10x10x1024
+        ("block23", WIDE_EXIT),  # 10x10x2048
+    ),
+    runs=(("block6", "block21"),),
+)
+WIDE_SMALL_STEM: Changes = {"conv1": conv(32, 3), "block1": strided(128, 128, 128, stride=1)}
