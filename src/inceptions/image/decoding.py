@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from inceptions.image.jpeg import open_jpeg, reduction
-from inceptions.image.limits import MAX_PIXELS, max_pixels, refuse_larger
+from inceptions.image.limits import max_pixels, refuse_larger
 from inceptions.image.orientation import ORIENTATION, orientation
 from inceptions.image.png import open_png
 from inceptions.image.tiff import open_tiff
@@ -67,9 +67,9 @@ class Picture:
         refuse_larger(-(-image.width // self._divisor), -(-image.height // self._divisor))
         if image.format not in ("JPEG", "MPO"):
             image.load()  # Pillow's TIFF turns itself upright while loading
-        self._turn = _UPRIGHT.get(turn if owned else _orientation(image))
-        sideways = (turn if owned else _orientation(image)) in (5, 6, 7, 8)
-        self.size = (image.height, image.width) if sideways else image.size
+        turn = turn if owned else _orientation(image)
+        self._turn = _UPRIGHT.get(turn)
+        self.size = (image.height, image.width) if 5 <= turn <= 8 else image.size
         """Upright (width, height) in pixels."""
 
     def pixels(self, mode: str, *, at_least: float = 1.0) -> Image.Image:
@@ -128,9 +128,13 @@ def _stream(source: object) -> BinaryIO | None:
             return io.BytesIO(content)
         raise TypeError(f"an image's file has to be open in binary mode; reading gave {type(content).__name__}")
     raise TypeError(
-        f"{type(source).__module__}.{type(source).__qualname__} is no image: a path, the bytes of a file (bytes, "
+        f"{_name(type(source))} is no image: a path, the bytes of a file (bytes, "
         "bytearray, memoryview), an open binary file, a PIL image, or a uint8 array (H, W) or (H, W, 1 | 3 | 4) is"
     )
+
+
+def _name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _is_buffer(source: object) -> bool:
@@ -213,7 +217,9 @@ def _refusing(file: str | None) -> Iterator[None]:
     except UnreadablePicture as error:
         raise UnreadablePicture(error.reason, file) from error.__cause__
     except Image.DecompressionBombError as error:
-        raise UnreadablePicture(f"more pixels than Pillow decodes (PIL.Image.MAX_IMAGE_PIXELS): {error}", file) from error
+        raise UnreadablePicture(
+            f"more pixels than Pillow decodes (PIL.Image.MAX_IMAGE_PIXELS): {error}", file
+        ) from error
     except UnidentifiedImageError as error:
         raise UnreadablePicture(f"damaged: {error}", file) from error
     except OSError as error:

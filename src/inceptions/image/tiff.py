@@ -82,10 +82,10 @@ def _spare(tags: Tags) -> tuple[int, ...]:
 def _problem(tags: Tags) -> str | None:
     """Why its pixels have no known color, in words."""
     bits, spare, colors = set(tags.bits), _spare(tags), _COLORS.get(tags.photometric)
-    if tags.format not in (1, 4):
-        return f"{max(bits)}-bit values of that kind, whose black and white are unknown; {_HINT}"
+    if tags.format in tiff.KINDS:
+        return f"black and white of {tiff.KINDS[tags.format]} are unknown; {_HINT}"
     if max(bits) > 16:
-        return f"{max(bits)}-bit values, whose white is unknown; {_HINT}"
+        return f"the white of {max(bits)}-bit values is unknown; {_HINT}"
     if len(bits) != 1 or len(tags.bits) != tags.samples or min(bits) < 1:
         return f"bands of different bits; {_HINT}"
     if colors is not None and tags.samples < colors:

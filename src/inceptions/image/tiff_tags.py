@@ -38,7 +38,14 @@ PHOTOMETRICS = {
     0: "WhiteIsZero", 1: "BlackIsZero", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab",
     9: "ICCLab", 10: "ITULab", 32803: "color filter array", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw",
 }  # fmt: skip
-_FORMATS = {1: "", 2: "signed ", 3: "floating-point ", 4: "", 5: "complex ", 6: "complex "}
+KINDS = {
+    0: "mixed numbers",
+    2: "signed integers",
+    3: "floating-point numbers",
+    5: "complex numbers",
+    6: "complex numbers",
+}
+"""Sample format -> numbers whose black and white nobody knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +92,7 @@ class Tags:
 
     @property
     def extra(self) -> tuple[int, ...]:
-        """What the samples behind the colors are: 0 unspecified, 1 alpha that the colors are multiplied with, 2 alpha."""
+        """Of each sample behind the colors: 0 unspecified, 1 alpha that the colors are multiplied with, 2 alpha."""
         return self.values.get(EXTRA_SAMPLES, ())
 
     @property
@@ -110,12 +117,13 @@ class Tags:
     def __str__(self) -> str:
         """The facts of the file: bands, bits, photometric interpretation, compression."""
         bands, bits = self.samples, sorted(set(self.bits))
-        kind = _FORMATS.get(self.format, "mixed ")
+        depth = " and ".join(map(str, bits))
+        kind = f"{depth}-bit {KINDS[self.format]}" if self.format in KINDS else f"{depth} bit{'s' * (bits != [1])}"
         meaning = PHOTOMETRICS.get(self.photometric, "unknown")
         packed = COMPRESSIONS.get(self.compression, f"compression {self.compression}")
         return (
-            f"a TIFF of {bands} band{'s' * (bands != 1)} of {kind}{' and '.join(map(str, bits))} "
-            f"bit{'s' * (bits != [1])}, photometric {self.photometric} ({meaning}), {packed}"
+            f"a TIFF of {bands} band{'s' * (bands != 1)} of {kind}, "
+            f"photometric {self.photometric} ({meaning}), {packed}"
         )
 
 

@@ -41,7 +41,7 @@ def opaque(image: Image.Image) -> Image.Image:
         return image
     if image.mode in ("La", "RGBa"):  # the colors have been multiplied already
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
-    if image.format in ("BMP", "DIB", "ICO") and image.mode == "RGBA" and image.getextrema()[3] == (0, 0):
+    if image.format in ("BMP", "DIB", "ICO") and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
         return image.convert("RGB")  # a byte that nobody has filled: nobody stores what cannot be seen
     white = Image.new("RGBA", image.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
