@@ -48,7 +48,9 @@ def open_tiff(stream: BinaryIO) -> tuple[Image.Image, int, int, str]:
         tags = read_tags(stream)
     except struct.error as error:
         raise UnreadablePicture(f"a TIFF whose tags are damaged or cut off: {error}") from error
-    refuse_larger(*tags.size)
+    (width, height), (wide, high) = tags.size, tags.tile
+    refuse_larger(width, height)
+    refuse_larger(-(-width // wide) * wide, -(-height // high) * high)  # tiles hang over the border
     if told := _problem(tags):
         raise UnreadablePicture(f"{tags}: {told}")
     turn = tags.one(tiff.ORIENTATION, 0)
