@@ -135,7 +135,7 @@ def test_sixteen_bits_with_alpha_lie_over_white() -> None:
 def test_the_orientation_is_found_wherever_it_is_told() -> None:
     good = encoded(Image.new("RGB", (6, 4)), "PNG")
     lines = b"\nexif\n      26\n" + (b"Exif\0\0" + TURNED).hex().encode()
-    xmp = b"XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation=\"6\"/>"
+    xmp = b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="6"/>'
     for extra in (
         chunk(b"eXIf", TURNED),
         chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(lines)),

@@ -39,9 +39,7 @@ def tiff(
         if tile:
             wide, high = tile
             padded = np.pad(plane, ((0, -height % high), (0, -width % wide), (0, 0)))
-            blocks = [
-                padded[y : y + high, x : x + wide] for y in range(0, height, high) for x in range(0, width, wide)
-            ]
+            blocks = [padded[y : y + high, x : x + wide] for y in range(0, height, high) for x in range(0, width, wide)]
         else:
             blocks = [plane[y : y + (rows or height)] for y in range(0, height, rows or height)]
         parts += [_stored(block, bits, order, predictor, compression) for block in blocks]

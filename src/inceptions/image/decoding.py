@@ -10,7 +10,7 @@ import io
 import math
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +22,7 @@ from inceptions.image.jpeg import open_jpeg, reduction
 from inceptions.image.limits import max_pixels, refuse_larger
 from inceptions.image.orientation import ORIENTATION, orientation
 from inceptions.image.png import open_png
+from inceptions.image.pnm import open_pnm
 from inceptions.image.tiff import open_tiff
 from inceptions.image.unreadable import UnreadablePicture
 from inceptions.image.values import eight_bit, opaque
@@ -34,6 +35,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
 """File names (in lower case) with these endings are taken for pictures."""
+
+_NAMES = {"WEBP": "WebP", "JPEG2000": "JPEG 2000"}
+"""What Pillow's names of formats are called by everybody else."""
 
 _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,12 +54,20 @@ class Picture:
     """An opened picture: its upright size is known, its pixels are decoded on demand."""
 
     def __init__(
-        self, image: Image.Image, file: str | None, *, owned: bool, turn: int, depth: int = 8, mode: str | None = None
+        self,
+        image: Image.Image,
+        file: str | None,
+        *,
+        owned: bool,
+        turn: int,
+        depth: int = 8,
+        mode: str | None = None,
+        format: str | None = None,
     ) -> None:
         self.file = file
         self.mode = mode or image.mode
         """As stored: "RGB", "L", "CMYK", "P", "I;16", ..."""
-        self.format = image.format or ("TIFF" if mode else None)
+        self.format = format or image.format
         """"JPEG", "PNG", ...; None: it came as pixels."""
         self.depth = depth
         """Bits a sample, as stored; 8: that many or fewer."""
@@ -84,9 +96,10 @@ class Picture:
         """
         image = self._image
         with _refusing(self.file):
-            share = min(at_least, 1 / self._divisor)
-            if share < 1 and self._owned:
-                image.draft(None, (math.ceil(image.width * share), math.ceil(image.height * share)))
+            if self._owned and (at_least < 1 or self._divisor > 1):
+                # Pillow divides by the largest of 1, 2, 4, 8 that leaves at least so much
+                wide, high = (min(math.ceil(at_least * n), n // self._divisor) for n in (image.width, image.height))
+                image.draft(None, (wide, high))
             image.load()
             flat = opaque(eight_bit(image))
             flat = flat if flat.mode == mode else flat.convert(mode)
@@ -121,7 +134,7 @@ def _stream(source: object) -> BinaryIO | None:
     if isinstance(source, (bytes, bytearray, memoryview)) or (_is_buffer(source) and not hasattr(source, "read")):
         return io.BytesIO(source)  # type: ignore[arg-type]  # whatever has a buffer
     if callable(read := getattr(source, "read", None)):
-        if callable(getattr(source, "seekable", None)) and source.seekable():  # type: ignore[attr-defined]
+        with suppress(AttributeError, OSError):  # a pipe cannot go back
             source.seek(0)  # type: ignore[attr-defined]  # somebody may have read it: to hash it, to show it
         content = read()
         if isinstance(content, (bytes, bytearray, memoryview)):
@@ -161,20 +174,32 @@ def _open(source: Any, file: str | None, stack: ExitStack) -> Picture:
     if not head:
         raise UnreadablePicture("empty")
     source.seek(0)
-    match _recognized(head):
-        case "JPEG":
-            image, turn = open_jpeg(source)
-            return Picture(image, file, owned=True, turn=turn)
-        case "PNG":
-            image, turn, depth = open_png(source)
-            return Picture(image, file, owned=True, turn=turn, depth=max(8, depth))
-        case "TIFF":
-            image, turn, depth, mode = open_tiff(source)
-            return Picture(image, file, owned=True, turn=turn, depth=max(8, depth), mode=mode)
-        case format:
-            image = Image.OPEN[format][0](source, "")
-            turn = orientation(image.info.get("exif"), image.info.get("xmp"))
-            return Picture(image, file, owned=True, turn=turn, depth=16 if image.mode.startswith("I") else 8)
+    format = _recognized(head)
+    try:
+        image, turn, depth, mode = _opened(source, format)
+    except SyntaxError as error:  # Pillow's word for a file that is not what it should be
+        name = _NAMES.get(format, format)
+        raise UnreadablePicture(f"a {name} file that is damaged, or of a kind that cannot be read: {error}") from error
+    return Picture(image, file, owned=True, turn=turn, depth=max(8, depth), mode=mode, format=format)
+
+
+def _opened(stream: BinaryIO, format: str) -> tuple[Image.Image, int, int, str]:
+    """(the image, its orientation, its bits a sample, how it is stored)."""
+    if format == "TIFF":
+        return open_tiff(stream)
+    if format == "PPM" and (read := open_pnm(stream)):
+        image, depth, mode = read
+        return image, 1, depth, mode
+    depth = 8
+    if format == "JPEG":
+        image, turn = open_jpeg(stream)
+    elif format == "PNG":
+        image, turn, depth = open_png(stream)
+    else:
+        image = Image.OPEN[format][0](stream, "")
+        turn = orientation(image.info.get("exif"), image.info.get("xmp"))
+        depth = 16 if image.mode.startswith("I") else 8
+    return image, turn, depth, image.mode
 
 
 def _recognized(head: bytes) -> str:
@@ -186,7 +211,7 @@ def _recognized(head: bytes) -> str:
         accept = Image.OPEN[format][1] if format in Image.OPEN else None
         if accept is not None and accept(head) is True:
             return format
-    names = [{"WEBP": "WebP", "JPEG2000": "JPEG 2000"}.get(format, format) for format in FORMATS]
+    names = [_NAMES.get(format, format) for format in FORMATS]
     raise UnreadablePicture(f"no {', '.join(names[:-1])} or {names[-1]} picture")
 
 

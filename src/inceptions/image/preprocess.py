@@ -49,7 +49,7 @@ class Preprocess:
     """The share of each side that survives the centre crop, in (0, 1]."""
     interpolation: str = "bilinear"
     """"box", "bilinear", "bicubic", "lanczos": Pillow's, with antialiasing. "nearest": the pixel below the center of
-    the new one, Pillow's, and so that of Keras's `load_img` (its default) and of TensorFlow 2's `tf.image.resize`.
+    the new one, Pillow's, which is what Keras's `load_img` does where nobody says otherwise.
     "tf1_bilinear": TensorFlow 1's `resize_bilinear(align_corners=False)`: no antialiasing, no half-pixel offset,
     fractional pixel values. "tf2_bilinear": TensorFlow 2's `tf.image.resize(antialias=False)` (Keras's `Resizing`,
     `image_dataset_from_directory`): half-pixel centers, no antialiasing, fractional pixel values."""
