@@ -86,6 +86,12 @@ def test_an_animated_png_shows_its_first_frame() -> None:
         assert pixels(content)[0, 0].tolist() == [255, 0, 0]
 
 
+def test_a_chunk_that_says_it_is_longer_than_the_file_loses_only_what_it_hides() -> None:
+    good = encoded(gradient(), "PNG")
+    end = struct.pack(">I", 1 << 30) + b"tEXt" + b"k\0v"
+    np.testing.assert_array_equal(pixels(good[:-12] + end), pixels(good))
+
+
 @pytest.mark.parametrize("kind", [b"IHDR", b"PLTE", b"tRNS"])
 def test_a_chunk_with_pixels_that_is_damaged_is_named(kind: bytes) -> None:
     palette, clear = chunk(b"PLTE", bytes(range(6))), chunk(b"tRNS", b"\0\xff")

@@ -13,6 +13,8 @@ from inceptions.image.orientation import orientation
 
 REDUCTIONS = (1, 2, 4, 8)
 """What the sides can be divided by while decoding."""
+_LARGEST = 1 << 30
+"""Bytes of a file that is read without its metadata."""
 
 
 class _Jpeg(JpegImageFile):
@@ -27,7 +29,7 @@ def open_jpeg(stream: BinaryIO) -> tuple[Image.Image, int]:
         return image, orientation(image.info.get("exif"), image.info.get("xmp"))
     except Exception:  # Pillow's readers of metadata fail in many ways
         stream.seek(0)
-        content = stream.read()
+        content = stream.read(_LARGEST)
         kept, exif = _pixels_only(content)
         if kept == content:
             raise

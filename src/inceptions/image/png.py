@@ -13,40 +13,43 @@ from typing import BinaryIO
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
+from inceptions.image.limits import refuse_larger
 from inceptions.image.orientation import orientation
 
 _SIGNATURE = 8
+_TOLD = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+"""Chunks that may tell the orientation."""
 _LARGEST = 1 << 20
-"""Bytes of an orientation's packet that are unpacked at most."""
+"""Bytes of such a chunk that are read, or unpacked, at most."""
 
 
 def open_png(stream: BinaryIO) -> tuple[Image.Image, int, int]:
     """(the opened image, its orientation, its bits a sample)."""
-    content = stream.read()
-    kept, exif, xmp = pixels_only(content)
+    kept, exif, xmp = pixels_only(stream)
     image = PngImageFile(io.BytesIO(kept))
-    depth, colour = content[24], content[25]
+    depth, color = kept[24], kept[25]
     transparent = image.info.get("transparency")
-    if colour == 0 and depth in (2, 4) and isinstance(transparent, int):  # as stored; Pillow widens only the pixels
+    if color == 0 and depth in (2, 4) and isinstance(transparent, int):  # as stored; Pillow widens only the pixels
         image.info["transparency"] = transparent * 255 // (2**depth - 1)
-    if colour == 2 and depth == 16 and isinstance(transparent, tuple):  # Pillow keeps the high byte of the pixels
+    if color == 2 and depth == 16 and isinstance(transparent, tuple):  # Pillow keeps the high byte of the pixels
         image.info["transparency"] = tuple(value >> 8 for value in transparent)
     return image, orientation(exif, xmp), depth
 
 
-def pixels_only(content: bytes) -> tuple[bytes, bytes | None, bytes | None]:
-    """(the file without ancillary chunks but tRNS, its EXIF, its XMP); what is cut off stays as it is."""
-    kept, exif, xmp = [content[:_SIGNATURE]], None, None
-    begin = at = _SIGNATURE  # `begin`: of what is kept and not yet in `kept`
-    while at + 12 <= len(content):
-        length, kind = struct.unpack_from(">I4s", content, at)
-        end = at + 12 + length
-        if end > len(content) or kind == b"IEND":
-            break
+def pixels_only(stream: BinaryIO) -> tuple[bytes, bytes | None, bytes | None]:
+    """(the file without ancillary chunks but tRNS, its EXIF, its XMP); of what is cut off, all there is.
+
+    Raises:
+        UnreadablePicture: it claims too many pixels.
+    """
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    kept, exif, xmp = [stream.read(_SIGNATURE)], None, None
+    while len(head := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
         if kind[0] & 32 and kind != b"tRNS":
-            kept.append(content[begin:at])
-            begin = end
-            body = content[at + 8 : end - 4]
+            body = stream.read(length) if kind in _TOLD and length <= _LARGEST else b""
+            stream.seek(length + 4 - len(body), io.SEEK_CUR)
             match kind:
                 case b"eXIf":
                     exif = body
@@ -54,10 +57,14 @@ def pixels_only(content: bytes) -> tuple[bytes, bytes | None, bytes | None]:
                     exif = exif or _raw_profile(kind, body)
                 case b"iTXt" if body.startswith(b"XML:com.adobe.xmp\0"):
                     xmp = _international(body)
-        at = end
-    if begin == _SIGNATURE:
-        return content, None, None
-    return b"".join([*kept, content[begin:]]), exif, xmp
+            continue
+        chunk = stream.read(min(length + 4, size))
+        kept += [head, chunk]
+        if kind == b"IHDR" and length >= 8:
+            refuse_larger(*struct.unpack_from(">II", chunk))  # before more is read
+        if kind == b"IEND":
+            break
+    return b"".join(kept), exif, xmp
 
 
 def _raw_profile(kind: bytes, body: bytes) -> bytes | None:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
-from PIL.TiffImagePlugin import OPEN_INFO, TiffImageFile
+from PIL.TiffImagePlugin import COMPRESSION_INFO, OPEN_INFO, TiffImageFile
 
 from inceptions.image import tiff_tags as tiff
 from inceptions.image.limits import refuse_larger
@@ -84,6 +84,8 @@ def _spare(tags: Tags) -> tuple[int, ...]:
 def _problem(tags: Tags) -> str | None:
     """Why its pixels have no known color, in words."""
     bits, spare, colors = set(tags.bits), _spare(tags), _COLORS.get(tags.photometric)
+    if tags.compression not in COMPRESSION_INFO:
+        return "this compression cannot be read; write it uncompressed, or as LZW or deflate"
     if tags.format in tiff.KINDS:
         return f"black and white of {tiff.KINDS[tags.format]} are unknown; {_HINT}"
     if max(bits) > 16:

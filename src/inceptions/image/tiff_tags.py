@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import numpy as np
-
 from inceptions.image.unreadable import UnreadablePicture
 
 (WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP,
@@ -24,6 +22,10 @@ _NEEDED = frozenset({
     STRIP_BYTES, PLANAR, PREDICTOR, COLOR_MAP, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, EXTRA_SAMPLES,
     SAMPLE_FORMAT, SUBSAMPLING, _FAX_OPTIONS, _FAX_OPTIONS_4,
 })  # fmt: skip
+_SEVERAL = frozenset({
+    BITS, STRIP_OFFSETS, STRIP_BYTES, COLOR_MAP, TILE_OFFSETS, TILE_BYTES, EXTRA_SAMPLES, SAMPLE_FORMAT, SUBSAMPLING,
+})  # fmt: skip
+"""Tags of more than one value."""
 _INTEGERS = {1: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q"}
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
@@ -159,7 +161,8 @@ def read_tags(stream: BinaryIO) -> Tags:
         if len(data) != length:
             continue
         if tag in _NEEDED and kind in _INTEGERS:
-            values[tag] = tuple(np.frombuffer(data, order + _INTEGERS[kind].replace("B", "u1")).tolist())
+            numbers = struct.unpack(f"{order}{number}{_INTEGERS[kind]}", data)
+            values[tag] = numbers if tag in _SEVERAL else numbers[:1]
         elif tag not in _NEEDED:
             blobs[tag], types[tag] = data, kind
     tags = Tags(order=order, values=values, blobs=blobs, types=types)
