@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from inceptions.cli import main
-from inceptions.explain import explain, overlaid_whole
+from inceptions.explain import explain, overlaid_whole, shown
 from inceptions.image import Preprocess
 from inceptions.weights import artifact
 from inceptions.zoo import Network, build
@@ -74,3 +74,4 @@ def test_the_command_writes_the_whole_upright_in_its_own_size(
     assert answer.whole is not None
     assert answer.whole.size == (54, 96)
     assert answer.seen == pytest.approx((0.1, 0.5 - 0.4 * 54 / 96, 0.9, 0.5 + 0.4 * 54 / 96), abs=0.02)
+    np.testing.assert_array_equal(answer.picture, shown(net.preprocess.picture(tmp_path / "photo.jpg"), net.preprocess))

@@ -155,6 +155,13 @@ def test_the_orientation_is_found_wherever_it_is_told() -> None:
         assert picture.size == (4, 6)
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_what_has_been_turned_upright_is_not_turned_again(format: str) -> None:
+    content = encoded(Image.new("RGB", (6, 4)), format, exif=b"Exif\0\0" + TURNED)
+    upright = RAW.decode(content)
+    assert upright.size == RAW.decode(upright).size == (4, 6)
+
+
 @pytest.mark.parametrize("cut", [0, 7, 13, 25, 26])
 def test_exif_that_is_cut_off_still_tells_what_it_holds(cut: int) -> None:
     exif = TURNED[:9] + b"\x09" + TURNED[10:]  # promises nine entries

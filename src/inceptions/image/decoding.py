@@ -103,7 +103,11 @@ class Picture:
             image.load()
             flat = opaque(eight_bit(image))
             flat = flat if flat.mode == mode else flat.convert(mode)
-            return flat if self._turn is None else flat.transpose(self._turn)
+            if self._turn is None:
+                return flat
+            upright = flat.transpose(self._turn)
+            upright.info = {}  # whoever reads it as a picture must not turn it once more
+            return upright
 
 
 @contextmanager

@@ -48,6 +48,10 @@ KINDS = {
     6: "complex numbers",
 }
 """Sample format -> numbers whose black and white nobody knows."""
+_MOST = 1 << 22
+"""Values of a tag: tiles of 16 pixels square, in an image as large as is allowed."""
+_SLACK = 1 << 20
+"""Bytes that strips may claim beyond the file's: the last one is often overstated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +158,11 @@ def read_tags(stream: BinaryIO) -> Tags:
     for at in range(0, len(table) - entry + 1, entry):
         tag, kind, number = struct.unpack_from(order + "HH" + word, table, at)
         length = _WIDTHS.get(kind, 0) * number
-        if not 0 < length <= size or not (tag in _NEEDED or tag in (_JPEG_TABLES, _COEFFICIENTS, _REFERENCE, XMP)):
+        if (
+            not 0 < length <= size
+            or number > _MOST
+            or not (tag in _NEEDED or tag in (_JPEG_TABLES, _COEFFICIENTS, _REFERENCE, XMP))
+        ):
             continue
         inline = table[at + entry - (8 if big else 4) : at + entry]
         data = inline[:length] if length <= len(inline) else read(struct.unpack(order + word, inline)[0], length)
@@ -187,7 +195,7 @@ def pieces(stream: BinaryIO, tags: Tags) -> list[bytes] | None:
         lengths = (size - min(offsets[0], size),)
     if not offsets or len(lengths) != len(offsets) or not all(lengths):
         return None
-    if sum(lengths) > size + 4096 * len(lengths):  # strips that overlap would make a small file a large one
+    if sum(lengths) > size + _SLACK:  # strips that overlap would make a small file a large one
         raise UnreadablePicture(f"image file is truncated: {tags}, in {size:,} bytes")
     parts = []
     for offset, length in zip(offsets, lengths, strict=True):
