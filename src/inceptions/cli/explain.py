@@ -59,8 +59,7 @@ def explain(
     from inceptions.explain import explain as explained
     from inceptions.image import UnreadablePicture
     from inceptions.predict import load_network, pictures_in
-    from inceptions.progress import write_atomically
-    from inceptions.report.explained import Explained, explained_page
+    from inceptions.report.explained import Explained
 
     if not pictures:
         raise UsageError("which pictures? give files or folders behind the model")
@@ -86,6 +85,13 @@ def explain(
         _say(sheets[-1], json=json)
     if not sheets:
         raise DataError(f"none of the {len(files)} pictures could be read")
+    _page(model, net, method, sheets, output, filters=filters)
+
+
+def _page(model: str, net: Network, method: str, sheets: Sequence[Explained], output: Path, *, filters: bool) -> None:
+    from inceptions.progress import write_atomically
+    from inceptions.report.explained import explained_page
+
     kernels = _filters(net, output) if filters else None
     if kernels:
         _save([kernels])

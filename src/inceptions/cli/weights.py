@@ -88,11 +88,15 @@ def convert(
         "classes": list(net.classes or ()),
         "preprocess": net.preprocess.to_dict(),
     }
+    _tell(facts, net.num_classes, json=json)
+
+
+def _tell(facts: dict[str, Any], count: int, *, json: bool) -> None:
     if json:
         print_json(facts)
         return
-    few = ", ".join(facts["classes"][:8]) + (" ..." if net.num_classes > 8 else "")
-    rows = {**facts, "classes": f"{net.num_classes}: {few}", **facts["preprocess"]}
+    few = ", ".join(facts["classes"][:8]) + (" ..." if count > 8 else "")
+    rows = {**facts, "classes": f"{count}: {few}", **facts["preprocess"]}
     table([(key, str(value)) for key, value in rows.items() if key != "preprocess"], ("fact", ""))
 
 

@@ -72,17 +72,7 @@ def explain(
             below 1.
         UnreadablePicture: the picture cannot be decoded.
     """
-    if net.export is not None:
-        raise ValueError(
-            f"{net.export} is an export, which has no weights in PyTorch: give the run or model it was made from"
-        )
-    if top_k < 1:
-        raise ValueError(f"top_k is {top_k}; at least one class is named")
-    if net.preprocess is None or net.classes is None:
-        raise ValueError(f"{net.name} comes without preprocessing and class names: it cannot be shown pictures")
-    if target is not None and target not in net.classes:
-        some = ", ".join(net.classes[:20]) + (", ..." if len(net.classes) > 20 else "")
-        raise ValueError(f"no class is called {target!r}; there are: {some}")
+    _refuse_impossible(net, target, top_k)
     where = stage or grid_stage(net, net.preprocess.size)
     original = net.preprocess.decode(source)
     picture = net.preprocess.picture(original)
@@ -107,3 +97,17 @@ def explain(
         branches=branch_answers(net, image, index, where) if branches else (),
         feature_maps=maps_of(net, image, where) if feature_maps else None,
     )
+
+
+def _refuse_impossible(net: Network, target: str | None, top_k: int) -> None:
+    if net.export is not None:
+        raise ValueError(
+            f"{net.export} is an export, which has no weights in PyTorch: give the run or model it was made from"
+        )
+    if top_k < 1:
+        raise ValueError(f"top_k is {top_k}; at least one class is named")
+    if net.preprocess is None or net.classes is None:
+        raise ValueError(f"{net.name} comes without preprocessing and class names: it cannot be shown pictures")
+    if target is not None and target not in net.classes:
+        some = ", ".join(net.classes[:20]) + (", ..." if len(net.classes) > 20 else "")
+        raise ValueError(f"no class is called {target!r}; there are: {some}")
