@@ -72,7 +72,7 @@ def explain(
             below 1.
         UnreadablePicture: the picture cannot be decoded.
     """
-    _refuse_impossible(net, target, top_k)
+    classes = _classes(net, target, top_k)
     where = stage or grid_stage(net, net.preprocess.size)
     original = net.preprocess.decode(source)
     picture = net.preprocess.picture(original)
@@ -82,10 +82,10 @@ def explain(
     with torch.inference_mode():
         places, probabilities = rank(net.eval()(image) / temperature_of(net), top_k)
     answers = tuple(
-        (net.classes[place], float(value)) for place, value in zip(places[0], probabilities[0], strict=True)
+        (classes[place], float(value)) for place, value in zip(places[0], probabilities[0], strict=True)
     )
     wanted = answers[0][0] if target is None else target
-    index = net.classes.index(wanted)
+    index = classes.index(wanted)
     return Explanation(
         picture=shown(picture, net.preprocess),
         whole=original if whole else None,
@@ -99,7 +99,8 @@ def explain(
     )
 
 
-def _refuse_impossible(net: Network, target: str | None, top_k: int) -> None:
+def _classes(net: Network, target: str | None, top_k: int) -> tuple[str, ...]:
+    """The names of the classes, where all that was asked for is possible; else `ValueError`."""
     if net.export is not None:
         raise ValueError(
             f"{net.export} is an export, which has no weights in PyTorch: give the run or model it was made from"
@@ -111,3 +112,4 @@ def _refuse_impossible(net: Network, target: str | None, top_k: int) -> None:
     if target is not None and target not in net.classes:
         some = ", ".join(net.classes[:20]) + (", ..." if len(net.classes) > 20 else "")
         raise ValueError(f"no class is called {target!r}; there are: {some}")
+    return net.classes
