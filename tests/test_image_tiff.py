@@ -84,6 +84,7 @@ def test_colors_multiplied_with_alpha_are_not_multiplied_again() -> None:
         (tiff(np.zeros((2, 2, 3), int), 8, 2, tags={258: (5, 6, 5)}), "5 and 6 bits.*different bits"),
         (tiff(np.zeros((2, 2), int), 16, 32803), "photometric 32803.*color filter array"),
         (tiff(np.zeros((2, 2), int), 16, 3, tags={320: (0,) * 768}), "photometric 3.*palette"),
+        (tiff(np.zeros((2, 2, 12), int), 8, 6), "12 bands of 8 bits, photometric 6.*YCbCr"),
         (tiff(np.zeros((2, 2), int), 8, 1, tags={259: (34712,)}), "JPEG 2000: this compression cannot be read"),
         (tiff(np.zeros((2, 2, 2), int), 8, 2), "2 bands of 8 bits.*3 bands expected"),
     ],
@@ -94,8 +95,9 @@ def test_what_cannot_be_decoded_right_is_refused_with_the_facts_of_the_file(cont
 
 
 def test_nothing_is_said_beside_the_error(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UnreadablePicture):
-        RAW.decode(tiff(np.zeros((2, 2, 12), int), 16, 1, extra=(0,) * 11))
+    for photometric in (1, 2, 3, 5, 6, 8):
+        with pytest.raises(UnreadablePicture):
+            RAW.decode(tiff(np.zeros((2, 2, 12), int), 8, photometric, extra=(0,) * 11))
     assert capfd.readouterr().err == ""
 
 

@@ -81,9 +81,7 @@ def explain(
     image = net.preprocess.normalise(torch.from_numpy(picture)[None])
     with torch.inference_mode():
         places, probabilities = rank(net.eval()(image) / temperature_of(net), top_k)
-    answers = tuple(
-        (classes[place], float(value)) for place, value in zip(places[0], probabilities[0], strict=True)
-    )
+    answers = tuple((classes[place], float(value)) for place, value in zip(places[0], probabilities[0], strict=True))
     wanted = answers[0][0] if target is None else target
     index = classes.index(wanted)
     return Explanation(

@@ -25,6 +25,8 @@ from inceptions.image.unreadable import UnreadablePicture
 
 _COLORS = {0: 1, 1: 1, 2: 3, 5: 4}
 """Photometric interpretation -> bands of color, of those whose samples are read here."""
+_OTHERS = {3: 2, 6: 3, 8: 3}
+"""Photometric interpretation -> bands at most, of those that Pillow reads."""
 _UNPACKED = MOVABLE - {2, 3, 4, 7}
 """Compressions that know nothing of pixels: of bytes only."""
 _HINT = "convert it to 8 or 16 bits a band, grey or RGB"
@@ -96,7 +98,7 @@ def _problem(tags: Tags) -> str | None:
         return f"{colors} bands expected"
     if len(spare) > 3 or (colors == 1 and len(spare) > len(tags.extra[:1])):
         return f"which of the bands are the colors is unknown; {_HINT}"
-    if colors is None and (max(bits) > 8 or tags.photometric not in (3, 6, 8)):
+    if colors is None and (max(bits) > 8 or tags.samples > _OTHERS.get(tags.photometric, 0)):
         return f"this kind of color cannot be read; {_HINT}"
     if max(bits) > 8 and tags.compression not in _UNPACKED:
         return f"so many bits cannot be read in this compression; {_HINT}"
