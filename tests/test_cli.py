@@ -28,6 +28,7 @@ from cyclopts import Parameter
 import inceptions.cli
 from inceptions.cli import VERBS, doctor, main
 from inceptions.cli.terminal import plain, print_json, table
+from inceptions.image import VARIABLE, max_pixels
 from inceptions.progress import DataError, GateError, RunError, log
 
 PYTHON = [sys.executable, "-W", "error"]
@@ -210,6 +211,22 @@ def test_verbose_lets_the_log_say_more(plant: Callable[..., None], capsys: pytes
     assert capsys.readouterr().err == "read 10 pictures\nwarning: one is \\x1b[31mred\nand long\n"
     main(["planted", "-v"])
     assert "with 2 workers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--max-megapixels", "0.25"], ["--max-megapixels=0.25"]])
+def test_the_limit_of_pixels_holds_for_every_command_and_ends_with_it(
+    words: list[str], plant: Callable[..., None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limit(path: str) -> None:
+        print(path, max_pixels(), os.environ[VARIABLE])
+
+    plant(limit)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert main(["planted", *words, "file"]) == 0
+    assert capsys.readouterr().out == "file 250000 0.25\n"
+    assert VARIABLE not in os.environ
+    assert main(["planted", "file", "--max-megapixels"]) == 2
+    assert "--max-megapixels is ''; a positive number of megapixels expected" in capsys.readouterr().err
 
 
 def test_words_after_two_dashes_are_never_taken_for_flags_of_the_frame(

@@ -105,3 +105,15 @@ def test_what_cannot_be_listed_is_json_too_and_an_error(tmp_path: Path, capsys: 
     with pytest.raises(DataError, match="no pictures"):
         verb(str(tmp_path), json=True)
     assert json.loads(capsys.readouterr().out)["valid"] is False
+
+
+def test_images_of_many_bits_that_use_few_are_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (20, 20), np.uint16)
+    Image.fromarray(values).save(data / "train" / "a" / "dark.png")
+    Image.fromarray(values * 16).save(data / "train" / "a" / "full.png")
+    report = check(data)
+    assert (report.dark, report.valid) == (("train/a/dark.png",), True)
+    assert verb(str(data)) == 0
+    assert "dark: nothing is above an eighth of white" in capsys.readouterr().out
+    assert verb(str(data), json=True) == 0
+    assert json.loads(capsys.readouterr().out)["dark"] == ["train/a/dark.png"]

@@ -1,16 +1,16 @@
-"""Decoding, geometry and normalisation: every container ends in the same upright 8-bit pixels, or in a reason."""
+"""Decoding: every container ends in the same upright 8-bit pixels, or in a reason."""
 
 from __future__ import annotations
 
+import array
 import io
-import json
 import math
+import mmap
 import struct
 import threading
 import warnings
 import zlib
 from contextlib import suppress
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from inceptions.image import MAX_PIXELS, Preprocess, UnreadablePicture, opened, resize_tf1
-from inceptions.image.preprocess import RESAMPLING
+from inceptions.image import MAX_PIXELS, Preprocess, UnreadablePicture, opened
 
 RAW = Preprocess(size=(6, 8), resize="stretch", crop_pct=1.0, interpolation="nearest")
 
@@ -248,9 +247,9 @@ def test_pillows_warnings_do_not_leak_not_even_from_threads() -> None:
 
 
 def test_an_array_of_another_kind_is_refused_with_what_is_allowed() -> None:
-    for array in (np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8)):
+    for values in (np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(UnreadablePicture, match="uint8 or uint16"):
-            RAW.picture(array)
+            RAW.picture(values)
 
 
 def test_a_given_picture_stays_as_it_was() -> None:
@@ -259,213 +258,6 @@ def test_a_given_picture_stays_as_it_was() -> None:
     RAW.picture(image)
     assert image.tobytes() == before
     assert image.size == (8, 6)
-
-
-# ---- geometry -------------------------------------------------------------------------------------------------------
-
-
-def test_short_scales_the_shorter_side_and_keeps_the_centre() -> None:
-    image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (90, 170, 3), np.uint8))
-    shown = Preprocess(size=(28, 28), resize="short", crop_pct=0.875, interpolation="bilinear").picture(image)
-    wide = int(32 * 170 / 90)  # torchvision: Resize(32), CenterCrop(28)
-    left = round((wide - 28) / 2)
-    expected = image.resize((wide, 32), Image.Resampling.BILINEAR).crop((left, 2, left + 28, 30))
-    np.testing.assert_array_equal(shown, np.asarray(expected).transpose(2, 0, 1))
-
-
-def test_short_of_a_tall_input_covers_it() -> None:
-    shown = Preprocess(size=(40, 20), crop_pct=1.0).picture(Image.new("RGB", (100, 100), "white"))
-    assert shown.shape == (3, 40, 20)
-    assert shown.min() == 255  # nothing of the border is padding
-
-
-@pytest.mark.parametrize("interpolation", ["nearest", "box", "bilinear", "bicubic", "lanczos"])
-@pytest.mark.parametrize("mean", [(0.5,), (0.5, 0.5, 0.5)])
-def test_the_view_is_what_resizing_at_once_and_cropping_gives(interpolation: str, mean: tuple[float, ...]) -> None:
-    preprocess = Preprocess(size=(96, 80), resize="stretch", interpolation=interpolation, mean=mean, std=mean)
-    rng = np.random.default_rng(0)
-    for width, height in ((500, 375), (375, 500), (91, 300), (300, 109), (91, 109), (1, 7), (900, 30)):
-        image = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).convert(preprocess.mode)
-        expected = image.resize((91, 109), RESAMPLING[interpolation]).crop((6, 6, 86, 102))
-        np.testing.assert_array_equal(np.asarray(preprocess.view(image)), np.asarray(expected))
-
-
-def test_stretch_ignores_the_aspect() -> None:
-    image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (90, 170, 3), np.uint8))
-    shown = Preprocess(size=(28, 28), resize="stretch", crop_pct=0.875, interpolation="bicubic").picture(image)
-    expected = image.resize((32, 32), Image.Resampling.BICUBIC).crop((2, 2, 30, 30))
-    np.testing.assert_array_equal(shown, np.asarray(expected).transpose(2, 0, 1))
-
-
-def test_central_crops_first_then_stretches() -> None:
-    image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (90, 170, 3), np.uint8))
-    shown = Preprocess(size=(28, 28), resize="central", crop_pct=0.875, interpolation="bilinear").picture(image)
-    top, left = int((90 - 90 * 0.875) / 2), int((170 - 170 * 0.875) / 2)
-    expected = image.crop((left, top, 170 - left, 90 - top)).resize((28, 28), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(shown, np.asarray(expected).transpose(2, 0, 1))
-
-
-def test_each_interpolation_is_seen_to_act() -> None:
-    image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (50, 70, 3), np.uint8))
-    names = ("nearest", "box", "bilinear", "bicubic", "lanczos", "tf1_bilinear")
-    results = [Preprocess(size=(20, 20), interpolation=name).picture(image).astype(float) for name in names]
-    for a in range(len(names)):
-        for b in range(a):
-            assert np.abs(results[a] - results[b]).max() > 1, (names[a], names[b])
-
-
-def by_hand(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """TensorFlow 1's resize_bilinear(align_corners=False) in exact arithmetic, pixel by pixel."""
-    rows, columns = pixels.shape[:2]
-    out = np.empty((height, width, pixels.shape[2]))
-    for i in range(height):
-        for j in range(width):
-            y, x = Fraction(i * rows, height), Fraction(j * columns, width)
-            y0, x0 = int(y), int(x)
-            y1, x1 = min(y0 + 1, rows - 1), min(x0 + 1, columns - 1)
-            for c in range(pixels.shape[2]):
-                a, b, d, e = (Fraction(int(pixels[p, q, c])) for p, q in ((y0, x0), (y0, x1), (y1, x0), (y1, x1)))
-                above, below = a + (b - a) * (x - x0), d + (e - d) * (x - x0)
-                out[i, j, c] = float(above + (below - above) * (y - y0))
-    return out
-
-
-@pytest.mark.parametrize(("height", "width"), [(3, 5), (14, 9), (7, 11), (1, 1)])
-def test_tf1_bilinear_equals_the_calculation_by_hand(height: int, width: int) -> None:
-    image = np.random.default_rng(2).integers(0, 256, (7, 11, 3), np.uint8)
-    shown = resize_tf1(image, height, width)
-    assert shown.dtype == np.float32
-    np.testing.assert_allclose(shown, by_hand(image, height, width), atol=1e-4)
-    part = (0, 0, max(1, width - 1), height)
-    np.testing.assert_array_equal(resize_tf1(image, height, width, part), shown[:, : part[2]])
-
-
-def test_tf1_bilinear_of_a_published_example() -> None:
-    """[[0, 2], [4, 6]] doubled: the last row and column repeat, because nothing is shifted by half a pixel."""
-    doubled = resize_tf1(np.array([[0, 2], [4, 6]], np.uint8), 4, 4)
-    np.testing.assert_array_equal(doubled, [[0, 1, 2, 2], [2, 3, 4, 4], [4, 5, 6, 6], [4, 5, 6, 6]])
-
-
-@pytest.mark.parametrize("resize", ["short", "stretch", "central"])
-def test_tf1_pictures_are_fractional_and_placed_like_the_others(resize: str) -> None:
-    smooth = Image.fromarray(gradient(8, 6)).resize((160, 120), Image.Resampling.BICUBIC)
-    options = {"size": (80, 100), "resize": resize, "crop_pct": 0.8}
-    fractional = Preprocess(interpolation="tf1_bilinear", **options).picture(smooth)
-    rounded = Preprocess(interpolation="bilinear", **options).picture(smooth)
-    assert fractional.dtype == np.float32
-    assert (fractional != fractional.round()).any()
-    assert fractional.shape == rounded.shape
-    assert np.abs(fractional - rounded).mean() < 4  # half a pixel apart
-
-
-# ---- normalisation --------------------------------------------------------------------------------------------------
-
-
-def test_normalising_is_the_published_formula() -> None:
-    pictures = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    ours = Preprocess(size=(4, 5), mean=mean, std=std).normalise(pictures)
-    expected = (pictures.double() / 255 - torch.tensor(mean).double()[:, None, None]) / torch.tensor(std).double()[
-        :, None, None
-    ]
-    torch.testing.assert_close(ours.double(), expected, atol=1e-6, rtol=0)
-    assert ours.dtype == torch.float32
-
-
-def test_value_range_255_leaves_raw_pixels() -> None:
-    pictures = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
-    raw = Preprocess(size=(16, 16), value_range=255.0, mean=(0, 0, 0), std=(1, 1, 1))
-    torch.testing.assert_close(raw.normalise(pictures), pictures.float(), atol=0, rtol=0)
-    caffe = Preprocess(size=(16, 16), value_range=255.0, mean=(104, 117, 123), std=(1, 1, 1), channel_order="bgr")
-    assert caffe.normalise(pictures)[0, :, 0, 0].tolist() == [-104, -117, -123]
-
-
-def test_bgr_turns_the_channels_before_mean_and_std() -> None:
-    image = Image.new("RGB", (4, 4), (10, 20, 30))
-    bgr = Preprocess(size=(4, 4), channel_order="bgr", mean=(30 / 255, 0, 0), std=(1, 1, 1))
-    assert bgr.picture(image)[:, 0, 0].tolist() == [30, 20, 10]
-    assert abs(float(bgr(image)[0, 0, 0])) < 1e-7
-
-
-def test_one_picture_equals_itself_in_a_batch() -> None:
-    image = Image.fromarray(gradient())
-    batch = torch.from_numpy(np.stack([RAW.picture(image)] * 3))
-    assert torch.equal(RAW.normalise(batch)[1], RAW(image))
-
-
-def test_channels_last_stays_channels_last() -> None:
-    pictures = torch.zeros(2, 3, 8, 8, dtype=torch.uint8).to(memory_format=torch.channels_last)
-    assert RAW.normalise(pictures).is_contiguous(memory_format=torch.channels_last)
-
-
-def test_another_number_of_channels_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(1, 1, 4, 4\) given, \(..., 3, H, W\) expected"):
-        RAW.normalise(torch.zeros(1, 1, 4, 4))
-
-
-# ---- the record -----------------------------------------------------------------------------------------------------
-
-
-def test_the_record_survives_json() -> None:
-    record = Preprocess(
-        size=(299, 200),
-        resize="central",
-        crop_pct=0.9,
-        interpolation="lanczos",
-        mean=(0.1, 0.2, 0.3),
-        std=(1.0, 2.0, 3.0),
-        value_range=255.0,
-        channel_order="bgr",
-    )
-    assert Preprocess.from_dict(json.loads(json.dumps(record.to_dict()))) == record
-
-
-def test_a_record_with_other_keys_is_refused() -> None:
-    values = RAW.to_dict()
-    del values["mean"]
-    with pytest.raises(ValueError, match=r"unknown keys \['foo'\], missing keys \['mean'\]"):
-        Preprocess.from_dict(values | {"foo": 1})
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("size", (0, 3)),
-        ("size", 299),
-        ("size", (299.0, 299)),
-        ("resize", "crop"),
-        ("crop_pct", 1.5),
-        ("crop_pct", float("nan")),
-        ("interpolation", "hamming"),
-        ("mean", (0.5, 0.5)),
-        ("mean", "abc"),
-        ("std", (1, 1, 0)),
-        ("value_range", 0),
-        ("channel_order", "rbg"),
-    ],
-)
-def test_a_field_out_of_range_is_named_with_what_is_allowed(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match=f"{field} is .*expected"):
-        Preprocess(**({"size": (8, 8)} | {field: value}))
-
-
-def test_all_problems_are_told_at_once() -> None:
-    with pytest.raises(ValueError, match=r"(?s)size.*resize.*crop_pct"):
-        Preprocess(size=(0, 0), resize="x", crop_pct=0)
-
-
-def test_timm_keys_hold_the_same_facts() -> None:
-    raw = Preprocess(
-        size=(299, 299), value_range=255.0, mean=(127.5,) * 3, std=(51.0,) * 3, interpolation="tf1_bilinear"
-    )
-    assert raw.timm() == {
-        "input_size": [3, 299, 299],
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.2, 0.2, 0.2],
-        "interpolation": "bilinear",
-        "crop_pct": 0.875,
-        "crop_mode": "center",
-    }
 
 
 def test_unreadable_survives_pickling() -> None:
@@ -481,3 +273,107 @@ def test_a_reduced_jpeg_keeps_the_pixels_that_are_needed() -> None:
         assert picture.pixels("RGB", at_least=0.3).size == (400, 300)
     with opened(content) as picture:
         assert picture.pixels("RGB").size == (800, 600)
+
+
+# ---- how much is decoded --------------------------------------------------------------------------------------------
+
+
+def jpeg(width: int, height: int, **options: object) -> bytes:
+    return encoded(Image.new("L", (width, height), 90), "JPEG", quality=10, **options)
+
+
+def test_a_large_jpeg_is_decoded_at_the_first_reduction_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INCEPTIONS_MAX_MEGAPIXELS", "0.01")
+    for size, shown in (
+        ((100, 100), (100, 100)),
+        ((101, 101), (51, 51)),
+        ((399, 399), (100, 100)),
+        ((640, 800), (80, 100)),
+    ):
+        with opened(jpeg(*size)) as picture:
+            assert picture.size == size
+            assert picture.pixels("RGB").size == shown
+            assert picture.pixels("RGB", at_least=0.9).size == shown
+    assert RAW.picture(jpeg(640, 800)).shape == (3, 6, 8)
+    with pytest.raises(UnreadablePicture, match=r"bomb.*--max-megapixels"):
+        RAW.picture(jpeg(900, 900))
+
+
+def test_what_would_be_held_whole_counts_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INCEPTIONS_MAX_MEGAPIXELS", "0.01")
+    progressive = jpeg(200, 200, progressive=True)
+    with pytest.raises(UnreadablePicture, match="200 x 200 pixels, more than 10,000"):
+        RAW.picture(progressive)
+    for format in ("PNG", "WEBP", "TIFF", "BMP", "GIF"):
+        with pytest.raises(UnreadablePicture, match="200 x 200 pixels, more than 10,000"):
+            RAW.picture(encoded(Image.new("L", (200, 200)), format))
+    color = encoded(Image.new("RGB", (200, 200)), "JPEG")
+    at = color.index(b"\xff\xda")
+    several = color[:at] + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + color[at + 14 :]  # its first scan has one band
+    with pytest.raises(UnreadablePicture, match="bomb"):
+        RAW.picture(several)
+
+
+def test_the_limit_can_be_raised_beyond_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    content = [encoded(Image.new("L", (20, 20), 7), format) for format in ("JPEG", "PNG", "TIFF", "BMP", "GIF")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert all(RAW.picture(image).shape == (3, 6, 8) for image in content)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "many"])
+def test_a_limit_that_is_none_is_the_settings_fault_not_the_pictures(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INCEPTIONS_MAX_MEGAPIXELS", value)
+    with pytest.raises(ValueError, match=r"INCEPTIONS_MAX_MEGAPIXELS is .*positive number") as caught:
+        RAW.picture(gradient())
+    assert not isinstance(caught.value, UnreadablePicture)
+
+
+# ---- what is an image -----------------------------------------------------------------------------------------------
+
+
+def test_whatever_holds_bytes_is_an_image() -> None:
+    content = encoded(Image.fromarray(gradient()), "PNG")
+    read, mapped = io.BytesIO(content), mmap.mmap(-1, len(content))
+    read.read()
+    mapped.write(content)
+    for source in (
+        bytearray(content),
+        memoryview(content),
+        memoryview(b"x" + content)[1:],
+        array.array("B", content),
+        read,
+        mapped,
+    ):
+        np.testing.assert_array_equal(pixels(source), gradient())
+    for _ in range(2):  # reading leaves it as it can be read again
+        np.testing.assert_array_equal(pixels(read), gradient())
+
+
+def test_a_stream_that_cannot_go_back_is_read_on() -> None:
+    class Stream(io.RawIOBase):
+        content = io.BytesIO(encoded(Image.fromarray(gradient()), "PNG"))
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            return self.content.readinto(buffer)
+
+    np.testing.assert_array_equal(pixels(io.BufferedReader(Stream())), gradient())
+
+
+def test_arrays_of_either_order_of_bytes_are_read() -> None:
+    values = np.arange(48, dtype=np.uint16).reshape(6, 8) * 1000
+    np.testing.assert_array_equal(pixels(values.astype(">u2")), pixels(values))
+
+
+@pytest.mark.parametrize(
+    "source", [3, None, 2.5, {}, iter([b"x"]), np.uint8(3), torch.zeros(3, 8, 8), io.StringIO("text"), object(), [b"x"]]
+)
+def test_what_can_be_no_image_is_a_type_error_that_says_what_can(source: object) -> None:
+    with pytest.raises(TypeError, match=r"no image: a path, the bytes|binary mode"):
+        RAW.picture(source)  # type: ignore[arg-type]  # on purpose

@@ -257,6 +257,12 @@ def test_convert_writes_what_the_flags_say(tmp_path: Path, capsys: pytest.Captur
     assert (told["model"], told["classes"], told["output"]) == ("xception", ["a", "b", "c", "d"], str(tmp_path / "out"))
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "tf2_bilinear"])
+def test_convert_stores_the_interpolation(interpolation: str, tmp_path: Path) -> None:
+    assert convert(keras_file(tmp_path), tmp_path / "out", "--interpolation", interpolation) == 0
+    assert artifact.load(tmp_path / "out").preprocess.interpolation == interpolation
+
+
 WHITE = {"raw": 255.0, "unit": 1.0, "tf": 1.0, "imagenet": (1 - 0.485) / 0.229, "caffe": 255 - 104.0}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -88,7 +89,10 @@ _EVERYWHERE = """Everywhere:
   -h, --help     show the options of a command
   -v, --verbose  say more on stderr
   --debug        show the traceback of an error (also: INCEPTIONS_DEBUG=1)
-  --version      print the version"""
+  --version      print the version
+  --max-megapixels N
+                 decode images of up to N million pixels (also: INCEPTIONS_MAX_MEGAPIXELS=N); none: 128"""
+_LIMIT = "INCEPTIONS_MAX_MEGAPIXELS"  # as in `inceptions.image`, which is not imported for a page of help
 
 
 class UsageError(ValueError):
@@ -100,10 +104,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = _take(words, "--debug") or os.environ.get("INCEPTIONS_DEBUG", "") not in ("", "0")
     verbose = _take(words, "-v", "--verbose") or debug
+    limit = os.environ.get(_LIMIT)
     for stream in (sys.stdout, sys.stderr):  # a file name need not be valid text
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     try:
         with _terminated_by_exit():
+            _take_limit(words)
             code = _dispatch(words, verbose=verbose)
             sys.stdout.flush()  # here, where a closed pipe is still ours to take
             return code
@@ -125,6 +131,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             # names out of a file must not be able to command the terminal
             print("\n".join(plain(line) for line in f"error: {_message(error)}".split("\n")), file=sys.stderr)
         return _exit_code(error)
+    finally:
+        if limit is None:
+            os.environ.pop(_LIMIT, None)
+        else:
+            os.environ[_LIMIT] = limit
+
+
+def _take_limit(words: list[str]) -> None:
+    """Removes `--max-megapixels N` from `words` and sets the variable, which worker processes inherit."""
+    end = words.index("--") if "--" in words else len(words)
+    for i in reversed(range(end)):
+        flag, equals, value = words[i].partition("=")
+        if flag == "--max-megapixels":
+            from inceptions.image import megapixels
+
+            value = value if equals else "".join(words[i + 1 : min(i + 2, end)])
+            del words[i : i + 1 if equals else min(i + 2, end)]
+            megapixels(value, flag)
+            os.environ[_LIMIT] = value
 
 
 def _dispatch(words: list[str], *, verbose: bool) -> int:
@@ -153,10 +178,12 @@ def _run(verb: str, words: list[str], *, verbose: bool) -> int:
     from inceptions.cli.terminal import configure_log
 
     configure_log(verbose=verbose)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what it thinks of files, in the middle of a page or a bar
     app = App(
         name=f"inceptions {verb}",
         version_flags=[],
         help_format="markdown",
+        help_epilogue="Everywhere: `--max-megapixels N`, `--verbose`, `--debug`; see `inceptions --help`.",
         exit_on_error=False,
         print_error=False,
         result_action="return_value",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from inceptions.cli.terminal import print_json, table
@@ -54,6 +55,7 @@ def _show(report: Report) -> None:
     print()
     table([*report.formats.items(), *report.modes.items()], ["stored as", "pictures"])
     _list("unreadable", [f"{file}: {reason}" for file, reason in report.unreadable])
+    _list("of more than 8 bits, and dark: nothing is above an eighth of white (are they of fewer bits?)", report.dark)
     for title, groups in (
         ("the same picture in more than one split", report.straddling),
         ("the same picture in more than one class", report.contradicting),
@@ -63,7 +65,7 @@ def _show(report: Report) -> None:
     print("\nvalid" if report.valid else "\nnot valid")
 
 
-def _list(title: str, lines: list[str]) -> None:
+def _list(title: str, lines: Sequence[str]) -> None:
     from inceptions.cli.terminal import plain
 
     if lines:

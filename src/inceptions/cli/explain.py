@@ -30,6 +30,7 @@ def explain(
     branches: bool = False,
     feature_maps: bool = False,
     filters: bool = False,
+    whole: bool = False,
     top_k: int = 3,
     output: Path = Path("explained"),
     json: bool = False,
@@ -47,6 +48,8 @@ def explain(
         branches: also which branch of the stage answered, with a map for each.
         feature_maps: also what the stage's 64 most active channels show.
         filters: also, once, the kernels of the first layer.
+        whole: also the map over the whole picture, upright and in its own size (up to 2048 px), with a frame around
+            what the network saw: a file that ends in -whole.png.
         top_k: how many of the most probable classes to name.
         output: folder to write to.
         json: print one JSON object a picture and line: file, target, top_k, stage, map, branches, written; or file,
@@ -56,8 +59,7 @@ def explain(
     from inceptions.explain import explain as explained
     from inceptions.image import UnreadablePicture
     from inceptions.predict import load_network, pictures_in
-    from inceptions.progress import write_atomically
-    from inceptions.report.explained import Explained, explained_page
+    from inceptions.report.explained import Explained
 
     if not pictures:
         raise UsageError("which pictures? give files or folders behind the model")
@@ -68,7 +70,7 @@ def explain(
         try:
             found = explained(
                 net, file, target=target, method=method, stage=stage, top_k=top_k, branches=branches,
-                feature_maps=feature_maps,
+                feature_maps=feature_maps, whole=whole,
             )  # fmt: skip
         except UnreadablePicture as error:
             log.warning("%s: %s", file, error.reason)
@@ -83,6 +85,13 @@ def explain(
         _say(sheets[-1], json=json)
     if not sheets:
         raise DataError(f"none of the {len(files)} pictures could be read")
+    _page(model, net, method, sheets, output, filters=filters)
+
+
+def _page(model: str, net: Network, method: str, sheets: Sequence[Explained], output: Path, *, filters: bool) -> None:
+    from inceptions.progress import write_atomically
+    from inceptions.report.explained import explained_page
+
     kernels = _filters(net, output) if filters else None
     if kernels:
         _save([kernels])
@@ -98,7 +107,7 @@ def _called(model: str, net: Network) -> str:
 
 def _plates(found: Explanation, path: Path) -> list[Plate]:
     """What is shown of one picture; files begin with `path`."""
-    from inceptions.explain import overlaid, sheet
+    from inceptions.explain import overlaid, overlaid_whole, sheet
     from inceptions.report.explained import Plate
 
     # Not with_suffix, which would take what stands behind a name's last dot.
@@ -111,6 +120,11 @@ def _plates(found: Explanation, path: Path) -> list[Plate]:
             path=Path(file("")),
         ),
     ]
+    if found.whole is not None:
+        title = f"what spoke for {found.target}, on the whole picture"
+        plates.append(
+            Plate(title=title, image=overlaid_whole(found.whole, found.seen, found.map), path=Path(file("-whole")))
+        )
     strongest = max((branch.map.abs().max().item() for branch in found.branches), default=0.0)
     plates += [
         Plate(

@@ -31,6 +31,8 @@ def convert(
     img_size: int | None = None,
     crop_pct: float | None = None,
     resize: Literal["short", "stretch"] | None = None,
+    interpolation: Literal["nearest", "box", "bilinear", "bicubic", "lanczos", "tf1_bilinear", "tf2_bilinear"]
+    | None = None,
     labels: str | None = None,
     options: dict[str, str] | None = None,
     json: bool = False,
@@ -50,6 +52,9 @@ def convert(
         img_size: side of the pictures, px.
         crop_pct: share of each side that the centre crop keeps, above 0 and at most 1.
         resize: short keeps the aspect (shorter side, then crop); stretch does not.
+        interpolation: how pictures are resized. nearest is Keras's load_img, tf2_bilinear TensorFlow 2's image.resize
+            and Keras's Resizing and image_dataset_from_directory, tf1_bilinear TensorFlow 1's (none of them smooths);
+            the others are Pillow's, which do.
         labels: names of the classes in order: a,b,c, or a file with one a line.
         options: of the network, such as `--options.aux true`.
         json: print one JSON object instead of a table.
@@ -71,6 +76,7 @@ def convert(
     changes |= {"size": (img_size, img_size)} if img_size is not None else {}
     changes |= {"crop_pct": crop_pct} if crop_pct is not None else {}
     changes |= {"resize": resize} if resize is not None else {}
+    changes |= {"interpolation": interpolation} if interpolation is not None else {}
     net.preprocess = replace(net.preprocess, **changes)
     net.classes = net.classes if labels is None else _names(labels, net.num_classes)
     tell_assumed(net, [name for name in loaded.assumed if name not in changes])
@@ -82,11 +88,15 @@ def convert(
         "classes": list(net.classes or ()),
         "preprocess": net.preprocess.to_dict(),
     }
+    _tell(facts, net.num_classes, json=json)
+
+
+def _tell(facts: dict[str, Any], count: int, *, json: bool) -> None:
     if json:
         print_json(facts)
         return
-    few = ", ".join(facts["classes"][:8]) + (" ..." if net.num_classes > 8 else "")
-    rows = {**facts, "classes": f"{net.num_classes}: {few}", **facts["preprocess"]}
+    few = ", ".join(facts["classes"][:8]) + (" ..." if count > 8 else "")
+    rows = {**facts, "classes": f"{count}: {few}", **facts["preprocess"]}
     table([(key, str(value)) for key, value in rows.items() if key != "preprocess"], ("fact", ""))
 
 

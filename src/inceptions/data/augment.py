@@ -108,7 +108,7 @@ def augmented(
         UnreadablePicture: the reason in words.
     """
     draws = Draws(seed, epoch, index, stream=AUGMENT)
-    if preprocess.interpolation == "tf1_bilinear":  # fractional pixels matter where published numbers are reproduced
+    if preprocess.fractional:  # fractional pixels matter where published numbers are reproduced
         preprocess = replace(preprocess, interpolation="bilinear")
     if augment.crop == "inception":
         with opened(source) as picture:

@@ -23,7 +23,7 @@ class Batch:
     """Pictures as `Preprocess.normalise` takes them. Unreadable ones are left out, so a batch may even be empty."""
 
     pictures: Tensor
-    """(N, channels, height, width) uint8, or float32 (evaluation with "tf1_bilinear"), not normalised."""
+    """(N, channels, height, width) uint8, or float32 (evaluation where `Preprocess.fractional`), not normalised."""
     targets: Tensor
     """(N,) int64: classes; -1: a class the model does not have."""
     indices: Tensor
@@ -52,7 +52,7 @@ class Work:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Of one picture."""
-        fractional = self.augment is None and self.preprocess.interpolation == "tf1_bilinear"
+        fractional = self.augment is None and self.preprocess.fractional
         return np.dtype(np.float32 if fractional else np.uint8)
 
     def fill(self, out: NDArray[Any], sources: Sequence[Source], indices: Sequence[int]) -> dict[int, str]:

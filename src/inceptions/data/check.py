@@ -51,6 +51,9 @@ class Report:
     """Lowest, median and highest, pixels."""
     heights: tuple[int, int, int]
     """Lowest, median and highest, pixels."""
+    dark: tuple[str, ...] = ()
+    """Pictures of more than 8 bits that use the lowest eighth of them only: made by a camera of fewer bits, they are
+    nearly black to a network."""
 
     @property
     def valid(self) -> bool:
@@ -72,6 +75,7 @@ class Report:
             "contradicting": groups(self.contradicting),
             "widths": list(self.widths),
             "heights": list(self.heights),
+            "dark": list(self.dark),
         }
 
 
@@ -80,6 +84,7 @@ class _Seen(NamedTuple):
     format: str
     mode: str
     size: tuple[int, int]
+    dark: bool
 
 
 def check(source: str | Path, *, label: str | None = None) -> Report:
@@ -97,6 +102,7 @@ def check(source: str | Path, *, label: str | None = None) -> Report:
     counts: dict[str, dict[str, int]] = {}
     copies: dict[bytes, list[Copy]] = defaultdict(list)
     seen: list[_Seen] = []
+    dark: list[str] = []
     with ThreadPoolExecutor() as threads:  # decoding and hashing release the interpreter's lock
         for part, split in dataset.splits.items():
             counts[part] = dict.fromkeys(split.classes, 0)
@@ -109,6 +115,7 @@ def check(source: str | Path, *, label: str | None = None) -> Report:
                 counts[part][name] += 1
                 copies[look.digest].append(Copy(split.name(index), part, name))
                 seen.append(look)
+                dark += [split.name(index)] if look.dark else []
     duplicates = tuple(tuple(group) for group in copies.values() if len(group) > 1)
     return Report(
         source=str(source),
@@ -123,6 +130,7 @@ def check(source: str | Path, *, label: str | None = None) -> Report:
         modes=dict(Counter(look.mode for look in seen).most_common()),
         widths=_spread([look.size[0] for look in seen]),
         heights=_spread([look.size[1] for look in seen]),
+        dark=tuple(dark),
     )
 
 
@@ -131,9 +139,10 @@ def _look(split: Split, index: int) -> _Seen | str:
     try:
         source = split.source(index)
         with opened(source) as picture:
-            picture.pixels("RGB")
+            shown = picture.pixels("RGB")
             digest = hashlib.sha256(source).digest() if isinstance(source, bytes) else bytes.fromhex(split.hash(index))
-            return _Seen(digest, picture.format or "", picture.mode, picture.size)
+            dark = picture.depth > 8 and bool(np.asarray(shown).max() < 32)
+            return _Seen(digest, picture.format or "", picture.mode, picture.size, dark)
     except UnreadablePicture as error:
         return error.reason
 

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from queue import SimpleQueue
 from typing import Any
 
@@ -19,6 +20,7 @@ from inceptions.system import open_shared_memory
 def main() -> None:
     """Serves orders until the parent is gone."""
     faulthandler.enable()  # a crash inside a decoder says where
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow thinks of a file, nobody reads here
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent decides when to stop
         signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)

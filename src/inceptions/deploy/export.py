@@ -130,8 +130,8 @@ def _refuse(net: Network, folder: Path, format: str, precision: str) -> None:
 def _module(net: Network, with_preprocessing: bool) -> ImagesToLogits | PicturesToProbabilities:
     if not with_preprocessing:
         return ImagesToLogits(net)
-    if net.preprocess.interpolation == "tf1_bilinear":
-        raise ValueError("pictures resized as TensorFlow 1 does have fractional pixels, and cannot be uint8 inputs")
+    if net.preprocess.fractional:
+        raise ValueError("pictures resized as TensorFlow does have fractional pixels, and cannot be uint8 inputs")
     return PicturesToProbabilities(net, net.artifact.get("temperature") or 1.0)
 
 

@@ -6,7 +6,7 @@ A map shows what the network used, not what is right; where it lies says nothing
 from __future__ import annotations
 
 from inceptions.explain.attribution import METHODS, Method, attribute, grid_stage
-from inceptions.explain.drawing import overlaid, sheet, shown
+from inceptions.explain.drawing import overlaid, overlaid_whole, sheet, shown
 from inceptions.explain.inside import BranchAnswer, branch_answers, feature_maps, first_filters
 from inceptions.explain.picture import Explanation, explain
 
@@ -22,6 +22,7 @@ __all__ = [
     "first_filters",
     "grid_stage",
     "overlaid",
+    "overlaid_whole",
     "sheet",
     "shown",
 ]

@@ -6,16 +6,22 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
 from inceptions.image import Preprocess
 
+FRAME = (20, 20, 20)
+"""Of the part that the network saw."""
 WARM, COLD = (228, 62, 24), (34, 98, 228)
 """Colours of what spoke for a class, and of what spoke against it."""
 STRONGEST = 0.75
 """How much of the picture the strongest place of a map covers."""
+LONGEST = 2048
+"""Pixels of the longer side of a whole picture that is drawn on, at most."""
+FADED = 0.5
+"""How white the parts of a whole picture become that the network did not see."""
 
 
 def shown(picture: NDArray[np.uint8] | NDArray[np.float32], preprocess: Preprocess) -> Image.Image:
@@ -47,6 +53,30 @@ def overlaid(
     grey = picture.convert("L").resize((wide, high), Image.Resampling.BICUBIC)
     below = np.asarray(grey, dtype=np.float64)[..., None]
     return Image.fromarray(np.rint(below * (1 - cover) + colours * cover).astype(np.uint8))
+
+
+def overlaid_whole(whole: Image.Image, seen: tuple[float, float, float, float], weights: Tensor) -> Image.Image:
+    """A map (H, W) over the whole picture, at the place that the network saw: framed, and what lies outside is faded.
+
+    Args:
+        whole: the upright original; a large one is drawn smaller, with `LONGEST` pixels along its longer side.
+        seen: (left, top, right, bottom) of the part that the map belongs to, as shares of the sides.
+        weights: the map.
+    """
+    share = min(1.0, LONGEST / max(whole.size))
+    size = max(1, round(whole.width * share)), max(1, round(whole.height * share))
+    grey = whole.convert("L")
+    grey = grey if grey.size == size else grey.resize(size, Image.Resampling.BOX)
+    box = tuple(round(part * side) for part, side in zip(seen, size * 2, strict=True))
+    left, top = min(box[0], size[0] - 1), min(box[1], size[1] - 1)
+    right, bottom = max(left + 1, box[2]), max(top + 1, box[3])
+    page = Image.blend(grey, Image.new("L", size, 255), FADED).convert("RGB")
+    high, wide = bottom - top, right - left
+    finer = F.interpolate(weights.detach().cpu().double()[None, None], (high, wide), mode="bilinear")[0, 0]
+    page.paste(overlaid(grey.crop((left, top, right, bottom)), finer), (left, top))
+    line = max(1, round(max(size) / 400))
+    ImageDraw.Draw(page).rectangle((left, top, right - 1, bottom - 1), outline=FRAME, width=line)
+    return page
 
 
 def sheet(maps: Tensor, *, columns: int | None = None, scale: int = 1, gap: int = 2) -> Image.Image:

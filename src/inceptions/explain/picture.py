@@ -24,6 +24,10 @@ class Explanation:
 
     picture: Image.Image
     """What the network saw."""
+    whole: Image.Image | None
+    """The upright original, where asked for."""
+    seen: tuple[float, float, float, float]
+    """(left, top, right, bottom): the part of the original that the network saw, as shares of its sides."""
     answers: tuple[tuple[str, float], ...]
     """The most probable classes with their probabilities."""
     target: str
@@ -48,6 +52,7 @@ def explain(
     top_k: int = 3,
     branches: bool = False,
     feature_maps: bool = False,
+    whole: bool = False,
 ) -> Explanation:
     """Explain the answer to one picture.
 
@@ -60,12 +65,40 @@ def explain(
         top_k: how many of the most probable classes to name.
         branches: also share the logit out among the stage's branches.
         feature_maps: also return the stage's channels.
+        whole: also return the upright original, of which the network may see a part only.
 
     Raises:
         ValueError: a network without weights, preprocessing or class names; an unknown class, method or stage; `top_k`
             below 1.
         UnreadablePicture: the picture cannot be decoded.
     """
+    classes = _classes(net, target, top_k)
+    where = stage or grid_stage(net, net.preprocess.size)
+    original = net.preprocess.decode(source)
+    picture = net.preprocess.picture(original)
+    left, top, right, bottom = net.preprocess.seen(*original.size)
+    wide, high = original.size
+    image = net.preprocess.normalise(torch.from_numpy(picture)[None])
+    with torch.inference_mode():
+        places, probabilities = rank(net.eval()(image) / temperature_of(net), top_k)
+    answers = tuple((classes[place], float(value)) for place, value in zip(places[0], probabilities[0], strict=True))
+    wanted = answers[0][0] if target is None else target
+    index = classes.index(wanted)
+    return Explanation(
+        picture=shown(picture, net.preprocess),
+        whole=original if whole else None,
+        seen=(left / wide, top / high, right / wide, bottom / high),
+        answers=answers,
+        target=wanted,
+        map=attribute(net, image, [index], method=method, stage=where if method == "grad_cam" else None)[0],
+        stage=where,
+        branches=branch_answers(net, image, index, where) if branches else (),
+        feature_maps=maps_of(net, image, where) if feature_maps else None,
+    )
+
+
+def _classes(net: Network, target: str | None, top_k: int) -> tuple[str, ...]:
+    """The names of the classes, where all that was asked for is possible; else `ValueError`."""
     if net.export is not None:
         raise ValueError(
             f"{net.export} is an export, which has no weights in PyTorch: give the run or model it was made from"
@@ -77,22 +110,4 @@ def explain(
     if target is not None and target not in net.classes:
         some = ", ".join(net.classes[:20]) + (", ..." if len(net.classes) > 20 else "")
         raise ValueError(f"no class is called {target!r}; there are: {some}")
-    where = stage or grid_stage(net, net.preprocess.size)
-    picture = net.preprocess.picture(source)
-    image = net.preprocess.normalise(torch.from_numpy(picture)[None])
-    with torch.inference_mode():
-        places, probabilities = rank(net.eval()(image) / temperature_of(net), top_k)
-    answers = tuple(
-        (net.classes[place], float(value)) for place, value in zip(places[0], probabilities[0], strict=True)
-    )
-    wanted = answers[0][0] if target is None else target
-    index = net.classes.index(wanted)
-    return Explanation(
-        picture=shown(picture, net.preprocess),
-        answers=answers,
-        target=wanted,
-        map=attribute(net, image, [index], method=method, stage=where if method == "grad_cam" else None)[0],
-        stage=where,
-        branches=branch_answers(net, image, index, where) if branches else (),
-        feature_maps=maps_of(net, image, where) if feature_maps else None,
-    )
+    return net.classes

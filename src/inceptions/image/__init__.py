@@ -5,8 +5,10 @@ in all of them. Needs no torch until it normalises: worker processes start fast.
 """
 
 from inceptions.image.crops import PROTOCOLS, Crops, with_crops
-from inceptions.image.decoding import EXTENSIONS, FORMATS, MAX_PIXELS, Picture, Source, UnreadablePicture, opened
-from inceptions.image.preprocess import RESAMPLING, Preprocess, resize_tf1
+from inceptions.image.decoding import EXTENSIONS, FORMATS, Picture, Source, opened
+from inceptions.image.limits import MAX_PIXELS, VARIABLE, max_pixels, megapixels
+from inceptions.image.preprocess import RESAMPLING, Preprocess, resize_tf1, resize_tf2
+from inceptions.image.unreadable import UnreadablePicture
 
 __all__ = [
     "EXTENSIONS",
@@ -14,12 +16,16 @@ __all__ = [
     "MAX_PIXELS",
     "PROTOCOLS",
     "RESAMPLING",
+    "VARIABLE",
     "Crops",
     "Picture",
     "Preprocess",
     "Source",
     "UnreadablePicture",
+    "max_pixels",
+    "megapixels",
     "opened",
     "resize_tf1",
+    "resize_tf2",
     "with_crops",
 ]

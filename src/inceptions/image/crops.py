@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptions.image.decoding import MAX_PIXELS, Source, UnreadablePicture
+from inceptions.image.decoding import Source
+from inceptions.image.limits import MAX_PIXELS
 from inceptions.image.preprocess import Preprocess
+from inceptions.image.unreadable import UnreadablePicture
 
 PROTOCOLS = (1, 10, 12, 144)
 
@@ -49,7 +51,7 @@ class Crops(Preprocess):
         return (self.crops, *super().shape)
 
     def picture(self, source: Source) -> NDArray[Any]:
-        """Decodes and crops: (crops, channels, height, width), uint8 (float32 for "tf1_bilinear"), not normalised.
+        """Decodes and crops: (crops, channels, height, width), uint8 (float32 where `fractional`), not normalised.
 
         Raises:
             UnreadablePicture: the reason in words.

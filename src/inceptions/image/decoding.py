@@ -1,13 +1,16 @@
-"""Decoding: whatever a file contains becomes upright 8-bit pixels, or `UnreadablePicture` with the reason."""
+"""Decoding: whatever a file contains becomes upright 8-bit pixels, or `UnreadablePicture` with the reason.
+
+Nothing here changes the process: no filter of warnings, no setting of Pillow's. What would make Pillow warn is not
+given to it.
+"""
 
 from __future__ import annotations
 
 import io
 import math
 import os
-import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,19 +18,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from inceptions.progress import DataError
+from inceptions.image.jpeg import open_jpeg, reduction
+from inceptions.image.limits import max_pixels, refuse_larger
+from inceptions.image.orientation import ORIENTATION, orientation
+from inceptions.image.png import open_png
+from inceptions.image.pnm import open_pnm
+from inceptions.image.tiff import open_tiff
+from inceptions.image.unreadable import UnreadablePicture
+from inceptions.image.values import eight_bit, opaque
 
-Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]
 """What can be decoded: a path, a file's content, an open binary file, a PIL picture, an array (H, W[, channels])."""
-
-MAX_PIXELS = 128_000_000
-"""Larger pictures are refused before they are decoded: a few kilobytes can claim gigabytes of pixels."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 """No other reader of Pillow's is ever tried (some start external programs)."""
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
 """File names (in lower case) with these endings are taken for pictures."""
+
+_NAMES = {"WEBP": "WebP", "JPEG2000": "JPEG 2000"}
+"""What Pillow's names of formats are called by everybody else."""
 
 _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -38,44 +48,46 @@ _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ORIENTATION = 0x0112
-
-
-class UnreadablePicture(DataError):  # noqa: N818 - it is a fact about a picture, and reads like one
-    """A picture that cannot be decoded: `reason` says why, `file` which (None: it came as bytes or pixels)."""
-
-    def __init__(self, reason: str, file: str | None = None) -> None:
-        super().__init__(reason, file)
-        self.reason = reason
-        self.file = file
-
-    def __str__(self) -> str:
-        return self.reason if self.file is None else f"{self.file}: {self.reason}"
 
 
 class Picture:
     """An opened picture: its upright size is known, its pixels are decoded on demand."""
 
-    def __init__(self, image: Image.Image, file: str | None, *, owned: bool) -> None:
+    def __init__(
+        self,
+        image: Image.Image,
+        file: str | None,
+        *,
+        owned: bool,
+        turn: int,
+        depth: int = 8,
+        mode: str | None = None,
+        format: str | None = None,
+    ) -> None:
         self.file = file
-        self.mode = image.mode
+        self.mode = mode or image.mode
         """As stored: "RGB", "L", "CMYK", "P", "I;16", ..."""
-        self.format = image.format
+        self.format = format or image.format
         """"JPEG", "PNG", ...; None: it came as pixels."""
+        self.depth = depth
+        """Bits a sample, as stored; 8: that many or fewer."""
         self._image = image
         self._owned = owned
-        if image.width * image.height > MAX_PIXELS:
-            raise UnreadablePicture(_too_large(image.width, image.height), file)
+        self._divisor = 1
+        if owned and image.format == "JPEG" and image.width * image.height > max_pixels():
+            self._divisor = reduction(image, max_pixels()) or 1
+        refuse_larger(-(-image.width // self._divisor), -(-image.height // self._divisor))
         if image.format not in ("JPEG", "MPO"):
-            image.load()  # TIFF turns itself upright while loading, PNG may hold its EXIF behind the pixels
-        orientation = _orientation(image)
-        self._turn = _UPRIGHT.get(orientation)
-        sideways = 5 <= orientation <= 8
-        self.size = (image.height, image.width) if sideways else image.size
+            image.load()  # Pillow's TIFF turns itself upright while loading
+        turn = turn if owned else _orientation(image)
+        self._turn = _UPRIGHT.get(turn)
+        self.size = (image.height, image.width) if 5 <= turn <= 8 else image.size
         """Upright (width, height) in pixels."""
 
     def pixels(self, mode: str, *, at_least: float = 1.0) -> Image.Image:
         """Decodes to upright 8-bit pixels of `mode` ("RGB" or "L"), transparent parts white.
+
+        A JPEG above the limit of pixels is decoded at 1/2, 1/4 or 1/8, the first that fits.
 
         Args:
             mode: "RGB" or "L".
@@ -84,12 +96,18 @@ class Picture:
         """
         image = self._image
         with _refusing(self.file):
-            if at_least < 1 and self._owned:
-                image.draft(None, (math.ceil(image.width * at_least), math.ceil(image.height * at_least)))
+            if self._owned and (at_least < 1 or self._divisor > 1):
+                # Pillow divides by the largest of 1, 2, 4, 8 that leaves at least so much
+                wide, high = (min(math.ceil(at_least * n), n // self._divisor) for n in (image.width, image.height))
+                image.draft(None, (wide, high))
             image.load()
-            flat = _opaque(_eight_bit(image))
+            flat = opaque(eight_bit(image))
             flat = flat if flat.mode == mode else flat.convert(mode)
-            return flat if self._turn is None else flat.transpose(self._turn)
+            if self._turn is None:
+                return flat
+            upright = flat.transpose(self._turn)
+            upright.info = {}  # whoever reads it as a picture must not turn it once more
+            return upright
 
 
 @contextmanager
@@ -98,34 +116,112 @@ def opened(source: Source) -> Iterator[Picture]:
 
     Raises:
         UnreadablePicture: no such file, no picture, damaged, too large.
+        TypeError: `source` is nothing that could be one.
     """
     file = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
+    stream = _stream(source)
+    max_pixels()  # a setting that is wrong is nobody's picture's fault
     with ExitStack() as stack:
         with _refusing(file):
-            image = _open(source, stack)
-            picture = Picture(image, file, owned=image is not source)
+            picture = _open(source if stream is None else stream, file, stack)
         yield picture
 
 
-def _open(source: Source, stack: ExitStack) -> Image.Image:
+def _stream(source: object) -> BinaryIO | None:
+    """The bytes of an image that came as bytes or as an open file, from its beginning; None: it came otherwise.
+
+    Raises:
+        TypeError: it is nothing that could be an image.
+    """
+    if isinstance(source, (str, os.PathLike, Image.Image, np.ndarray)):
+        return None
+    if isinstance(source, (bytes, bytearray, memoryview)) or (_is_buffer(source) and not hasattr(source, "read")):
+        return io.BytesIO(source)  # type: ignore[arg-type]  # whatever has a buffer
+    if callable(read := getattr(source, "read", None)):
+        with suppress(AttributeError, OSError):  # a pipe cannot go back
+            source.seek(0)  # type: ignore[attr-defined]  # somebody may have read it: to hash it, to show it
+        content = read()
+        if isinstance(content, (bytes, bytearray, memoryview)):
+            return io.BytesIO(content)
+        raise TypeError(f"an image's file has to be open in binary mode; reading gave {type(content).__name__}")
+    raise TypeError(
+        f"{_name(type(source))} is no image: a path, the bytes of a file (bytes, "
+        "bytearray, memoryview), an open binary file, a PIL image, or a uint8 array (H, W) or (H, W, 1 | 3 | 4) is"
+    )
+
+
+def _name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _is_buffer(source: object) -> bool:
+    if isinstance(source, np.generic):  # a number
+        return False
+    try:
+        memoryview(source).release()  # type: ignore[arg-type]  # this is the question
+    except TypeError:
+        return False
+    return True
+
+
+def _open(source: Any, file: str | None, stack: ExitStack) -> Picture:
     if isinstance(source, Image.Image):
-        return source
+        return Picture(source, file, owned=False, turn=1)
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return Picture(_from_array(source), file, owned=True, turn=1)
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise UnreadablePicture("not a file")
-        return Image.open(stack.enter_context(path.open("rb", buffering=1 << 18)), formats=FORMATS)
-    content = source if isinstance(source, bytes) else source.read()
-    if not content:
+        source = stack.enter_context(path.open("rb", buffering=1 << 18))
+    head = source.read(16)
+    if not head:
         raise UnreadablePicture("empty")
-    return Image.open(io.BytesIO(content), formats=FORMATS)
+    source.seek(0)
+    format = _recognized(head)
+    try:
+        image, turn, depth, mode = _opened(source, format)
+    except SyntaxError as error:  # Pillow's word for a file that is not what it should be
+        name = _NAMES.get(format, format)
+        raise UnreadablePicture(f"a {name} file that is damaged, or of a kind that cannot be read: {error}") from error
+    return Picture(image, file, owned=True, turn=turn, depth=max(8, depth), mode=mode, format=format)
+
+
+def _opened(stream: BinaryIO, format: str) -> tuple[Image.Image, int, int, str]:
+    """(the image, its orientation, its bits a sample, how it is stored)."""
+    if format == "TIFF":
+        return open_tiff(stream)
+    if format == "PPM" and (read := open_pnm(stream)):
+        image, depth, mode = read
+        return image, 1, depth, mode
+    depth = 8
+    if format == "JPEG":
+        image, turn = open_jpeg(stream)
+    elif format == "PNG":
+        image, turn, depth = open_png(stream)
+    else:
+        image = Image.OPEN[format][0](stream, "")
+        turn = orientation(image.info.get("exif"), image.info.get("xmp"))
+        depth = 16 if image.mode.startswith("I") else 8
+    return image, turn, depth, image.mode
+
+
+def _recognized(head: bytes) -> str:
+    """The format of a file that begins so."""
+    Image.preinit()
+    if not all(format in Image.OPEN for format in FORMATS):
+        Image.init()
+    for format in FORMATS:
+        accept = Image.OPEN[format][1] if format in Image.OPEN else None
+        if accept is not None and accept(head) is True:
+            return format
+    names = [_NAMES.get(format, format) for format in FORMATS]
+    raise UnreadablePicture(f"no {', '.join(names[:-1])} or {names[-1]} picture")
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:
     shape_known = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
-    if array.dtype not in (np.uint8, np.uint16) or not shape_known or array.size == 0:
+    if array.dtype.kind != "u" or array.dtype.itemsize > 2 or not shape_known or array.size == 0:
         raise UnreadablePicture(
             f"an array {array.dtype}{list(array.shape)} given; uint8 or uint16 (H, W), (H, W, 1 | 3 | 4) can be read"
         )
@@ -133,31 +229,10 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(eight[:, :, 0] if eight.ndim == 3 and eight.shape[2] == 1 else eight))
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """The high byte of 16-bit grey (Pillow's own conversion clips at 255); everything else unchanged."""
-    if image.mode in ("I", "F"):
-        raise UnreadablePicture("32-bit grey values, whose white is unknown: convert the picture to 8 or 16 bits")
-    if not image.mode.startswith("I;16"):
-        return image
-    values = np.asarray(image)
-    grey = (values >> 8).astype(np.uint8)
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey[values == transparent] = 255
-    return Image.fromarray(grey)
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    """Lays a picture with transparency over white."""
-    if not image.has_transparency_data:
-        return image
-    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-
-
 def _orientation(image: Image.Image) -> int:
+    """Of a picture that somebody else has opened, and may have told another one."""
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
+        value = image.getexif().get(ORIENTATION, 1)
     except Exception:  # Pillow's EXIF reader fails in many ways; the pixels behind damaged metadata are still good
         return 1
     return value if isinstance(value, int) else 1
@@ -165,26 +240,20 @@ def _orientation(image: Image.Image) -> int:
 
 @contextmanager
 def _refusing(file: str | None) -> Iterator[None]:
-    """Turns whatever Pillow raises into `UnreadablePicture`, and keeps its warnings from anybody's screen.
-
-    The filter stays: taking it back would race with other threads that decode (`warnings.catch_warnings` does).
-    """
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    """Turns whatever Pillow raises into `UnreadablePicture`."""
     try:
         yield
     except UnreadablePicture as error:
-        raise UnreadablePicture(error.reason, file) from None
+        raise UnreadablePicture(error.reason, file) from error.__cause__
     except Image.DecompressionBombError as error:
-        raise UnreadablePicture(f"more than {MAX_PIXELS:,} pixels (a decompression bomb?)", file) from error
+        raise UnreadablePicture(
+            f"more pixels than Pillow decodes (PIL.Image.MAX_IMAGE_PIXELS): {error}", file
+        ) from error
     except UnidentifiedImageError as error:
-        raise UnreadablePicture("no JPEG, PNG, WebP, TIFF, BMP or GIF picture", file) from error
+        raise UnreadablePicture(f"damaged: {error}", file) from error
     except OSError as error:
         raise UnreadablePicture((error.strerror or str(error)).lower(), file) from error
     except (
         Exception
     ) as error:  # a damaged file makes Pillow raise nearly anything: struct.error, KeyError, SyntaxError...
         raise UnreadablePicture(f"damaged: {error or type(error).__name__}", file) from error
-
-
-def _too_large(width: int, height: int) -> str:
-    return f"{width} x {height} pixels, more than {MAX_PIXELS:,} (a decompression bomb?): scale it down beforehand"

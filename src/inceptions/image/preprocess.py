@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inceptions.image.decoding import MAX_PIXELS, Source, UnreadablePicture, opened
+from inceptions.image.decoding import Source, opened
+from inceptions.image.limits import MAX_PIXELS
+from inceptions.image.unreadable import UnreadablePicture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +24,11 @@ RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
-    "tf1_bilinear": Image.Resampling.BILINEAR,  # for random crops in training; evaluation uses `resize_tf1`
+    "tf1_bilinear": Image.Resampling.BILINEAR,  # both for random crops in training; evaluation: `FRACTIONAL`
+    "tf2_bilinear": Image.Resampling.BILINEAR,
 }
+_LARGE = 64_000_000
+"""Pixels that Pillow cuts out without asking whether the picture is a decompression bomb, with room to spare."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +48,11 @@ class Preprocess:
     crop_pct: float = 0.875
     """The share of each side that survives the centre crop, in (0, 1]."""
     interpolation: str = "bilinear"
-    """"nearest", "box", "bilinear", "bicubic", "lanczos": Pillow's, with antialiasing. "tf1_bilinear": TensorFlow 1's
-    `resize_bilinear(align_corners=False)`: no antialiasing, no half-pixel offset, fractional pixel values."""
+    """"box", "bilinear", "bicubic", "lanczos": Pillow's, with antialiasing. "nearest": the pixel below the center of
+    the new one, Pillow's, which is what Keras's `load_img` does where nobody says otherwise.
+    "tf1_bilinear": TensorFlow 1's `resize_bilinear(align_corners=False)`: no antialiasing, no half-pixel offset,
+    fractional pixel values. "tf2_bilinear": TensorFlow 2's `tf.image.resize(antialias=False)` (Keras's `Resizing`,
+    `image_dataset_from_directory`): half-pixel centers, no antialiasing, fractional pixel values."""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     """A value for each channel, in units of `value_range`, in the network's channel order; one value: grey pictures."""
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -69,6 +77,11 @@ class Preprocess:
         return len(self.mean)
 
     @property
+    def fractional(self) -> bool:
+        """Whether `picture` makes float32 values that are not rounded, instead of uint8."""
+        return self.interpolation in FRACTIONAL
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Of what `picture` makes: (channels, height, width)."""
         return (self.channels, *self.size)
@@ -81,6 +94,8 @@ class Preprocess:
     def decode(self, source: Source) -> Image.Image:
         """Decodes a picture to upright 8-bit RGB (or grey) pixels, transparent parts white, of its own size.
 
+        A JPEG above the limit of pixels comes at a half, a quarter or an eighth of its size.
+
         Raises:
             UnreadablePicture: the reason in words.
         """
@@ -88,16 +103,24 @@ class Preprocess:
             return picture.pixels(self.mode)
 
     def picture(self, source: Source) -> NDArray[Any]:
-        """Decodes, resizes and crops: (channels, height, width), uint8 (float32 for "tf1_bilinear"), not normalised.
+        """Decodes, resizes and crops: (channels, height, width), uint8 (float32 where `fractional`), not normalised.
 
         Raises:
             UnreadablePicture: the reason in words.
         """
         image = self.decode(source)
-        if self.interpolation != "tf1_bilinear":
+        if not self.fractional:
             return self.planes(self.view(image))
         image, wide, tall, part = self._geometry(image)
-        return self.planes(resize_tf1(np.asarray(image), tall, wide, part))
+        return self.planes(FRACTIONAL[self.interpolation](np.asarray(image), tall, wide, part))
+
+    def seen(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """(left, top, right, bottom) in pixels of an upright picture of that size: the part that the network sees."""
+        if self.resize == "central":
+            return _central_box(width, height, self.crop_pct)
+        wide, tall, (left, top, right, bottom) = self._scaled(width, height)
+        x, y = width / wide, height / tall
+        return max(0, left * x), max(0, top * y), min(width, right * x), min(height, bottom * y)
 
     def view(self, image: Image.Image) -> Image.Image:
         """The part of a decoded picture that the network sees, at its size; for Pillow's interpolations.
@@ -112,24 +135,31 @@ class Preprocess:
             # Pillow resizes along the rows, then along the columns, whether asked at once or one by one. Cutting in
             # between leaves out columns that nobody sees: an eighth of the time of a 4:3 picture.
             filter = RESAMPLING[self.interpolation]
-            image = image.resize((wide, image.height), filter).crop((left, 0, right, image.height))
+            image = _cut(image.resize((wide, image.height), filter), (left, 0, right, image.height))
             left, right = 0, right - left
             image = image.resize((right, tall), filter)
-        return image.crop((left, top, right, bottom))
+        return _cut(image, (left, top, right, bottom))
 
     def _geometry(self, image: Image.Image) -> tuple[Image.Image, int, int, tuple[int, int, int, int]]:
         """(what to resize, to which width and height, the part of it the network sees)."""
         height, width = self.size
         if self.resize == "central":
-            return _central(image, self.crop_pct), width, height, (0, 0, width, height)
-        tall, wide = math.floor(height / self.crop_pct), math.floor(width / self.crop_pct)
-        if self.resize == "short":
-            wide, tall = _covering(image.size, wide, tall)
+            whole = (0, 0, width, height)
+            return _cut(image, _central_box(image.width, image.height, self.crop_pct)), width, height, whole
+        wide, tall, part = self._scaled(image.width, image.height)
         if wide * tall > MAX_PIXELS:
             raise _elongated(image)
+        return image, wide, tall, part
+
+    def _scaled(self, width: int, height: int) -> tuple[int, int, tuple[int, int, int, int]]:
+        """(the width and height that a picture is resized to, the part of it the network sees), without "central"."""
+        high, across = self.size
+        tall, wide = math.floor(high / self.crop_pct), math.floor(across / self.crop_pct)
+        if self.resize == "short":
+            wide, tall = _covering((width, height), wide, tall)
         # torchvision's rounding, which the published accuracies were measured with
-        top, left = round((tall - height) / 2), round((wide - width) / 2)
-        return image, wide, tall, (left, top, left + width, top + height)
+        top, left = round((tall - high) / 2), round((wide - across) / 2)
+        return wide, tall, (left, top, left + across, top + high)
 
     def planes(self, pixels: Image.Image | NDArray[Any]) -> NDArray[Any]:
         """Separates decoded pixels into (channels, height, width) planes in the network's channel order."""
@@ -200,7 +230,7 @@ class Preprocess:
             "input_size": [self.channels, *self.size],
             "mean": [value / self.value_range for value in self.mean],
             "std": [value / self.value_range for value in self.std],
-            "interpolation": self.interpolation.removeprefix("tf1_"),
+            "interpolation": self.interpolation.rpartition("_")[2],
             "crop_pct": self.crop_pct,
             "crop_mode": "center" if self.resize == "short" else "squash",
         }
@@ -211,7 +241,7 @@ def resize_tf1(
 ) -> NDArray[np.float32]:
     """TensorFlow 1's `resize_bilinear(align_corners=False)`: output pixel i reads input position i * in / out.
 
-    Neither antialiased nor shifted by half a pixel: when shrinking, pixels between the two neighbours are not seen.
+    Neither antialiased nor shifted by half a pixel: when shrinking, pixels between the two neighbors are not seen.
 
     Args:
         pixels: (H, W) or (H, W, channels).
@@ -222,15 +252,31 @@ def resize_tf1(
     Returns:
         (height, width[, channels]) of `part`, values in [0, 255] not rounded.
     """
+    return _bilinear(pixels, height, width, part, np.float32(0))
+
+
+def resize_tf2(
+    pixels: NDArray[np.uint8], height: int, width: int, part: tuple[int, int, int, int] | None = None
+) -> NDArray[np.float32]:
+    """TensorFlow 2's `tf.image.resize(antialias=False)`, as `resize_tf1` but that output pixel i reads input position
+    (i + 1/2) * in / out - 1/2, and beyond the border the border (half_pixel_centers=True)."""
+    return _bilinear(pixels, height, width, part, np.float32(0.5))
+
+
+def _bilinear(
+    pixels: NDArray[np.uint8], height: int, width: int, part: tuple[int, int, int, int] | None, center: np.float32
+) -> NDArray[np.float32]:
     left, top, right, bottom = part or (0, 0, width, height)
 
-    def neighbours(begin: int, end: int, size: int, out: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
-        position = np.arange(begin, end, dtype=np.float32) * (np.float32(size) / np.float32(out))
-        low = position.astype(np.int64)
-        return low, np.minimum(low + 1, size - 1), position - low.astype(np.float32)
+    def neighbors(begin: int, end: int, size: int, out: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
+        scale = np.float32(size) / np.float32(out)
+        position = (np.arange(begin, end, dtype=np.float32) + center) * scale - center
+        floor = np.floor(position)
+        low = floor.astype(np.int64)
+        return np.clip(low, 0, size - 1), np.clip(low + 1, 0, size - 1), position - floor
 
-    y0, y1, dy = neighbours(top, bottom, pixels.shape[0], height)
-    x0, x1, dx = neighbours(left, right, pixels.shape[1], width)
+    y0, y1, dy = neighbors(top, bottom, pixels.shape[0], height)
+    x0, x1, dx = neighbors(left, right, pixels.shape[1], width)
     dx = dx.reshape(1, -1, *([1] * (pixels.ndim - 2)))
     dy = dy.reshape(-1, 1, *([1] * (pixels.ndim - 2)))
 
@@ -244,11 +290,21 @@ def resize_tf1(
     return result
 
 
-def _central(image: Image.Image, share: float) -> Image.Image:
-    """TF-slim's `central_crop`: its rounding, computed in float64 as it does."""
-    top = int((image.height - image.height * share) / 2)
-    left = int((image.width - image.width * share) / 2)
-    return image.crop((left, top, image.width - left, image.height - top))
+FRACTIONAL = {"tf1_bilinear": resize_tf1, "tf2_bilinear": resize_tf2}
+"""TensorFlow's interpolations, whose pixels are no whole numbers -> what resizes so."""
+
+
+def _central_box(width: int, height: int, share: float) -> tuple[int, int, int, int]:
+    """What TF-slim's `central_crop` keeps: its rounding, computed in float64 as it does."""
+    top, left = int((height - height * share) / 2), int((width - width * share) / 2)
+    return left, top, width - left, height - top
+
+
+def _cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    left, top, right, bottom = box
+    if (right - left) * (bottom - top) <= _LARGE:
+        return image.crop(box)
+    return Image.fromarray(np.asarray(image)[top:bottom, left:right])
 
 
 def _elongated(image: Image.Image) -> UnreadablePicture:
