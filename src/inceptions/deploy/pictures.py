@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from inceptions.data import Split, evaluation_split, read_split
+from inceptions.data import Split, evaluation_split, learned_part
 from inceptions.progress import log
 
 MADE_UP = 64
@@ -42,21 +42,21 @@ def find_pictures(
         most: how many to check on, spread evenly over the split; None: all.
 
     Raises:
-        DataError: `data` cannot be used.
+        DataError: `data` cannot be used, or the model was trained on all of it.
     """
     if data is None and (recorded is None or not recorded.is_file()):
         with TemporaryDirectory() as folder:
             log.warning("no pictures are known for this network (--data names some): parity is checked on made-up ones")
             yield Pictures(check=made_up(Path(folder), classes), name="made-up pictures", labelled=False)
         return
-    part, dataset = evaluation_split(data, classes=classes, recorded=recorded)
+    part, dataset = evaluation_split(data, classes=classes, recorded=recorded, hint="--data FOLDER")
     split = dataset.splits[part].known()
     if most is not None and len(split) > most:
         split = split.subset(np.linspace(0, len(split) - 1, most).astype(np.int64))
     own = recorded is not None and recorded.is_file()
-    training = read_split(recorded, classes=classes).splits if own and recorded else dataset.splits
+    training = learned_part(recorded, dataset) if own and recorded else dataset.splits.get("train")
     name = f"{part} of {dataset.source}"
-    yield Pictures(check=split, name=name, calibration=training.get("train"))
+    yield Pictures(check=split, name=name, calibration=training)
 
 
 def made_up(folder: Path, classes: tuple[str, ...]) -> Split:

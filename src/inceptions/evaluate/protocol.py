@@ -18,9 +18,10 @@ from inceptions.engines import Engine, open_engine
 from inceptions.evaluate.answers import Answer, answers, mean, over_crops, temperature_of, tempered
 from inceptions.evaluate.outcome import Outcome, collect
 from inceptions.image import Preprocess, with_crops
-from inceptions.progress import track
+from inceptions.progress import DataError, track
 from inceptions.zoo import Network
 
+_INT8 = "`inceptions export RUN --format openvino --precision int8 --data FOLDER` measures the ranges there"
 FEW_PIXELS = 20_000_000  # decoding fewer than these is over before a worker process has started
 MOST_WORKERS = 8
 
@@ -39,8 +40,8 @@ class Protocol:
     """None: float32, and of an export its own."""
     device: str | None = None
     """Where torch runs."""
-    calibration: Path | None = None
-    """A run's split.json: int8 measures its ranges on the training pictures in it."""
+    calibration: Path | Split | None = None
+    """int8 measures its ranges on these training pictures; a run's split.json: on those in it."""
     crops: int = 1
     """1, 10, 12 or 144 crops of each picture, their probabilities averaged (see `inceptions.image.Crops`)."""
     img_size: int | None = None
@@ -132,19 +133,27 @@ def resized(net: Network, img_size: int) -> Network:
     return other
 
 
-def ranges(split_file: Path, net: Network, *, pictures: int = 300) -> list[Tensor]:
+def ranges(training: Path | Split, net: Network, *, pictures: int = 300) -> list[Tensor]:
     """Batches of a run's training pictures, evenly chosen, for int8 to measure its ranges on.
+
+    Args:
+        training: the pictures, or the run's split.json.
+        net: its preprocessing is used.
+        pictures: how many at most.
 
     Raises:
         ValueError: there is no such record of a run.
         DataError: its pictures are gone.
     """
-    if not split_file.is_file():
-        raise ValueError(f"int8 measures its ranges on training pictures, and there is no {split_file} to name any")
-    train = read_split(split_file).splits["train"]
+    if isinstance(training, Path) and not training.is_file():
+        raise ValueError(f"int8 measures its ranges on training pictures, and there is no {training} to name any")
+    train = training if isinstance(training, Split) else read_split(training, hint=_INT8).splits["train"]
     chosen = np.unique(np.linspace(0, len(train) - 1, pictures).round().astype(np.int64))
     feed = batches(train, net.preprocess, batch_size=16, order=chosen)
-    return [batch.pictures for batch in feed if len(batch)]
+    found = [batch.pictures for batch in feed if len(batch)]
+    if not found:
+        raise DataError(f"int8 measures its ranges on training pictures, and none in {train.root} can be read: {_INT8}")
+    return found
 
 
 def reading_workers(pictures: int, preprocess: Preprocess) -> int:
