@@ -1,4 +1,4 @@
-"""Which pictures a model may be judged on: none that it learned from, wherever they lie now and whatever their names."""
+"""Which pictures a model may be judged on: none that it learned from, wherever they lie now, under any name."""
 
 from __future__ import annotations
 
@@ -116,12 +116,13 @@ def _unlearned(
             f"{place}: the model was trained on all {len(seen)} pictures of it: what it says about them was learned by "
             "heart and is no measure; name others to evaluate on"
         )
-    held = run is not None and not run.divided and run.contents("val").issuperset(filter(None, rest)) and any(rest)
+    held = set[str]() if run is None or run.divided else run.contents("val") - learned
+    found = set(filter(None, rest))
     if len(seen):
         log.warning(
-            "%s: %d of %d pictures are left out, because the model was trained on them (%s); judged are the %d others%s",
-            *(place, len(seen), len(split), named(split.name(index) for index in seen), len(kept)),
-            ", which the run held out itself" if held else "",
+            "%s: %d of %d pictures are left out, because the model was trained on them (%s); the %d others are judged%s",
+            *(place, len(seen), len(split), named(map(split.name, seen.tolist())), len(kept)),
+            ", which the run held out itself" if found and found <= held else "",
         )
     judged = split.subset(kept)
     changed = () if run is None else _changed(judged, run, own or len(seen) * 2 >= len(split))
@@ -134,7 +135,7 @@ def _unlearned(
     if name == "all":
         del splits[name]
         splits |= {"train": split.subset(seen)} if len(seen) else {}
-        name = "val" if held else name
+        name = "val" if found and found == held else name  # whole, so `source` is what the run divided
     apart = len(splits.get("train", ())) if own and run is not None and not run.divided else 0
     return name, replace(dataset, splits={**splits, name: judged}, trained_on=len(seen) + apart, changed=changed)
 

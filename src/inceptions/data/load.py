@@ -135,7 +135,8 @@ def _with_validation(entries: list[Entry], seed: int, fraction: float) -> list[E
     without = {e.label for e in marked} - {e.label for e in marked if e.split == "val"}
     if without:
         log.warning(
-            "no validation pictures of class %s: too few different pictures or groups", _some(sorted(without, key=natural))
+            "no validation pictures of class %s: too few different pictures or groups",
+            _some(sorted(without, key=natural)),
         )
     return marked + [entry for entry in entries if entry.split == "test"]
 

@@ -139,7 +139,7 @@ def read_record(file: Path) -> Record:
 
 
 def read_split(
-    file: Path, *, root: Path | None = None, classes: Sequence[str] | None = None, hint: str | None = None
+    file: Path, *, root: str | Path | None = None, classes: Sequence[str] | None = None, hint: str | None = None
 ) -> Dataset:
     """Reads what `write_split` wrote: the same splits with the same indices, whatever the folders hold today.
 
@@ -155,7 +155,7 @@ def read_split(
     record = read_record(file)
     order = tuple(classes if classes is not None else record.classes)
     parts = list(dict.fromkeys(one["split"] for one in record.entries))
-    splits = {part: record.split(part, root or record.root, order) for part in parts}
+    splits = {part: record.split(part, record.root if root is None else Path(root), order) for part in parts}
     if root is not None:
         splits = _found(record, splits, root)
     elif record.layout == "table":
@@ -171,7 +171,7 @@ def read_split(
         classes=order,
         splits=splits,
         root=next(iter(splits.values())).root if splits else record.root,
-        source=record.source if root is None else str(root.absolute() if root.exists() else root),
+        source=record.source if root is None else str(Path(root).absolute() if Path(root).exists() else root),
         layout=layout,
         divided=record.divided,
         label=record.label,
@@ -202,15 +202,15 @@ def changed(split: Split) -> tuple[Refused, ...]:
             split.name(index),
             (failed[index].strerror or str(failed[index])).lower() if index in failed else "its content has changed",
         )
-        for index in np.flatnonzero(now.hashes != split.hashes)
+        for index in np.flatnonzero(now.hashes != split.hashes).tolist()
     )
 
 
-def _found(record: Record, splits: dict[str, Split], place: Path) -> dict[str, Split]:
+def _found(record: Record, splits: dict[str, Split], place: str | Path) -> dict[str, Split]:
     """The recorded pictures where they lie now: under their names, or whatever `place` calls those of their content."""
-    if not is_table(place) and place.is_dir() and not any(changed(split) for split in splits.values()):
+    if not is_table(place) and Path(place).is_dir() and not any(changed(split) for split in splits.values()):
         return splits
-    now = load(place, val_fraction=0, label=record.label if place.is_file() or is_table(place) else None)
+    now = load(place, val_fraction=0, label=None if Path(place).is_dir() and not is_table(place) else record.label)
     every, _ = hashed(now.whole(), description="looking for the run's pictures")
     assert every.hashes is not None
     places = {bytes(digest): index for index, digest in reversed(list(enumerate(every.hashes))) if digest}

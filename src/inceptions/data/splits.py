@@ -174,10 +174,10 @@ def natural(name: str) -> tuple[list[tuple[str, int, str]], str]:
 def divide(entries: Sequence[Entry], *, seed: int, fraction: float) -> list[bool]:
     """Chooses validation pictures: about `fraction` of each class, whole units only, the rest stays for training.
 
-    A unit is all pictures of one group and all that have the same content (`Entry.sha256`; a picture without one is like
-    no other), so that nothing is on both sides. Its place depends on the seed and the names alone, not on the order they
-    were listed in. Every class keeps at least one training picture, and gets at least one for validation where its units
-    allow it.
+    A unit is all pictures of one group and all that have the same content (`Entry.sha256`; a picture without one is
+    like no other), so that nothing is on both sides. Its place depends on the seed and the names alone, not on the
+    order they were listed in. Every class keeps at least one training picture, and gets at least one for validation
+    where its units allow it.
 
     Returns:
         For each entry, whether it is for validation.
@@ -212,9 +212,7 @@ def divide(entries: Sequence[Entry], *, seed: int, fraction: float) -> list[bool
 
 def _units(entries: Sequence[Entry]) -> dict[bytes, list[int]]:
     """A key -> the entries that must stay together; the key is the first name in the unit, file's or group's."""
-    keys = [
-        b"file:" + entry.file if entry.group is None else b"group:" + os.fsencode(entry.group) for entry in entries
-    ]
+    keys = [b"file:" + entry.file if entry.group is None else b"group:" + os.fsencode(entry.group) for entry in entries]
     above = {key: key for key in keys}
 
     def first(key: bytes) -> bytes:

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inceptions.data import Split, batches, read_split, shard
+from inceptions.data import Split, batches, read_split, record_of, shard
 from inceptions.engines import Engine, open_engine
 from inceptions.evaluate.answers import Answer, answers, mean, over_crops, temperature_of, tempered
 from inceptions.evaluate.outcome import Outcome, collect
 from inceptions.image import Preprocess, with_crops
 from inceptions.progress import DataError, track
+from inceptions.weights import artifact
 from inceptions.zoo import Network
 
 _INT8 = "`inceptions export RUN --format openvino --precision int8 --data FOLDER` measures the ranges there"
@@ -154,6 +155,29 @@ def ranges(training: Path | Split, net: Network, *, pictures: int = 300) -> list
     if not found:
         raise DataError(f"int8 measures its ranges on training pictures, and none in {train.root} can be read: {_INT8}")
     return found
+
+
+def trained_in(model: str | Path, net: Network) -> Path:
+    """The split.json of the run that `net` comes from, as far as it can be found; it need not exist.
+
+    A copy of a run's model and an export lie elsewhere, but say where their run was; that it still is that run, its own
+    model says.
+
+    Args:
+        model: what the user named: a run, the model in it, a copy of that or an export.
+        net: what was read there.
+    """
+    file = record_of(model)
+    training = (net.artifact or {}).get("training") or {}
+    settings = training.get("settings") if isinstance(training, dict) else None
+    output = settings.get("output") if isinstance(settings, dict) else None
+    if file.is_file() or not isinstance(output, str):
+        return file
+    try:
+        same = artifact.describe(output).artifact.get("training") == training
+    except (OSError, ValueError):
+        return file
+    return Path(output) / file.name if same else file
 
 
 def reading_workers(pictures: int, preprocess: Preprocess) -> int:
