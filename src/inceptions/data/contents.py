@@ -4,7 +4,7 @@ Two images are the same if their files are, byte for byte; one that was saved ag
 
 A hash costs a read of the whole file, so it is computed only where something depends on it. Before we divide a data
 set, images are compared by size first, which costs a look at the folder: only files of one size can be equal, and only
-these are hashed. What was hashed stays with the split, and `write_split`, which needs every hash, does not read it again.
+these are hashed. What was hashed stays with the split; `write_split`, which needs every hash, does not read it again.
 """
 
 from __future__ import annotations

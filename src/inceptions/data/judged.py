@@ -120,7 +120,7 @@ def _unlearned(
     found = set(filter(None, rest))
     if len(seen):
         log.warning(
-            "%s: %d of %d pictures are left out, because the model was trained on them (%s); the %d others are judged%s",
+            "%s: %d of %d pictures are left out, the model was trained on them (%s); the %d others are judged%s",
             *(place, len(seen), len(split), named(map(split.name, seen.tolist())), len(kept)),
             ", which the run held out itself" if found and found <= held else "",
         )

@@ -49,7 +49,7 @@ def find_pictures(
             log.warning("no pictures are known for this network (--data names some): parity is checked on made-up ones")
             yield Pictures(check=made_up(Path(folder), classes), name="made-up pictures", labelled=False)
         return
-    part, dataset = evaluation_split(data, classes=classes, recorded=recorded, hint="--data FOLDER")
+    part, dataset = evaluation_split(data, classes=classes, recorded=recorded, hint="--data")
     split = dataset.splits[part].known()
     if most is not None and len(split) > most:
         split = split.subset(np.linspace(0, len(split) - 1, most).astype(np.int64))

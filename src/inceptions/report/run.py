@@ -79,6 +79,7 @@ def report(run: Run) -> str:
         val=run.metrics.get("val"),
         test=run.metrics.get("test"),
         splits=_splits(run),
+        copies=run.copies,
         curves=_curves(run),
         matrix=_matrix(run),
         pairs=_pairs(run),
