@@ -19,7 +19,7 @@ from inceptions.progress import DataError, log
 def record_of(model: str | Path) -> Path:
     """The split.json of the run that `model` is or lies in; it need not exist."""
     folder = Path(model)
-    inside = folder.name == "model" and not (folder / NAME).is_file()
+    inside = folder.absolute().name == "model" and not (folder / NAME).is_file()
     return folder.parent / NAME if inside else folder / NAME
 
 
