@@ -118,7 +118,7 @@ def test_of_a_copy_of_what_a_run_divided_its_validation_part_is_judged(
     name, dataset, contents = judged(place, run)
     assert (name, dataset.trained_on, len(contents)) == ("val", 16, 4)
     assert contents == own == read_record(run).contents("val")
-    assert "16 of 20 pictures are left out" in caplog.text
+    assert "16 of 20 images are left out" in caplog.text
     training = learned_part(run, dataset)
     assert training is not None
     assert {training.hash(index) for index in range(len(training))} == read_record(run).learned
@@ -134,7 +134,7 @@ def test_copies_of_training_pictures_among_others_are_left_out_and_counted(
     name, dataset, contents = judged(other, run)
     assert (name, dataset.trained_on, len(dataset.splits["all"])) == ("all", 3, 10)
     assert not contents & read_record(run).learned
-    assert "3 of 13 pictures are left out" in caplog.text
+    assert "3 of 13 images are left out" in caplog.text
 
 
 def test_a_copy_that_has_grown_is_judged_without_what_was_trained_on(data: Path, run: Path, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_only_training_pictures_are_refused_in_words(moved: bool, data: Path, ru
         shutil.copy(split.path(index), tmp_path / "seen" / label / f"{index}.png")
     if moved:
         data.rename(tmp_path / "elsewhere")
-    with pytest.raises(DataError, match="trained on all 16 pictures of it"):
+    with pytest.raises(DataError, match="trained on all 16 images of it"):
         judged(tmp_path / "seen", run)
 
 
@@ -174,8 +174,8 @@ def test_a_changed_picture_of_the_run_is_said(data: Path, run: Path, caplog: pyt
     for source in (None, data):
         name, dataset, contents = judged(source, run)
         assert (name, dataset.changed, len(contents)) == ("val", (held.name(1),), 3)
-    assert "1 pictures are not what the run recorded" in caplog.text
-    assert "1 of 4 pictures are left out" in caplog.text, "one has become a training picture"
+    assert "1 images are not what the run recorded" in caplog.text
+    assert "1 of 4 images are left out" in caplog.text, "one has become a training picture"
 
 
 def test_data_that_is_gone_stops_only_what_needs_it(data: Path, run: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which pictures a model may be judged on: none that it learned from, wherever they lie now, under any name."""
+"""Which images a model may be judged on: none that it learned from, wherever they lie now, under any name."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ def evaluation_split(
 ) -> tuple[str, Dataset]:
     """What to evaluate a model on.
 
-    Without `source`, or where `source` is what the run divided itself: the run's own validation pictures. Else the
-    "val" part of `source`, or "test" if it has no other, or all of it if nobody divided it. Pictures that a run learned
+    Without `source`, or where `source` is what the run divided itself: the run's own validation images. Else the
+    "val" part of `source`, or "test" if it has no other, or all of it if nobody divided it. Images that a run learned
     from are left out: they are known by their content, wherever they lie now, under any name and in any format. So of a
     copy of what the run divided its validation part is left.
 
     Args:
         source: what `load` reads; None: the run's own data.
-        classes: the model's classes: pictures are mapped to them by name.
+        classes: the model's classes: images are mapped to them by name.
         recorded: the run's split.json, if there is one; of several models, each one's, the first one's first.
         label: the label's column in a manifest or a table.
-        hint: how the user says where the run's own pictures lie now.
+        hint: how the user says where the run's own images lie now.
 
     Returns:
         (the split's name, the data set): evaluate `dataset.splits[name]`; `dataset.unknown_classes` and
         `dataset.missing_classes` (of this split) say what could not be mapped, `dataset.trained_on` how many were left
-        out, `dataset.changed` what is no longer as recorded. "all" is the name where nobody divided the pictures; its
+        out, `dataset.changed` what is no longer as recorded. "all" is the name where nobody divided the images; its
         data set has those that were left out as "train".
 
     Raises:
@@ -60,7 +60,7 @@ def evaluation_split(
     if run is not None and (source is None or (not run.divided and _same(source, run.source))):
         name, dataset = "val", read_split(run.file, classes=classes, hint=hint)
         if name not in dataset.splits:
-            raise DataError(f"{run.file} has no validation pictures: say which data to evaluate on")
+            raise DataError(f"{run.file} has no validation images: say which data to evaluate on")
         held = dataset.splits[name]
         if held.content is None and not any(os.path.exists(held.path(index)) for index in range(len(held))):
             raise DataError(gone(run, hint))
@@ -75,7 +75,7 @@ def evaluation_split(
 
 
 def learned_part(recorded: Path, found: Dataset) -> Split | None:
-    """The pictures a run learned from, to measure ranges on: where they were, or where `found` holds them.
+    """The images a run learned from, to measure ranges on: where they were, or where `found` holds them.
 
     Args:
         recorded: its split.json.
@@ -102,8 +102,8 @@ def _given(source: str | Path, classes: Sequence[str], label: str | None) -> tup
 def _unlearned(
     name: str, dataset: Dataset, run: Record | None, records: Sequence[Record], *, own: bool
 ) -> tuple[str, Dataset]:
-    """`dataset` without the pictures of split `name` that were learned from; says how many these are."""
-    split, _ = hashed(dataset.splits[name], description="looking for training pictures", fresh=True)
+    """`dataset` without the images of split `name` that were learned from; says how many these are."""
+    split, _ = hashed(dataset.splits[name], description="looking for training images", fresh=True)
     assert split.hashes is not None
     digests = [digest.decode("ascii") for digest in split.hashes.tolist()]
     learned = frozenset[str]().union(*(record.learned for record in records))
@@ -113,14 +113,14 @@ def _unlearned(
     place = dataset.source
     if len(seen) and not any(rest):
         raise DataError(
-            f"{place}: the model was trained on all {len(seen)} pictures of it: what it says about them was learned by "
+            f"{place}: the model was trained on all {len(seen)} images of it: what it says about them was learned by "
             "heart and is no measure; name others to evaluate on"
         )
     held = set[str]() if run is None or run.divided else run.contents("val") - learned
     found = set(filter(None, rest))
     if len(seen):
         log.warning(
-            "%s: %d of %d pictures are left out, the model was trained on them (%s); the %d others are judged%s",
+            "%s: %d of %d images are left out, the model was trained on them (%s); the %d others are judged%s",
             *(place, len(seen), len(split), named(map(split.name, seen.tolist())), len(kept)),
             ", which the run held out itself" if found and found <= held else "",
         )
@@ -128,7 +128,7 @@ def _unlearned(
     changed = () if run is None else _changed(judged, run, own or len(seen) * 2 >= len(split))
     if changed:
         log.warning(
-            "%s: %d pictures are not what the run recorded under their names (%s); they are judged as they are now",
+            "%s: %d images are not what the run recorded under their names (%s); they are judged as they are now",
             *(place, len(changed), named(changed)),
         )
     splits = dict(dataset.splits)
@@ -141,7 +141,7 @@ def _unlearned(
 
 
 def _changed(judged: Split, run: Record, own: bool) -> tuple[str, ...]:
-    """Names of the run's pictures under which other content lies now; names alone do not make pictures the run's."""
+    """Names of the run's images under which other content lies now; names alone do not make images the run's."""
     if not own:
         return ()
     assert judged.hashes is not None
@@ -156,7 +156,7 @@ def _changed(judged: Split, run: Record, own: bool) -> tuple[str, ...]:
 
 
 def _missing(split: Split) -> tuple[str, ...]:
-    """Classes of the model that no picture of `split` has."""
+    """Classes of the model that no image of `split` has."""
     held = set(split.targets.tolist())
     return tuple(name for index, name in enumerate(split.classes) if index not in held)
 
