@@ -17,6 +17,7 @@ from inceptions.data import Dataset, evaluation_split, learned_part, load, read_
 from inceptions.data.contents import copies, hashed
 from inceptions.data.splitfile import changed, read_record
 from inceptions.data.splits import Entry, divide
+from inceptions.deploy import find_pictures
 from inceptions.progress import DataError
 from tiny import saved_again
 
@@ -324,3 +325,21 @@ def test_files_of_different_sizes_are_not_opened_to_divide_them(
 
     monkeypatch.setattr("inceptions.data.contents.file_digest", refuse)
     assert len(load(root).splits["val"]) == 2
+
+
+def test_a_run_whose_own_validation_part_is_copies_is_exported_and_not_judged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures(tmp_path / "data" / "train", 3)
+    shutil.copytree(tmp_path / "data" / "train", tmp_path / "data" / "val")
+    write_split(load(tmp_path / "data"), tmp_path / "split.json")
+    with pytest.raises(DataError, match="trained on all 6 images"):
+        judged(None, tmp_path / "split.json")
+    with find_pictures(CLASSES, data=None, recorded=tmp_path / "split.json", most=4) as found:
+        assert len(found.check) == 4
+    assert "the export is checked on them" in caplog.text
+    with (
+        pytest.raises(DataError, match="trained on all"),
+        find_pictures(CLASSES, data=str(tmp_path / "data"), recorded=tmp_path / "split.json", most=4),
+    ):
+        pass

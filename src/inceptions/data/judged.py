@@ -16,6 +16,10 @@ from inceptions.data.splits import Dataset, Split
 from inceptions.progress import DataError, log
 
 
+class LearnedError(DataError):
+    """Every image that could be judged was trained on."""
+
+
 def record_of(model: str | Path) -> Path:
     """The split.json of the run that `model` is or lies in; it need not exist."""
     folder = Path(model)
@@ -52,7 +56,8 @@ def evaluation_split(
         data set has those that were left out as "train".
 
     Raises:
-        DataError: the data cannot be used, all of it was learned, or there is neither data nor a split.json.
+        LearnedError: the model was trained on all of it.
+        DataError: the data cannot be used, or there is neither data nor a split.json.
     """
     files = [recorded] if isinstance(recorded, Path) else list(recorded or ())
     run = read_record(files[0]) if files and files[0].is_file() else None
@@ -112,7 +117,7 @@ def _unlearned(
     rest = [digests[index] for index in kept]
     place = dataset.source
     if len(seen) and not any(rest):
-        raise DataError(
+        raise LearnedError(
             f"{place}: the model was trained on all {len(seen)} images of it: what it says about them was learned by "
             "heart and is no measure; name others to evaluate on"
         )
