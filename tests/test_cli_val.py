@@ -22,6 +22,7 @@ from inceptions.data import load, write_split
 from inceptions.image import Preprocess, with_crops
 from inceptions.weights import artifact
 from inceptions.zoo import Network, build
+from tiny import saved_again
 
 CLASSES = ("ant", "bee", "wasp", "hornet", "fly", "moth")
 FILES = ("predictions.csv", "confusion.csv", "confusion.png", "val.json")
@@ -85,9 +86,8 @@ def labelled(data: Path) -> tuple[list[Path], np.ndarray]:
 
 
 def whole(data: Path, tmp_path: Path) -> Path:
-    """The same pictures in a folder that no run has divided."""
-    shutil.copytree(data, tmp_path / "other")
-    return tmp_path / "other"
+    """Pictures of the same pixels, saved again, in a folder that no run has divided."""
+    return saved_again(data, tmp_path / "other")
 
 
 def accuracy(shares: np.ndarray, targets: np.ndarray) -> float:

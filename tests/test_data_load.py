@@ -394,7 +394,9 @@ def test_evaluation_uses_the_runs_own_part_of_what_the_run_divided(tmp_path: Pat
         part, dataset = evaluation_split(source, classes=("b", "a"), recorded=run)
         assert (part, names(dataset)["val"]) == ("val", names(trained)["val"])
         assert dataset.classes == ("b", "a")
-    other = folder(tmp_path / "other", {"a": 10, "b": 10})
+    other = folder(tmp_path / "other", {"a": 0, "b": 0})
+    for i in range(20):  # of colors that the run has not seen
+        picture(other / "ab"[i % 2] / f"{i:03d}.png", 5000 + i)
     part, dataset = evaluation_split(other, classes=("a", "b"), recorded=run)
     assert (part, len(dataset.splits[part])) == ("all", 20)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import csv
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,6 +26,7 @@ from inceptions.layers import AuxHead, BatchNorm, Head, branches, convolution, m
 from inceptions.weights import artifact
 from inceptions.zoo import Network, build
 from inceptions.zoo.network import Table
+from tiny import saved_again
 
 CLASSES = ("ant", "bee", "wasp", "fly")
 
@@ -274,10 +274,8 @@ def val(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
 
 
 def whole(data: Path, tmp_path: Path) -> Path:
-    """The same pictures in a folder that no run has divided."""
-    other = tmp_path / "other"
-    shutil.copytree(data, other)
-    return other
+    """Pictures of the same pixels, saved again, in a folder that no run has divided."""
+    return saved_again(data, tmp_path / "other")
 
 
 def test_several_thresholds_are_compared_with_the_plain_network(

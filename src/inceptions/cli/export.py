@@ -40,7 +40,8 @@ def export(
         format: onnx (one file), openvino (the fastest on a CPU), or pt2 (PyTorch's own).
         precision: bf16 and int8 are openvino's (pt2 has bf16); auto: float32.
         output: the new folder; none: MODEL-FORMAT-PRECISION beside the model.
-        data: pictures to check on, and to measure int8 ranges on; none: the run's own.
+        data: pictures to check on, and to measure int8 ranges on; none: the run's own. Those the run was trained on are
+            known by their content, and only ranges are measured on them.
         pictures: how many to check on (int8: all are judged).
         dynamic_batch: any number of pictures at once; else one.
         with_preprocessing: the graph takes uint8 RGB pictures of its size and gives probabilities; else it takes
@@ -57,6 +58,7 @@ def export(
     from inceptions import deploy
     from inceptions.cli import UsageError
     from inceptions.engines.exported import describe, proof
+    from inceptions.evaluate.protocol import trained_in
     from inceptions.zoo import parse_options
 
     if max_drop is not None and not 0 <= max_drop <= 100:
@@ -71,7 +73,7 @@ def export(
         precision_written = describe(folder).artifact["export"]["precision"]
         allowed = proof(folder).get("max_drop") or 0.5 if max_drop is None else max_drop
     most = None if precision_written == "int8" else pictures
-    recorded = Path(model) / "split.json"
+    recorded = trained_in(model, net)
     with deploy.find_pictures(net.classes or (), data=data, recorded=recorded, most=most) as found:
         if check:
             kept: tuple[str, ...] = ()

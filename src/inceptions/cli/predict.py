@@ -67,6 +67,7 @@ def predict(
             --early-exit` shows what that costs and saves.
     """
     from inceptions.cli import UsageError
+    from inceptions.data import record_of
     from inceptions.engines import EarlyExit
     from inceptions.evaluate.features import Extractor
     from inceptions.evaluate.protocol import ranges, resized
@@ -108,7 +109,7 @@ def predict(
         precision=precision,
         batch_size=batch_size,
         device=device,
-        calibration=ranges(Path(run) / "split.json", net) if precision == "int8" and net.export is None else None,
+        calibration=ranges(record_of(run), net) if precision == "int8" and net.export is None else None,
         early_exit=early_exit,
     )
     unreadable = 0

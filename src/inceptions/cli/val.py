@@ -25,8 +25,8 @@ _MOST_CLASSES = 40  # of the table on the terminal; --json and the files have al
 
 def val(
     run: str,
-    data: str | None = None,
     /,
+    data: str | None = None,
     *,
     batch_size: Annotated[int, Parameter(name=["--batch-size", "-b"])] = 32,
     workers: Annotated[int | None, Parameter(name=["--workers", "-j"])] = None,
@@ -47,15 +47,16 @@ def val(
 ) -> None:
     """Evaluate a model on labelled pictures: accuracy with its interval, per class, confusion, calibration.
 
-    The classes of the pictures are matched with the model's by name. Pictures that cannot be read and those of classes
-    that the model does not have are counted, and not judged. Counts are exact: batch size, workers and the number of
-    processes (under torchrun) change none (of loss and calibration error the last digits). Writes predictions.csv,
-    confusion.csv, confusion.png and val.json.
+    Pictures that the run was trained on are known by their content, wherever they lie now and whatever they are called;
+    they are counted, and not judged. The classes of the pictures are matched with the model's by name. Pictures that
+    cannot be read and those of classes that the model does not have are counted, and not judged. Counts are exact:
+    batch size, workers and the number of processes (under torchrun) change none (of loss and calibration error the last
+    digits). Writes predictions.csv, confusion.csv, confusion.png and val.json.
 
     Args:
         run: a run's folder, a model's folder, or published weights.
         data: a folder CLASS/picture (all of it), or one with train and val in it (val), or a manifest. A folder that
-            `train` has divided: its validation part. None: what the run was validated on.
+            `train` has divided, or a copy of it: its validation part. None: what the run was validated on.
         batch_size: pictures decoded together.
         workers: processes that decode; none: what the number of pictures is worth.
         engine: auto, torch, torch-compiled, onnxruntime or openvino. auto converts nothing for work that is done in
@@ -80,8 +81,9 @@ def val(
         json: print one JSON object instead of tables.
     """
     from inceptions.cli import UsageError
-    from inceptions.data import evaluation_split
+    from inceptions.data import evaluation_split, learned_part
     from inceptions.evaluate import Protocol, exits, judge
+    from inceptions.evaluate.protocol import trained_in
     from inceptions.predict import load_network
 
     thresholds = _thresholds(early_exit)
@@ -94,8 +96,13 @@ def val(
     nets = [load_network(source) for source in (run, *ensemble)]
     if nets[0].classes is None:
         raise ValueError(f"{run} has no class names, so its answers cannot be compared with labels")
-    recorded = Path(run) / "split.json"
-    name, dataset = evaluation_split(data, classes=nets[0].classes, recorded=recorded, label=label)
+    recorded = [trained_in(source, net) for source, net in zip((run, *ensemble), nets, strict=True)]
+    name, dataset = evaluation_split(
+        data, classes=nets[0].classes, recorded=recorded, label=label, hint=f"inceptions val {run} FOLDER"
+    )
+    calibration: Path | Split | None = None
+    if precision == "int8" and nets[0].export is None:
+        calibration = (learned_part(recorded[0], dataset) if recorded[0].is_file() else None) or recorded[0]
     split = dataset.splits[name]
     protocol = Protocol(
         batch_size=batch_size,
@@ -106,7 +113,7 @@ def val(
         crops=crops,
         img_size=sizes[0],
         temperature=1.0 if calibrate else temperature,
-        calibration=recorded if precision == "int8" and nets[0].export is None else None,
+        calibration=calibration,
         early_exit=thresholds[0] if len(thresholds) == 1 else None,
     )
     more = dict[str, Any]()
@@ -139,6 +146,8 @@ def val(
         "refused": [refused._asdict() for refused in outcome.refused],
         "unknown_classes": list(dataset.unknown_classes),
         "missing_classes": list(dataset.missing_classes),
+        "trained_on": dataset.trained_on,
+        "changed": list(dataset.changed),
         "engine": engine,
         "precision": precision or _own_precision(nets[0]),
         "crops": crops,
@@ -297,12 +306,16 @@ def _show(facts: dict[str, Any]) -> None:
             ["", *(f"left at {stage}" for stage in stages), "top1", "pictures/s", "ratio"],
         )
         print()
-    worst = sorted(facts["per_class"], key=lambda one: one["recall"])
+    worst = sorted(facts["per_class"], key=lambda one: (one["recall"] is None, one["recall"] or 0.0))
     classes = facts["per_class"] if len(worst) <= _MOST_CLASSES else worst[:_MOST_CLASSES]
     keys = ("label", "support", "precision", "recall", "f1")
     table([[one[key] for key in keys] for one in classes], ["class", *keys[1:]])
     if len(worst) > _MOST_CLASSES:
         print(f"the {_MOST_CLASSES} classes with the lowest recall of {len(worst)}; --json has all")
+    if facts["trained_on"]:
+        print(f"left out, because the model was trained on them: {facts['trained_on']:,} pictures")
+    if facts["changed"]:
+        print(f"no longer what the run recorded: {len(facts['changed']):,} pictures")
     for kind, names in (("not in the model", "unknown_classes"), ("without pictures", "missing_classes")):
         if facts[names]:
             print(f"classes {kind}: {', '.join(map(plain, facts[names]))}")

@@ -6,9 +6,10 @@ imports torch before the first batch is made.
 
 from inceptions.data.augment import Augment, augmented
 from inceptions.data.batches import Batch, batches
+from inceptions.data.judged import evaluation_split, learned_part, record_of
 from inceptions.data.load import load
 from inceptions.data.order import balanced_order, class_weights, epoch_order, shard
-from inceptions.data.splitfile import evaluation_split, read_split, write_split
+from inceptions.data.splitfile import read_split, write_split
 from inceptions.data.splits import Dataset, Refused, Split
 
 __all__ = [
@@ -23,8 +24,10 @@ __all__ = [
     "class_weights",
     "epoch_order",
     "evaluation_split",
+    "learned_part",
     "load",
     "read_split",
+    "record_of",
     "shard",
     "write_split",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from inceptions.data.contents import with_hashes
 from inceptions.data.folders import Found, read_folders
 from inceptions.data.manifest import SUFFIXES, read_manifest
 from inceptions.data.splits import Dataset, Entry, Split, divide, listing, natural
@@ -55,7 +56,7 @@ def load(
     entries = found.entries
     divided = any(entry.split for entry in entries)
     if not any(entry.split == "val" for entry in entries) and val_fraction > 0:
-        entries = _with_validation(entries, split_seed, val_fraction)
+        entries = _with_validation(with_hashes(entries, root, content), split_seed, val_fraction)
     index = {name: number for number, name in enumerate(order)}
     parts = {
         name: _split(root, [e for e in entries if (e.split or "train") == name], index, order, content)
@@ -134,7 +135,8 @@ def _with_validation(entries: list[Entry], seed: int, fraction: float) -> list[E
     without = {e.label for e in marked} - {e.label for e in marked if e.split == "val"}
     if without:
         log.warning(
-            "no validation pictures of class %s: too few pictures or groups", _some(sorted(without, key=natural))
+            "no validation pictures of class %s: too few different pictures or groups",
+            _some(sorted(without, key=natural)),
         )
     return marked + [entry for entry in entries if entry.split == "test"]
 
@@ -153,6 +155,9 @@ def _split(
         files=np.array([entry.file for entry in entries], dtype=np.bytes_),
         targets=np.array([index.get(entry.label, -1) for entry in entries], dtype=np.int64),
         classes=classes,
+        hashes=np.array([(entry.sha256 or "").encode("ascii") for entry in entries], dtype="S64")
+        if any(entry.sha256 for entry in entries)
+        else None,
         content=content,
         rows=None if content is None else np.array([entry.row for entry in entries], dtype=np.int64),
     )

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptions.data.contents import file_digest
+
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -44,6 +46,8 @@ class Entry(NamedTuple):
     """Pictures of one group (a patient, a scene) stay together."""
     row: int = -1
     """Its row in `Split.content`, where the pictures are no files."""
+    sha256: str | None = None
+    """Of its content in hex, where another picture may have the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +63,7 @@ class Split:
     classes: tuple[str, ...]
     """The model's classes, in its order."""
     hashes: NDArray[np.bytes_] | None = None
-    """Every picture's SHA-256 in hex, where it was recorded (`split.json`)."""
+    """Every picture's SHA-256 in hex, where it is known (recorded in `split.json`, or computed); else empty."""
     content: Callable[[int], bytes] | None = None
     """Gives the encoded picture of a row, where the pictures are no files."""
     rows: NDArray[np.int64] | None = None
@@ -91,18 +95,16 @@ class Split:
         return self.content(int(self.rows[index]))
 
     def hash(self, index: int) -> str:
-        """SHA-256 of the encoded picture in hex: as recorded, else computed.
+        """SHA-256 of the encoded picture in hex: as known, else computed.
 
         Raises:
             OSError: the file cannot be read.
         """
         if self.hashes is not None and self.hashes[index]:
             return bytes(self.hashes[index]).decode("ascii")
-        source = self.source(index)
-        if isinstance(source, bytes):
-            return hashlib.sha256(source).hexdigest()
-        with source.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        if self.content is None or self.rows is None:
+            return file_digest(os.path.join(os.fsencode(self.root), bytes(self.files[index])))
+        return hashlib.sha256(self.content(int(self.rows[index]))).hexdigest()
 
     def subset(self, indices: NDArray[np.int64] | Sequence[int]) -> Split:
         """The pictures at these indices, in this order."""
@@ -144,6 +146,10 @@ class Dataset:
     """Classes of the data which the model lacks; their pictures have target -1."""
     missing_classes: tuple[str, ...] = ()
     """Classes of the model of which the data has no picture."""
+    trained_on: int = 0
+    """Pictures that were left out of an evaluation because the model learned from them."""
+    changed: tuple[str, ...] = ()
+    """Judged pictures whose content is no longer what the run recorded under this name."""
 
     def whole(self) -> Split:
         """All pictures as one split."""
@@ -166,20 +172,19 @@ def natural(name: str) -> tuple[list[tuple[str, int, str]], str]:
 
 
 def divide(entries: Sequence[Entry], *, seed: int, fraction: float) -> list[bool]:
-    """Chooses validation pictures: about `fraction` of each class, whole groups only, the rest stays for training.
+    """Chooses validation pictures: about `fraction` of each class, whole units only, the rest stays for training.
 
-    A picture's place depends on the seed and the names alone, not on the order they were listed in. Every class keeps
-    at least one training picture, and gets at least one for validation where its groups allow it.
+    A unit is all pictures of one group and all that have the same content (`Entry.sha256`; a picture without one is
+    like no other), so that nothing is on both sides. Its place depends on the seed and the names alone, not on the
+    order they were listed in. Every class keeps at least one training picture, and gets at least one for validation
+    where its units allow it.
 
     Returns:
         For each entry, whether it is for validation.
     """
     total = Counter(entry.label for entry in entries)
     wanted = {label: min(max(round(n * fraction), 1), n - 1) for label, n in total.items()}
-    units: dict[bytes, list[int]] = defaultdict(list)
-    for number, entry in enumerate(entries):
-        key = b"file:" + entry.file if entry.group is None else b"group:" + os.fsencode(entry.group)
-        units[key].append(number)
+    units = _units(entries)
     salt = f"{seed}:".encode()
     shuffled = sorted(units, key=lambda key: hashlib.sha256(salt + key).digest())
 
@@ -196,13 +201,35 @@ def divide(entries: Sequence[Entry], *, seed: int, fraction: float) -> list[bool
         return True
 
     left = [unit for unit in shuffled if not take(unit, wanted)]
-    # A class whose groups are all larger than its share: its smallest group, as long as something is left to train on.
+    # A class whose units are all larger than its share: its smallest unit, as long as something is left to train on.
     most = {label: n - 1 for label, n in total.items()}
     for label in sorted(total):
         if wanted[label] and not taken[label]:
             holders = [unit for unit in left if any(entries[number].label == label for number in units[unit])]
             next((unit for unit in sorted(holders, key=lambda unit: len(units[unit])) if take(unit, most)), None)
     return chosen
+
+
+def _units(entries: Sequence[Entry]) -> dict[bytes, list[int]]:
+    """A key -> the entries that must stay together; the key is the first name in the unit, file's or group's."""
+    keys = [b"file:" + entry.file if entry.group is None else b"group:" + os.fsencode(entry.group) for entry in entries]
+    above = {key: key for key in keys}
+
+    def first(key: bytes) -> bytes:
+        while above[key] != key:
+            above[key] = above[above[key]]
+            key = above[key]
+        return key
+
+    holder: dict[str, bytes] = {}
+    for key, entry in zip(keys, entries, strict=True):
+        if entry.sha256 is not None:
+            low, high = sorted((first(holder.setdefault(entry.sha256, key)), first(key)))
+            above[high] = low
+    units: dict[bytes, list[int]] = defaultdict(list)
+    for number, key in enumerate(keys):
+        units[first(key)].append(number)
+    return units
 
 
 def listing(problems: Iterable[str], limit: int = 20) -> str:

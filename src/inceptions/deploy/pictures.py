@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from inceptions.data import Split, evaluation_split, read_split
+from inceptions.data import Dataset, Split, evaluation_split, learned_part, read_split
+from inceptions.data.judged import LearnedError
 from inceptions.progress import log
 
 MADE_UP = 64
@@ -42,21 +43,35 @@ def find_pictures(
         most: how many to check on, spread evenly over the split; None: all.
 
     Raises:
-        DataError: `data` cannot be used.
+        DataError: `data` cannot be used, or the model was trained on all of it.
     """
     if data is None and (recorded is None or not recorded.is_file()):
         with TemporaryDirectory() as folder:
             log.warning("no pictures are known for this network (--data names some): parity is checked on made-up ones")
             yield Pictures(check=made_up(Path(folder), classes), name="made-up pictures", labelled=False)
         return
-    part, dataset = evaluation_split(data, classes=classes, recorded=recorded)
+    part, dataset = _to_check(classes, data, recorded)
     split = dataset.splits[part].known()
     if most is not None and len(split) > most:
         split = split.subset(np.linspace(0, len(split) - 1, most).astype(np.int64))
     own = recorded is not None and recorded.is_file()
-    training = read_split(recorded, classes=classes).splits if own and recorded else dataset.splits
+    training = learned_part(recorded, dataset) if own and recorded else dataset.splits.get("train")
+    if own and training is None and most is None:
+        log.warning("the run's training images are gone: int8 measures its ranges on the images it is checked on")
     name = f"{part} of {dataset.source}"
-    yield Pictures(check=split, name=name, calibration=training.get("train"))
+    yield Pictures(check=split, name=name, calibration=training)
+
+
+def _to_check(classes: tuple[str, ...], data: str | None, recorded: Path | None) -> tuple[str, Dataset]:
+    """What `val` would judge. A run whose own validation part is copies of training images is exported all the same:
+    that two networks answer alike shows on any image."""
+    try:
+        return evaluation_split(data, classes=classes, recorded=recorded, hint="--data")
+    except LearnedError as error:
+        if data is not None or recorded is None:
+            raise
+        log.warning("%s; the export is checked on them", error)
+        return "val", read_split(recorded, classes=classes)
 
 
 def made_up(folder: Path, classes: tuple[str, ...]) -> Split:

@@ -60,7 +60,8 @@ def evaluate(model: Model, batches: Iterable[Batch], classes: Sequence[str]) -> 
 
     Args:
         model: pictures (N, C, H, W) uint8, not normalised -> logits (N, classes); an engine is one.
-        batches: what `inceptions.data.batches` yields, its targets numbered as in `classes`.
+        batches: what `inceptions.data.batches` yields, its targets numbered as in `classes`; of a split that
+            `inceptions.data.evaluation_split` gives, which leaves out what the model was trained on.
         classes: the model's class names, in its order.
 
     Raises:

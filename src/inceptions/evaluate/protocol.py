@@ -13,14 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inceptions.data import Split, batches, read_split, shard
+from inceptions.data import Split, batches, read_split, record_of, shard
 from inceptions.engines import Engine, open_engine
 from inceptions.evaluate.answers import Answer, answers, mean, over_crops, temperature_of, tempered
 from inceptions.evaluate.outcome import Outcome, collect
 from inceptions.image import Preprocess, with_crops
-from inceptions.progress import track
+from inceptions.progress import DataError, track
+from inceptions.weights import artifact
 from inceptions.zoo import Network
 
+_INT8 = "`inceptions export RUN --format openvino --precision int8 --data FOLDER` measures the ranges there"
 FEW_PIXELS = 20_000_000  # decoding fewer than these is over before a worker process has started
 MOST_WORKERS = 8
 
@@ -39,8 +41,8 @@ class Protocol:
     """None: float32, and of an export its own."""
     device: str | None = None
     """Where torch runs."""
-    calibration: Path | None = None
-    """A run's split.json: int8 measures its ranges on the training pictures in it."""
+    calibration: Path | Split | None = None
+    """int8 measures its ranges on these training pictures; a run's split.json: on those in it."""
     crops: int = 1
     """1, 10, 12 or 144 crops of each picture, their probabilities averaged (see `inceptions.image.Crops`)."""
     img_size: int | None = None
@@ -132,19 +134,50 @@ def resized(net: Network, img_size: int) -> Network:
     return other
 
 
-def ranges(split_file: Path, net: Network, *, pictures: int = 300) -> list[Tensor]:
+def ranges(training: Path | Split, net: Network, *, pictures: int = 300) -> list[Tensor]:
     """Batches of a run's training pictures, evenly chosen, for int8 to measure its ranges on.
+
+    Args:
+        training: the pictures, or the run's split.json.
+        net: its preprocessing is used.
+        pictures: how many at most.
 
     Raises:
         ValueError: there is no such record of a run.
         DataError: its pictures are gone.
     """
-    if not split_file.is_file():
-        raise ValueError(f"int8 measures its ranges on training pictures, and there is no {split_file} to name any")
-    train = read_split(split_file).splits["train"]
+    if isinstance(training, Path) and not training.is_file():
+        raise ValueError(f"int8 measures its ranges on training pictures, and there is no {training} to name any")
+    train = training if isinstance(training, Split) else read_split(training, hint=_INT8).splits["train"]
     chosen = np.unique(np.linspace(0, len(train) - 1, pictures).round().astype(np.int64))
     feed = batches(train, net.preprocess, batch_size=16, order=chosen)
-    return [batch.pictures for batch in feed if len(batch)]
+    found = [batch.pictures for batch in feed if len(batch)]
+    if not found:
+        raise DataError(f"int8 measures its ranges on training pictures, and none in {train.root} can be read: {_INT8}")
+    return found
+
+
+def trained_in(model: str | Path, net: Network) -> Path:
+    """The split.json of the run that `net` comes from, as far as it can be found; it need not exist.
+
+    A copy of a run's model and an export lie elsewhere, but say where their run was; that it still is that run, its own
+    model says.
+
+    Args:
+        model: what the user named: a run, the model in it, a copy of that or an export.
+        net: what was read there.
+    """
+    file = record_of(model)
+    training = (net.artifact or {}).get("training") or {}
+    settings = training.get("settings") if isinstance(training, dict) else None
+    output = settings.get("output") if isinstance(settings, dict) else None
+    if file.is_file() or not isinstance(output, str):
+        return file
+    try:
+        same = artifact.describe(output).artifact.get("training") == training
+    except (OSError, ValueError):
+        return file
+    return Path(output) / file.name if same else file
 
 
 def reading_workers(pictures: int, preprocess: Preprocess) -> int:

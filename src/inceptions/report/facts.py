@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from inceptions.data import Dataset, read_split
+from inceptions.data.contents import Copies, copies
 from inceptions.evaluate.protocol import Protocol, judge
 from inceptions.evaluate.tables import safe_cell, safe_path
 from inceptions.progress import DataError
@@ -57,6 +58,11 @@ class Run:
         found: dict[str, Any] = self.net.artifact.get("metrics") or {}
         return found
 
+    @property
+    def copies(self) -> Copies:
+        """Pictures that were judged and trained on, and pictures in two classes, byte for byte."""
+        return copies(self.data)
+
     def confusions(self) -> Counter[tuple[str, str]]:
         """(class, answer) -> how many pictures."""
         return Counter((answer.label, answer.prediction) for answer in self.answers)
@@ -77,7 +83,7 @@ def read_run(folder: str | Path, *, data: Path | None = None) -> Run:
                 "finishes one that was stopped"
             )
     try:
-        net, pictures = artifact.load(folder), read_split(folder / "split.json", root=data)
+        net, pictures = artifact.load(folder), read_split(folder / "split.json", root=data, hint="--data")
         return Run(
             folder=folder,
             settings=yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),

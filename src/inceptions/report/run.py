@@ -17,7 +17,8 @@ from inceptions.anatomy.compare import portrait
 from inceptions.anatomy.cost import cost
 from inceptions.evaluate.metrics import wilson
 from inceptions.explain import attribute, grid_stage, overlaid, shown
-from inceptions.progress import track, write_atomically
+from inceptions.image import UnreadablePicture
+from inceptions.progress import log, track, write_atomically
 from inceptions.report.charts import Series, chart, reliability
 from inceptions.report.facts import Answer, Run, read_run
 from inceptions.report.page import embedded, render
@@ -79,6 +80,7 @@ def report(run: Run) -> str:
         val=run.metrics.get("val"),
         test=run.metrics.get("test"),
         splits=_splits(run),
+        copies=run.copies,
         curves=_curves(run),
         matrix=_matrix(run),
         pairs=_pairs(run),
@@ -172,7 +174,13 @@ def _pairs(run: Run) -> list[tuple[str, str, int]]:
 
 
 def _exhibits(run: Run, answers: Iterable[Answer], what: str) -> list[Exhibit]:
-    return [_exhibit(run, answer) for answer in track(list(answers), description=what)]
+    found = []
+    for answer in track(list(answers), description=what):
+        try:
+            found.append(_exhibit(run, answer))
+        except UnreadablePicture as error:  # it was judged, and is gone since
+            log.warning("not shown in the report: %s: %s", answer.file, error.reason)
+    return found
 
 
 def _exhibit(run: Run, answer: Answer) -> Exhibit:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from inceptions.data import Dataset, load, read_split, write_split
-from inceptions.data.splitfile import changed
+from inceptions.data import Dataset, load
+from inceptions.data.contents import Copies
 from inceptions.evaluate import Metrics, Outcome, Protocol, judge
 from inceptions.evaluate.protocol import reading_workers
 from inceptions.evaluate.tables import write_predictions
@@ -19,10 +19,11 @@ from inceptions.progress import DataError, log
 from inceptions.system import peak_memory
 from inceptions.train import checkpoint
 from inceptions.train import folder as run_folder
-from inceptions.train.config import DIVIDING, NOT_COMPARED, TrainConfig, changes
+from inceptions.train.config import NOT_COMPARED, TrainConfig, changes
 from inceptions.train.head import facts, fit_head, outcomes
 from inceptions.train.logs import Logs
 from inceptions.train.loop import Training
+from inceptions.train.recorded import look, record, recorded, relocated
 from inceptions.train.settings import (
     batch_size,
     choose_algorithms,
@@ -55,6 +56,8 @@ class RunResult:
     """The epoch whose weights were saved, from 1; 0: the fitted head, before any epoch."""
     peak_memory: int
     """Bytes: the device's, or the process's on a CPU."""
+    shared: dict[str, int] = field(default_factory=dict)
+    """"val", "test" -> how many of its pictures are training pictures too, byte for byte; empty where none are."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able summary."""
@@ -70,6 +73,7 @@ class RunResult:
             "best_epoch": self.best_epoch,
             "seconds": self.seconds,
             "peak_memory": self.peak_memory,
+            "shared": self.shared,
         }
 
 
@@ -80,11 +84,13 @@ def run(config: TrainConfig) -> RunResult:
         raise ValueError("a run is trained by one process, several would write into one folder: leave torchrun out")
     output = config.output or default_output(config.data, config.model)
     stored = run_folder.stored_settings(output, resume=config.resume)
+    stored, moved = relocated(config, stored, output / "split.json")
     config = _settle(config, stored).replace(output=output)
     choose_algorithms(config)
     warn_of_idle(config)
-    recorded = _recorded(config, stored, output / "split.json")
-    config, data, net = assemble(config, recorded)
+    known = moved or recorded(config, stored, output / "split.json")
+    config, data, net = assemble(config, known)
+    data, held = look(data)
     found = checkpoint.load(output / "checkpoints") if stored and config.tune != "head" else None
     training = None
     if found:
@@ -97,8 +103,8 @@ def run(config: TrainConfig) -> RunResult:
         log.info("fitting the head anew" if config.tune == "head" else nothing)
     run_folder.write_config(output, config)
     run_folder.write_environment(output, torch.device(config.device))
-    if recorded is None:
-        write_split(data, output / "split.json")
+    if known is None or moved is not None:
+        record(config, data, output / "split.json", resumed=found is not None)
     judged = None
     if config.weights and found is None:
         judged = _fit_head(net, data, config, output)
@@ -108,7 +114,7 @@ def run(config: TrainConfig) -> RunResult:
             training.state.refused.update(data.refused)
         training.fit()
         judged = None
-    return _finish(output, config, data, started, judged)
+    return _finish(output, config, data, held, started, judged)
 
 
 def _refuse_lost(output: Path, training: Training) -> None:
@@ -144,21 +150,24 @@ def _fit_head(net: Network, data: Dataset, config: TrainConfig, output: Path) ->
     return judged
 
 
-def assemble(config: TrainConfig, recorded: Dataset | None = None) -> tuple[TrainConfig, Dataset, Network]:
+def assemble(config: TrainConfig, known: Dataset | None = None) -> tuple[TrainConfig, Dataset, Network]:
     """The data and the network of decided settings, and the settings with what these decide.
 
     Args:
         config: of `decide`.
-        recorded: the data set, where it was read already.
+        known: the data set, where it was read already.
 
     Raises:
         ValueError, OSError: something does not fit; nothing has been written.
     """
-    data = recorded or load(
+    data = known or load(
         config.data, split_seed=config.split_seed, val_fraction=config.val_fraction, label=config.label
     )
     if absent := {"train", "val"} - data.splits.keys():
-        raise DataError(f"{config.data} has no pictures for {' and '.join(sorted(absent))}; add some of each class")
+        raise DataError(
+            f"{config.data} has no pictures for {' and '.join(sorted(absent))}; add some of each class "
+            "(copies of one picture are one, and stay together)"
+        )
     net = network(config, data)
     if config.batch_size == "auto":
         config = config.replace(batch_size=batch_size(config, net))
@@ -187,29 +196,13 @@ def _settle(given: TrainConfig, stored: TrainConfig | None) -> TrainConfig:
     return decide(stored.replace(**{**kept, "max_time": given.max_time}))  # a limit is of one call
 
 
-def _recorded(config: TrainConfig, stored: TrainConfig | None, file: Path) -> Dataset | None:
-    """The data set as the stored run's split.json has it, whatever was added since; None: read it anew.
-
-    Raises:
-        DataError: recorded pictures have changed or are gone, and nothing is overridden.
-    """
-    if stored is None or not file.exists() or DIVIDING & changes(stored, config).keys():
-        return None
-    data = read_split(file)
-    different = [picture for split in data.splits.values() for picture in changed(split)]
-    if not different:
-        return data
-    some = "; ".join(f"{picture.file}: {picture.reason}" for picture in different[:3])
-    if not config.override:
-        raise DataError(
-            f"{len(different)} pictures are not what this run was started on ({some}); --override accepts that"
-        )
-    log.warning("overriding: %d pictures are not what this run was started on (%s)", len(different), some)
-    return None
-
-
 def _finish(
-    output: Path, config: TrainConfig, data: Dataset, started: float, judged: dict[str, Outcome] | None
+    output: Path,
+    config: TrainConfig,
+    data: Dataset,
+    held: Copies,
+    started: float,
+    judged: dict[str, Outcome] | None,
 ) -> RunResult:
     """Writes predictions.csv and the artifact's metrics: `judged`, else what the saved model says in float32."""
     net = artifact.load(output / "model")
@@ -234,6 +227,7 @@ def _finish(
         test=outcome["test"].metrics if "test" in outcome else None,
         best_epoch=facts["training"]["epoch"],
         peak_memory=_peak_memory(config.device),
+        shared={part: len(pairs) for part, pairs in held.learned.items()},
     )
     low, high = result.metrics.top1_interval
     log.info(
