@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from inceptions.layers import (
     LRN,
@@ -25,6 +26,7 @@ from inceptions.layers import (
     branches,
     chain,
     convolution,
+    initialise,
     max_pool,
     scale_width,
     tf_same,
@@ -202,11 +204,24 @@ def test_records_compare_and_hash() -> None:
     assert isinstance(chain(conv(4)), Chain)
 
 
-def test_initial_weights_have_the_variance_of_slims_scaling() -> None:
-    from inceptions.layers import initialise
-
+def test_initial_weights_are_a_normal_cut_at_two_sigma() -> None:
+    """Shares of a cut normal below -1, 0 and 1 sigma, its fourth moment, and no value beyond the cut."""
     torch.manual_seed(0)
-    layer = torch.nn.Conv2d(64, 64, 3)
+    layer = nn.Conv2d(100, 1000, 3)
+    initialise([layer])
+    weights = (layer.weight / math.sqrt(1.3 * 2 / 900)).double().flatten()
+    normal = torch.distributions.Normal(0.0, 1.0)
+    low, high = normal.cdf(torch.tensor(-2.0)), normal.cdf(torch.tensor(2.0))
+    for bound in (-1.0, 0.0, 1.0):
+        share = (normal.cdf(torch.tensor(bound)) - low) / (high - low)
+        assert (weights < bound).double().mean() == pytest.approx(float(share), abs=3e-3)
+    assert weights.abs().max() <= 2 + 1e-6
+    assert weights.pow(4).mean() == pytest.approx(1.4164, rel=0.02)  # 3 - (2 a^3 + 6 a) phi(a) / (2 Phi(a) - 1), a = 2
+
+
+def test_initial_weights_have_the_variance_of_slims_scaling() -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(64, 64, 3)
     initialise([layer])
     sigma = math.sqrt(1.3 * 2 / (64 * 9))
     # A normal cut at two sigma keeps 0.7737 of its variance: times 1.3, the factor 2 / fan-in comes back.

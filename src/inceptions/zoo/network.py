@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from inceptions.layers import initialise
@@ -61,15 +62,19 @@ class Network(nn.Module):
         modules: OrderedDict[str, nn.Module] = OrderedDict()
         aux = nn.ModuleDict()
         width = in_channels
-        for stage, layer in table.stages:
-            modules[stage], width = layer.build(width)
-            if stage in taps:
-                aux[stage] = taps[stage].build(width, num_classes)
+        device = torch.get_default_device()
+        with torch.device("meta"):  # PyTorch would draw weights of its own first, which nobody sees
+            for stage, layer in table.stages:
+                modules[stage], width = layer.build(width)
+                if stage in taps:
+                    aux[stage] = taps[stage].build(width, num_classes)
+            self.head = table.head.build(width, num_classes)
         self.body = nn.Sequential(modules)
         self.num_features = width
-        self.head = table.head.build(width, num_classes)
         self.aux = aux
-        initialise(self.modules())
+        if device.type != "meta":
+            self.to_empty(device=device)
+            initialise(self.modules())
 
     @property
     def stages(self) -> tuple[str, ...]:
