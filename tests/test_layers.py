@@ -209,7 +209,7 @@ def test_initial_weights_are_a_normal_cut_at_two_sigma() -> None:
     torch.manual_seed(0)
     layer = nn.Conv2d(100, 1000, 3)
     initialise([layer])
-    weights = (layer.weight / math.sqrt(1.3 * 2 / 900)).double().flatten()
+    weights = (layer.weight.detach() / math.sqrt(1.3 * 2 / 900)).double().flatten()
     normal = torch.distributions.Normal(0.0, 1.0)
     low, high = normal.cdf(torch.tensor(-2.0)), normal.cdf(torch.tensor(2.0))
     for bound in (-1.0, 0.0, 1.0):
