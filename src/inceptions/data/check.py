@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +51,10 @@ class Report:
     """Lowest, median and highest, pixels."""
     heights: tuple[int, int, int]
     """Lowest, median and highest, pixels."""
+    unlabeled: dict[str, int] = field(default_factory=dict)
+    """Part of a table that is for testing -> its pictures that have no class, which is no fault."""
+    skipped: dict[str, Any] = field(default_factory=dict)
+    """What in the folders was not taken: `files` (suffix -> how many), `hidden`, `folders` (name -> how many)."""
 
     @property
     def valid(self) -> bool:
@@ -123,6 +127,8 @@ def check(source: str | Path, *, label: str | None = None) -> Report:
         modes=dict(Counter(look.mode for look in seen).most_common()),
         widths=_spread([look.size[0] for look in seen]),
         heights=_spread([look.size[1] for look in seen]),
+        unlabeled=dataset.unlabeled,
+        skipped=dataset.skipped,
     )
 
 

@@ -9,20 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
-"""What folders, columns and files may call a split (in lower case) -> what we call it."""
 
 
 class Refused(NamedTuple):
@@ -144,6 +134,10 @@ class Dataset:
     """Classes of the data which the model lacks; their pictures have target -1."""
     missing_classes: tuple[str, ...] = ()
     """Classes of the model of which the data has no picture."""
+    unlabeled: dict[str, int] = field(default_factory=dict)
+    """Part of a table that is for testing -> its pictures that have no class and were left out."""
+    skipped: dict[str, Any] = field(default_factory=dict)
+    """What in the folders was not taken: `files` (suffix -> how many), `hidden`, `folders` (name -> how many)."""
 
     def whole(self) -> Split:
         """All pictures as one split."""

@@ -5,7 +5,8 @@ in all of them. Needs no torch until it normalises: worker processes start fast.
 """
 
 from inceptions.image.crops import PROTOCOLS, Crops, with_crops
-from inceptions.image.decoding import EXTENSIONS, FORMATS, MAX_PIXELS, Picture, Source, UnreadablePicture, opened
+from inceptions.image.decoding import MAX_PIXELS, Picture, Source, UnreadablePicture, opened
+from inceptions.image.formats import EXTENSIONS, FORMATS
 from inceptions.image.preprocess import RESAMPLING, Preprocess, resize_tf1
 
 __all__ = [

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from inceptions.image.formats import FORMATS, NEEDS_AVIF, NEEDS_HEIF, READ, kind_of
 from inceptions.progress import DataError
 
 Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
@@ -22,12 +23,6 @@ Source = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | NDArray[Any]
 
 MAX_PIXELS = 128_000_000
 """Larger pictures are refused before they are decoded: a few kilobytes can claim gigabytes of pixels."""
-
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-"""No other reader of Pillow's is ever tried (some start external programs)."""
-
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
-"""File names (in lower case) with these endings are taken for pictures."""
 
 _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -116,11 +111,31 @@ def _open(source: Source, stack: ExitStack) -> Image.Image:
         path = Path(source)
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise UnreadablePicture("not a file")
-        return Image.open(stack.enter_context(path.open("rb", buffering=1 << 18)), formats=FORMATS)
+        return _identified(stack.enter_context(path.open("rb", buffering=1 << 18)))
     content = source if isinstance(source, bytes) else source.read()
     if not content:
         raise UnreadablePicture("empty")
-    return Image.open(io.BytesIO(content), formats=FORMATS)
+    return _identified(io.BytesIO(content))
+
+
+def _identified(file: BinaryIO) -> Image.Image:
+    """The opened image; readers that not everybody has are looked for only where the content needs them."""
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        file.seek(0)
+        kind = kind_of(file.read(32))
+        file.seek(0)
+        if kind == "AVIF" and "AVIF" not in FORMATS:
+            raise UnreadablePicture(NEEDS_AVIF) from None
+        if kind != "HEIC":
+            raise
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise UnreadablePicture(NEEDS_HEIF) from error
+    register_heif_opener()
+    return Image.open(file, formats=("HEIF",))
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:
@@ -177,7 +192,7 @@ def _refusing(file: str | None) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise UnreadablePicture(f"more than {MAX_PIXELS:,} pixels (a decompression bomb?)", file) from error
     except UnidentifiedImageError as error:
-        raise UnreadablePicture("no JPEG, PNG, WebP, TIFF, BMP or GIF picture", file) from error
+        raise UnreadablePicture(f"no {', '.join(READ[:-1])} or {READ[-1]} image", file) from error
     except OSError as error:
         raise UnreadablePicture((error.strerror or str(error)).lower(), file) from error
     except (
