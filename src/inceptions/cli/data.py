@@ -16,7 +16,7 @@ _SHOWN = 20
 
 
 def check(data: str, /, *, label: str | None = None, json: bool = False) -> int:
-    """Look at every picture: counts, unreadable ones, duplicates, sizes, modes.
+    """Look at every picture: counts, unreadable ones, duplicates, sizes, modes; and which files are not taken.
 
     Exit code 3 if a picture is unreadable, in two classes, or in two of the splits you made.
 
@@ -52,7 +52,9 @@ def _show(report: Report) -> None:
     lowest_median_highest = ["lowest", "median", "highest"]
     table([["width", *report.widths], ["height", *report.heights]], ["pixels", *lowest_median_highest])
     print()
-    table([*report.formats.items(), *report.modes.items()], ["stored as", "pictures"])
+    table(
+        [*report.formats.items(), *report.modes.items(), *report.suffixes.items()], ["stored as", "pictures"]
+    )
     _list("unreadable", [f"{file}: {reason}" for file, reason in report.unreadable])
     for title, groups in (
         ("the same picture in more than one split", report.straddling),

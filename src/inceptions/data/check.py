@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +51,8 @@ class Report:
     """Lowest, median and highest, pixels."""
     heights: tuple[int, int, int]
     """Lowest, median and highest, pixels."""
+    suffixes: dict[str, int] = field(default_factory=dict)
+    """How files are named (".jpg", in lower case) -> readable pictures."""
     unlabeled: dict[str, int] = field(default_factory=dict)
     """Part of a table that is for testing -> its pictures that have no class, which is no fault."""
     skipped: dict[str, Any] = field(default_factory=dict)
@@ -100,6 +102,7 @@ def check(source: str | Path, *, label: str | None = None) -> Report:
     unreadable = list(dataset.refused)
     counts: dict[str, dict[str, int]] = {}
     copies: dict[bytes, list[Copy]] = defaultdict(list)
+    suffixes: Counter[str] = Counter()
     seen: list[_Seen] = []
     with ThreadPoolExecutor() as threads:  # decoding and hashing release the interpreter's lock
         for part, split in dataset.splits.items():
@@ -113,6 +116,8 @@ def check(source: str | Path, *, label: str | None = None) -> Report:
                 counts[part][name] += 1
                 copies[look.digest].append(Copy(split.name(index), part, name))
                 seen.append(look)
+                if suffix := PurePath(split.name(index)).suffix.lower():
+                    suffixes[suffix] += 1
     duplicates = tuple(tuple(group) for group in copies.values() if len(group) > 1)
     return Report(
         source=str(source),
@@ -127,6 +132,7 @@ def check(source: str | Path, *, label: str | None = None) -> Report:
         modes=dict(Counter(look.mode for look in seen).most_common()),
         widths=_spread([look.size[0] for look in seen]),
         heights=_spread([look.size[1] for look in seen]),
+        suffixes=dict(suffixes.most_common()),
         unlabeled=dataset.unlabeled,
         skipped=dataset.skipped,
     )

@@ -176,7 +176,7 @@ def _refuse_flat(
     places = [place for name in flat for place in (name, trunks[name])]
     found.problems.append(
         f"{called} and hold{'s' * one} {count} images but no folder of a class: sort the images into "
-        f"{os.fsdecode(flat[0])}/CLASS/, {_OR_TABLE}{_tables(walk, [*places, b''])}"
+        f"SPLIT/CLASS/, {_OR_TABLE}{_tables(walk, [*places, b''])}"
     )
 
 
@@ -257,7 +257,7 @@ def _deeper(walk: Walk, folder: bytes) -> str:
         filled = walk.filled(path)
         if len(filled) > 1 or splits_among(map(os.fsdecode, filled)):
             where = os.fsdecode(os.path.join(walk.top, path))
-            return f"if its folders {_text(filled)} are what you mean, give {where}"
+            return f"if the folders in it ({_text(filled)}) are what you mean, give {where}"
         if len(filled) != 1 or walk.at(path).images:
             return ""
         path = os.path.join(path, filled[0])

@@ -131,7 +131,7 @@ def _classes(
     if len(counts) == 1:
         found.problems.append(
             f"only one class, {next(iter(counts))}: a classifier needs two"
-            + (advice or " (is this the folder of one class?)")
+            + (advice or (" (is this the folder of one class?)" if found.layout == "classes" else ""))
         )
     trained = {e.label for e in found.entries if e.split in (None, "train")} or set(counts)
     for split, folders in found.folders.items():
