@@ -52,9 +52,7 @@ def _show(report: Report) -> None:
     lowest_median_highest = ["lowest", "median", "highest"]
     table([["width", *report.widths], ["height", *report.heights]], ["pixels", *lowest_median_highest])
     print()
-    table(
-        [*report.formats.items(), *report.modes.items(), *report.suffixes.items()], ["stored as", "pictures"]
-    )
+    table([*report.formats.items(), *report.modes.items(), *report.suffixes.items()], ["stored as", "pictures"])
     _list("unreadable", [f"{file}: {reason}" for file, reason in report.unreadable])
     for title, groups in (
         ("the same picture in more than one split", report.straddling),

@@ -6,6 +6,7 @@ never a class in silence; what can be read in two ways is a problem that says wh
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -36,6 +37,8 @@ class Found:
     """What in the folders was not taken."""
     unlabeled: Counter[str] = field(default_factory=Counter)
     """Part of a table that is for testing -> its images that have no class."""
+    told: dict[str, int] = field(default_factory=dict)
+    """What was read in one of several ways -> a level of the log."""
     advice: str = ""
     """Where the classes may be, if these are none."""
 
@@ -63,6 +66,8 @@ def read_folders(root: Path) -> Found:
         else:
             _refuse_flat(walk, flat or list(called), others, trunks, found)
     _tell_loose(walk, levels, found)
+    for text, level in found.told.items():
+        log.log(level, "%s", text)
     found.problems = walk.problems + found.problems
     labels = {(entry.split, entry.label) for entry in found.entries}
     if len({label for _, label in labels}) == 1:
@@ -156,7 +161,9 @@ def _are_classes(called: dict[bytes, str], flat: Sequence[bytes], others: Sequen
     (name,) = called
     yes = bool(flat) and may_be_class(os.fsdecode(name), map(os.fsdecode, others))
     if yes:
-        log.warning("%s is taken for a class, as %s beside it", os.fsdecode(name), _text(others))
+        found.told.setdefault(
+            f"{os.fsdecode(name)} is taken for a class, as {_text(others)} beside it", logging.WARNING
+        )
     return yes
 
 
@@ -164,20 +171,19 @@ def _refuse_flat(
     walk: Walk, flat: Sequence[bytes], others: Sequence[bytes], trunks: dict[bytes, bytes], found: Found
 ) -> None:
     """Split-like folders without classes in them: neither a split's classes nor a class can be read."""
-    count = sum(map(walk.images, flat)) or "no"
+    count = sum(map(walk.images, flat))
     one = len(flat) == 1
-    called = f"{_text(flat)} {'is called like a split' if one else 'are called like splits'}"
+    called = (
+        f"{_text(flat)} {'is called like a split' if one else 'are called like splits'} and hold{'s' * one} "
+        f"{f'{count} images but' if count else 'no images and'} no folder of a class"
+    )
     if others:
         found.problems.append(
-            f"{called} and hold{'s' * one} {count} images but no folder of a class, beside {_text(others)}: move "
-            f"{'it' if one else 'them'} away, rename what is a class, {_OR_TABLE}"
+            f"{called}, beside {_text(others)}: move {'it' if one else 'them'} away, rename what is a class, {_OR_TABLE}"
         )
         return
     places = [place for name in flat for place in (name, trunks[name])]
-    found.problems.append(
-        f"{called} and hold{'s' * one} {count} images but no folder of a class: sort the images into "
-        f"SPLIT/CLASS/, {_OR_TABLE}{_tables(walk, [*places, b''])}"
-    )
+    found.problems.append(f"{called}: sort the images into SPLIT/CLASS/, {_OR_TABLE}{_tables(walk, [*places, b''])}")
 
 
 def _tables(walk: Walk, places: Iterable[bytes]) -> str:
@@ -220,13 +226,16 @@ def _refuse_unclear(walk: Walk, parent: bytes, classes: Sequence[bytes], found: 
                 f"{where}{_text(called)} called like splits, inside a split: move "
                 f"{'it' if len(called) == 1 else 'them'} up, rename what is a class, {_OR_TABLE}"
             )
-    inner = {name: set(walk.filled(os.path.join(parent, name))) for name in classes if _folders(walk, parent, name)}
+    inner: dict[bytes, set[bytes]] = {
+        name: set(walk.filled(os.path.join(parent, name))) for name in classes if _folders(walk, parent, name)
+    }
     often = Counter(sub for subs in inner.values() for sub in subs)
     shared = {name: {sub for sub in subs if often[sub] > 1} for name, subs in inner.items()}
     alike = [name for name, subs in shared.items() if len(subs) > 1 and 2 * len(subs) >= len(inner[name])]
     for name, subs in inner.items():
         splits = splits_among(map(os.fsdecode, subs))
-        if len(set(splits.values())) > 1 and name not in alike[1:]:
+        within = any(walk.filled(os.path.join(parent, name, os.fsencode(sub))) for sub in splits)
+        if (within or len(set(splits.values())) > 1) and name not in alike[1:]:
             found.problems.append(
                 f"{where}{os.fsdecode(name)} holds {', '.join(sorted(splits))}, which are called like splits: put "
                 "the splits above the classes (SPLIT/CLASS/image), or give "
@@ -237,6 +246,12 @@ def _refuse_unclear(walk: Walk, parent: bytes, classes: Sequence[bytes], found: 
             f"{where}{_text(alike)} hold folders of the same names ({_text(sorted(shared[alike[0]]))}): are they "
             "splits? Rename them train, val and test. Are they the classes? Put the images of each together, "
             f"{_OR_TABLE}"
+        )
+    together = [f"{os.fsdecode(name)} ({_text(sorted(subs), 3)})" for name, subs in inner.items() if subs]
+    if together:
+        more = f" and {len(together) - 3} more" if len(together) > 3 else ""
+        found.told[f"{where}folders in a class's folder belong to that class: {', '.join(together[:3])}{more}"] = (
+            logging.INFO
         )
     same: dict[str, list[bytes]] = {}
     for name in classes:

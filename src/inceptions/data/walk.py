@@ -22,6 +22,7 @@ _NOTES = frozenset(  # beside images they surprise nobody
     | {".py", ".ipynb", ".log", ".ini", ".toml", ".cfg", ".url"}
 )
 _BOXES = (".txt", ".xml", ".json")  # what labelling tools write beside an image, under its name
+_BOXES_FOLDERS = frozenset({b"labels", b"annotations", b"xmls"})
 _NO_SUFFIX = "no suffix"
 _SNIFFED = 5  # files of a suffix nobody knows that are looked into
 _KINDS_SAID = 12
@@ -49,7 +50,7 @@ class Skipped:
     folders: Counter[str] = field(default_factory=Counter)
     """Name of a hidden or system folder -> how often."""
     boxes: Counter[str] = field(default_factory=Counter)
-    """Suffix -> files that have the name of an image beside them."""
+    """Suffix -> files called like an image beside them, or in a folder `labels`."""
     unknown: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
     """Suffix that says nothing -> the first files of it."""
 
@@ -81,7 +82,7 @@ class Skipped:
         if suffix in REMARKS:
             return REMARKS[suffix]
         if self.boxes[suffix]:
-            return f"{self.boxes[suffix]} with the name of an image: labels of boxes, as of YOLO, are not read"
+            return "labels of boxes, as of YOLO? they are not read"
         for file in self.unknown.get(suffix, ()):
             if kind := kind_of(_head(file)):
                 return f"images by their content, as {os.fsdecode(file)}, {kind}: give them that suffix"
@@ -189,7 +190,7 @@ class Walk:
             if not re.fullmatch(r"\.(?!\d+$)[a-z0-9_~+-]{1,12}", suffix):
                 suffix = _NO_SUFFIX
             self.skipped.files[suffix] += 1
-            if suffix in _BOXES and stem in stems:
+            if suffix in _BOXES and (stem in stems or os.path.basename(folder).lower() in _BOXES_FOLDERS):
                 self.skipped.boxes[suffix] += 1
             elif suffix not in _NOTES and suffix not in REMARKS and len(self.skipped.unknown[suffix]) < _SNIFFED:
                 self.skipped.unknown[suffix].append(os.path.join(self.top, folder, other))
