@@ -247,8 +247,9 @@ def pictures_in(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
             continue
         walk = Walk(os.fsencode(path), order=lambda name: natural(os.fsdecode(name)))
         for folder, listing in walk.below(b""):
-            names = sorted({*listing.images, *(name for name, _ in listing.broken)}, key=walk.order)
-            found += [os.fsdecode(os.path.join(walk.top, folder, name)) for name in names]
+            names = [os.fsdecode(name) for name in (*listing.images, *(name for name, _ in listing.broken))]
+            place = os.fsdecode(os.path.join(walk.top, folder))
+            found += [os.path.join(place, name) for name in sorted(names, key=natural)]
         for problem in walk.problems:
             log.warning("%s", problem)
         say_skipped(path, walk.skipped)

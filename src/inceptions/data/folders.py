@@ -66,9 +66,9 @@ def read_folders(root: Path) -> Found:
         else:
             _refuse_flat(walk, flat or list(called), others, trunks, found)
     _tell_loose(walk, levels, found)
-    for text, level in found.told.items():
-        log.log(level, "%s", text)
     found.problems = walk.problems + found.problems
+    for text, level in found.told.items() if not found.problems else ():
+        log.log(level, "%s", text)
     labels = {(entry.split, entry.label) for entry in found.entries}
     if len({label for _, label in labels}) == 1:
         split, label = sorted(labels, key=str)[0]
@@ -161,9 +161,8 @@ def _are_classes(called: dict[bytes, str], flat: Sequence[bytes], others: Sequen
     (name,) = called
     yes = bool(flat) and may_be_class(os.fsdecode(name), map(os.fsdecode, others))
     if yes:
-        found.told.setdefault(
-            f"{os.fsdecode(name)} is taken for a class, as {_text(others)} beside it", logging.WARNING
-        )
+        text = f"{os.fsdecode(name)} is taken for a class, as {_text(others)} beside it"
+        found.told[text] = logging.WARNING
     return yes
 
 
@@ -179,7 +178,8 @@ def _refuse_flat(
     )
     if others:
         found.problems.append(
-            f"{called}, beside {_text(others)}: move {'it' if one else 'them'} away, rename what is a class, {_OR_TABLE}"
+            f"{called}, beside {_text(others)}: move {'it' if one else 'them'} away, rename what is a class, "
+            f"{_OR_TABLE}"
         )
         return
     places = [place for name in flat for place in (name, trunks[name])]
@@ -226,9 +226,10 @@ def _refuse_unclear(walk: Walk, parent: bytes, classes: Sequence[bytes], found: 
                 f"{where}{_text(called)} called like splits, inside a split: move "
                 f"{'it' if len(called) == 1 else 'them'} up, rename what is a class, {_OR_TABLE}"
             )
-    inner: dict[bytes, set[bytes]] = {
-        name: set(walk.filled(os.path.join(parent, name))) for name in classes if _folders(walk, parent, name)
-    }
+    inner: dict[bytes, set[bytes]] = {}
+    for name in classes:
+        if walk.at(os.path.join(parent, name)).folders:
+            inner[name] = set(walk.filled(os.path.join(parent, name)))
     often = Counter(sub for subs in inner.values() for sub in subs)
     shared = {name: {sub for sub in subs if often[sub] > 1} for name, subs in inner.items()}
     alike = [name for name, subs in shared.items() if len(subs) > 1 and 2 * len(subs) >= len(inner[name])]
@@ -237,8 +238,8 @@ def _refuse_unclear(walk: Walk, parent: bytes, classes: Sequence[bytes], found: 
         within = any(walk.filled(os.path.join(parent, name, os.fsencode(sub))) for sub in splits)
         if (within or len(set(splits.values())) > 1) and name not in alike[1:]:
             found.problems.append(
-                f"{where}{os.fsdecode(name)} holds {', '.join(sorted(splits))}, which are called like splits: put "
-                "the splits above the classes (SPLIT/CLASS/image), or give "
+                f"{where}{os.fsdecode(name)} holds {', '.join(sorted(splits))}, called like splits: put "
+                "splits above classes (SPLIT/CLASS/image), or give "
                 f"{os.fsdecode(os.path.join(walk.top, parent, name))}"
             )
     if len(alike) > 1:
@@ -250,19 +251,14 @@ def _refuse_unclear(walk: Walk, parent: bytes, classes: Sequence[bytes], found: 
     together = [f"{os.fsdecode(name)} ({_text(sorted(subs), 3)})" for name, subs in inner.items() if subs]
     if together:
         more = f" and {len(together) - 3} more" if len(together) > 3 else ""
-        found.told[f"{where}folders in a class's folder belong to that class: {', '.join(together[:3])}{more}"] = (
-            logging.INFO
-        )
+        text = f"{where}folders in a class's folder belong to that class: {', '.join(together[:3])}{more}"
+        found.told[text] = logging.INFO
     same: dict[str, list[bytes]] = {}
     for name in classes:
         same.setdefault(folded(os.fsdecode(name)), []).append(name)
     for key, group in same.items():
         if len(group) > 1 and len(key) > 1:  # "a" and "A" are two letters, Cat and cat are one animal
             found.problems.append(f"{where}{_text(group)} differ only in capitals, spaces or accents: rename or merge")
-
-
-def _folders(walk: Walk, parent: bytes, name: bytes) -> bool:
-    return bool(walk.at(os.path.join(parent, name)).folders)
 
 
 def _deeper(walk: Walk, folder: bytes) -> str:
