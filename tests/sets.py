@@ -47,16 +47,18 @@ def manifest(path: Path, rows: Sequence[dict[str, object]]) -> Path:
     return path
 
 
-def table(path: Path, labels: list[object], *, names: list[str] | None = None, column: str = "label") -> Path:
+def table(
+    path: Path, labels: list[object], *, names: list[str] | None = None, column: str = "label", kind: str = "string"
+) -> Path:
     import datasets
 
     rows = []
     for i in range(len(labels)):
         file = io.BytesIO()
-        Image.new("RGB", (4, 4), (i, 0, 0)).save(file, "PNG")
+        Image.new("RGB", (4, 4), (i % 256, i // 256, 0)).save(file, "PNG")
         rows.append({"bytes": file.getvalue(), "path": None})
-    kind = datasets.ClassLabel(names=names) if names else datasets.Value("string")
-    features = datasets.Features({"img": datasets.Image(decode=False), column: kind})
+    labelled = datasets.ClassLabel(names=names) if names else datasets.Value(kind)
+    features = datasets.Features({"img": datasets.Image(decode=False), column: labelled})
     path.parent.mkdir(parents=True, exist_ok=True)
     datasets.Dataset.from_dict({"img": rows, column: labels}, features=features).to_parquet(str(path))
     return path

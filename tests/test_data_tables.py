@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from inceptions.data import load, read_split, write_split
+from inceptions.data.check import check
 from inceptions.data.splitfile import changed
 from inceptions.progress import DataError
 from sets import folder, manifest, names, picture, table
@@ -94,6 +95,72 @@ def test_a_manifest_that_is_none_says_what_is_expected(tmp_path: Path) -> None:
         load(tmp_path / "b.jsonl")
 
 
+def test_windows_paths_are_resolved_but_never_leave_the_folder(tmp_path: Path) -> None:
+    folder(tmp_path, {"x": 2, "y/z": 2})
+    picture(tmp_path / "back\\slash.png")  # a name like any other here
+    rows = [{"file_name": name, "label": label} for name, label in (
+        ("x\\000.png", "a"), (".\\x\\001.png", "a"), ("y\\z/000.png", "b"), ("back\\slash.png", "b")
+    )]  # fmt: skip
+    data = load(manifest(tmp_path / "m.csv", rows), val_fraction=0)
+    assert {file for file, _ in names(data)["train"]} == {"x/000.png", "x/001.png", "y/z/000.png", "back\\slash.png"}
+    with pytest.raises(DataError, match="leaves the manifest's folder"):
+        load(manifest(tmp_path / "m.csv", [*rows, {"file_name": "x\\..\\..\\secret.png", "label": "a"}]))
+
+
+def test_a_list_whose_files_are_all_missing_says_where_it_looked(tmp_path: Path) -> None:
+    root = folder(tmp_path / "D", {"cat": 1, "dog": 1})
+    rows = [{"file_name": f"D/{label}/000.png", "label": label} for label in ("cat", "dog")]
+    with pytest.raises(DataError, match=r"none of its 2 files exists in .*D/cat/000\.png; leave D out"):
+        load(manifest(root / "m.csv", rows))
+    (root / "lists").mkdir()
+    rows = [{"file_name": f"{label}/000.png", "label": label} for label in ("cat", "dog")]
+    with pytest.raises(DataError, match=f"it exists in {root}: put the manifest there"):
+        load(manifest(root / "lists" / "m.csv", rows))
+
+
+def test_missing_files_are_told_with_the_problem_they_cause(tmp_path: Path) -> None:
+    folder(tmp_path, {"dog": 1})
+    rows = [
+        {"file_name": f"{name}.png", "label": label}
+        for name, label in (("x/1", "cat"), ("dog/000", "dog"), ("y", "cat"))
+    ]
+    with pytest.raises(DataError, match=r"(?s)only one class, dog.*left out: x/1\.png: no such file \(and 1 more\)"):
+        load(manifest(tmp_path / "m.csv", rows))
+
+
+def test_splits_of_a_column_are_called_as_people_call_them(tmp_path: Path) -> None:
+    folder(tmp_path, {"x": 8})
+    called = ["Training", "TRAIN", "train_set", "trainval", "PublicTest", "Validation", "Dev", "TEST"]
+    rows = [{"file_name": f"x/00{i}.png", "label": i % 2, "split": split} for i, split in enumerate(called)]
+    data = load(manifest(tmp_path / "m.csv", rows))
+    assert {part: len(split) for part, split in data.splits.items()} == {"train": 4, "val": 2, "test": 2}
+
+
+@pytest.mark.parametrize(
+    ("values", "classes"),
+    [
+        ([False, True], ("False", "True")),
+        ([0.0, 1.0], ("0", "1")),
+        ([0.5, 1.5], ("0.5", "1.5")),
+        ([3, 12], ("3", "12")),
+    ],
+)
+def test_labels_of_any_scalar_type_are_read_in_lists(
+    tmp_path: Path, values: list[object], classes: tuple[str, ...]
+) -> None:
+    folder(tmp_path, {"x": 4})
+    rows = [{"file_name": f"x/00{i}.png", "label": values[i % 2]} for i in range(4)]
+    for suffix in (".jsonl", ".csv"):
+        assert load(manifest(tmp_path / f"m{suffix}", rows)).classes == classes
+
+
+def test_a_model_trained_when_whole_floats_were_text_finds_its_classes(tmp_path: Path) -> None:
+    folder(tmp_path, {"x": 4})
+    rows = [{"file_name": f"x/00{i}.png", "label": float(i % 2)} for i in range(4)]
+    data = load(manifest(tmp_path / "m.csv", rows), classes=("0.0", "1.0"), val_fraction=0)
+    assert data.splits["train"].targets.tolist() == [0, 0, 1, 1]
+
+
 # ---- tables ---------------------------------------------------------------------------------------------------------
 
 
@@ -174,3 +241,57 @@ def test_cifar10_is_read_by_its_class_names() -> None:
     data = load(source, val_fraction=0.2)
     assert data.classes[:3] == ("airplane", "automobile", "bird")
     assert {part: len(split) for part, split in data.splits.items()} == {"test": 10_000}
+
+
+@pytest.mark.usefixtures("quiet_datasets")
+@pytest.mark.parametrize(
+    ("values", "kind", "classes"),
+    [
+        ([True, False], "bool", ("False", "True")), ([0.0, 1.0], "float64", ("0", "1")), ([1, 0], "int8", ("0", "1")),
+        ([0.5, 1.0], "float32", ("0.5", "1")), (["b", "a"], "large_string", ("a", "b")), ([b"b", b"a"], "binary", ("a", "b")),
+    ],
+)  # fmt: skip
+def test_labels_of_any_scalar_type_are_read_in_tables(
+    tmp_path: Path, values: list[object], kind: str, classes: tuple[str, ...]
+) -> None:
+    file = table(tmp_path / "x.parquet", values * 3, kind=kind)
+    assert load(file).classes == classes
+
+
+@pytest.mark.usefixtures("quiet_datasets")
+def test_a_test_set_without_answers_is_one_line_and_valid(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table(tmp_path / "t" / "train.parquet", [0, 1] * 4, names=["cat", "dog"])
+    table(tmp_path / "t" / "test.parquet", [-1] * 200, names=["cat", "dog"])
+    report = check(tmp_path / "t")
+    assert [record.message for record in caplog.records] == ["left out: 200 pictures of test, which have no class"]
+    assert (report.valid, report.unlabeled, report.unreadable) == (True, {"test": 200}, ())
+
+
+@pytest.mark.usefixtures("quiet_datasets")
+def test_labels_that_are_missing_where_one_learns_are_told_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = table(tmp_path / "train.parquet", [None, "a", "b"] * 30)
+    assert len(load(file).refused) == 30
+    assert "left out: train/000000: no class: label is None (and 29 more)" in caplog.text
+    assert len(caplog.records) == 1
+    assert not check(file).valid
+
+
+@pytest.mark.usefixtures("quiet_datasets")
+def test_files_and_parts_are_splits_by_any_of_their_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    import datasets
+
+    for name in ("Training_set-00000-of-00001", "my_validation", "test1"):
+        table(tmp_path / "t" / f"{name}.parquet", ["a", "b"] * 2)
+    assert set(load(tmp_path / "t").splits) == {"train", "val", "test"}
+    table(tmp_path / "t" / "flowers.parquet", ["a", "b"])
+    with pytest.raises(DataError, match="some of its files are called like splits"):
+        load(tmp_path / "t")
+    one = datasets.Dataset.from_parquet(str(tmp_path / "t" / "flowers.parquet"))
+    datasets.DatasetDict({"TRAIN": one, "dev": one, "extra": one}).save_to_disk(str(tmp_path / "saved"))
+    assert {part: len(split) for part, split in load(tmp_path / "saved").splits.items()} == {"train": 2, "val": 2}
+    assert "ignored: the parts extra" in caplog.text
+    datasets.DatasetDict({"train": one, "training": one}).save_to_disk(str(tmp_path / "twice"))
+    with pytest.raises(DataError, match="its parts train, training all mean the train split"):
+        load(tmp_path / "twice")

@@ -49,6 +49,8 @@ class Skipped:
     """Hidden and system files."""
     folders: Counter[str] = field(default_factory=Counter)
     """Name of a hidden or system folder -> how often."""
+    again: set[bytes] = field(default_factory=set)
+    """Links to folders that were walked by another name, or lie above."""
     boxes: Counter[str] = field(default_factory=Counter)
     """Suffix -> files called like an image beside them, or in a folder `labels`."""
     unknown: dict[str, list[bytes]] = field(default_factory=lambda: defaultdict(list))
@@ -76,6 +78,9 @@ class Skipped:
             names = sorted(self.folders)
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             said.append(f"the folders {', '.join(names[:5])}{more}")
+        if self.again:
+            one = os.fsdecode(min(self.again))
+            said.append(f"{len(self.again)} link{'s' * (len(self.again) > 1)} to a folder met already, as {one}")
         return logging.WARNING if surprising else logging.INFO, ", ".join(said)
 
     def _remark(self, suffix: str) -> str:
@@ -112,18 +117,23 @@ class Walk:
         return self._listed[folder]
 
     def below(self, folder: bytes) -> Iterator[tuple[bytes, Listing]]:
-        """The folder and all below it, parents first, each once: circles of links end."""
-        waiting, seen = [folder], set()
+        """The folder and all below it, parents first, each once: circles of links end.
+
+        A link to a folder above leads nowhere either, or the images of all classes would be in one.
+        """
+        parts = folder.split(b"/") if folder else []
+        above = [b"/".join(parts[:depth]) for depth in range(len(parts))]
+        seen = {self._identity(path) for path in above}
+        waiting = [folder]
         while waiting:
             path = waiting.pop()
-            try:
-                state = os.stat(os.path.join(self.top, path))
-            except OSError as error:
-                self._problem(path, error)
+            identity = self._identity(path)
+            if identity in seen:
+                self.skipped.again.add(path)
                 continue
-            if (state.st_dev, state.st_ino) in seen:
+            if identity is None:
                 continue
-            seen.add((state.st_dev, state.st_ino))
+            seen.add(identity)
             listing = self.at(path)
             yield path, listing
             waiting += [os.path.join(path, name) for name in reversed(listing.folders)]
@@ -139,6 +149,14 @@ class Walk:
     def filled(self, folder: bytes) -> list[bytes]:
         """The names of its folders that hold images."""
         return [name for name in self.at(folder).folders if self.holds(os.path.join(folder, name))]
+
+    def _identity(self, folder: bytes) -> tuple[int, int] | None:
+        try:
+            state = os.stat(os.path.join(self.top, folder))
+        except OSError as error:
+            self._problem(folder, error)
+            return None
+        return state.st_dev, state.st_ino
 
     def _list(self, folder: bytes) -> Listing:
         listing = Listing([], [], [], [])
