@@ -248,7 +248,8 @@ def test_cifar10_is_read_by_its_class_names() -> None:
     ("values", "kind", "classes"),
     [
         ([True, False], "bool", ("False", "True")), ([0.0, 1.0], "float64", ("0", "1")), ([1, 0], "int8", ("0", "1")),
-        ([0.5, 1.0], "float32", ("0.5", "1")), (["b", "a"], "large_string", ("a", "b")), ([b"b", b"a"], "binary", ("a", "b")),
+        ([0.5, 1.0], "float32", ("0.5", "1")), (["b", "a"], "large_string", ("a", "b")),
+        ([b"b", b"a"], "binary", ("a", "b")),
     ],
 )  # fmt: skip
 def test_labels_of_any_scalar_type_are_read_in_tables(
