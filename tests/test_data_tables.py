@@ -128,6 +128,35 @@ def test_missing_files_are_told_with_the_problem_they_cause(tmp_path: Path) -> N
         load(manifest(tmp_path / "m.csv", rows))
 
 
+@pytest.mark.parametrize("answer", ["", "-1", None, -1])
+def test_a_list_may_have_a_test_part_without_answers(
+    tmp_path: Path, answer: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder(tmp_path, {"x": 8})
+    rows = [
+        {"file_name": f"x/00{i}.png", "label": "ab"[i % 2] if i < 4 else answer, "split": "train" if i < 4 else "Test"}
+        for i in range(8)
+    ]
+    for suffix in (".csv", ".jsonl"):
+        caplog.clear()
+        data = load(manifest(tmp_path / f"m{suffix}", rows), val_fraction=0)
+        assert (data.classes, data.unlabeled, set(data.splits)) == (("a", "b"), {"test": 4}, {"train"})
+        assert caplog.messages == ["left out: 4 pictures of test, which have no class"]
+
+
+def test_minus_one_is_a_class_where_it_is_learned(tmp_path: Path) -> None:
+    folder(tmp_path, {"x": 4})
+    rows = [{"file_name": f"x/00{i}.png", "label": i % 2 - 1, "split": "train" if i < 2 else "test"} for i in range(4)]
+    assert set(load(manifest(tmp_path / "m.csv", rows)).classes) == {"-1", "0"}
+
+
+def test_labels_that_differ_in_capitals_only_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder(tmp_path, {"x": 4})
+    rows = [{"file_name": f"x/00{i}.png", "label": ("cat", "Cat", "dog", "dog")[i]} for i in range(4)]
+    load(manifest(tmp_path / "m.csv", rows), val_fraction=0)
+    assert "classes that differ only in capitals or accents: Cat, cat" in caplog.text
+
+
 def test_splits_of_a_column_are_called_as_people_call_them(tmp_path: Path) -> None:
     folder(tmp_path, {"x": 8})
     called = ["Training", "TRAIN", "train_set", "trainval", "PublicTest", "Validation", "Dev", "TEST"]

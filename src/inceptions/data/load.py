@@ -10,7 +10,7 @@ import numpy as np
 
 from inceptions.data.folders import Found, read_folders
 from inceptions.data.manifest import SUFFIXES, read_manifest
-from inceptions.data.names import label_of
+from inceptions.data.names import folded, label_of
 from inceptions.data.splits import Dataset, Entry, Refused, Split, divide, listing, natural
 from inceptions.data.tables import is_table, read_table
 from inceptions.data.walk import say_skipped
@@ -46,6 +46,7 @@ def load(
     if not 0 <= val_fraction < 1:
         raise ValueError(f"val_fraction is {val_fraction}; a share in [0, 1) expected")
     root, found, content = _read(source, label)
+    _set_unanswered_apart(found)
     if classes is not None:
         found.entries = _as_called(found.entries, classes)
     order, unknown, missing = _classes(source, found, classes)
@@ -133,6 +134,11 @@ def _classes(
             f"only one class, {next(iter(counts))}: a classifier needs two"
             + (advice or (" (is this the folder of one class?)" if found.layout == "classes" else ""))
         )
+    same: dict[str, list[str]] = {}
+    for name in sorted(counts, key=natural) if found.layout in ("manifest", "table") else ():
+        same.setdefault(folded(name), []).append(name)
+    if twins := [name for names in same.values() if len(names) > 1 for name in names]:
+        log.warning("%s: classes that differ only in capitals or accents: %s", source, _some(twins))
     trained = {e.label for e in found.entries if e.split in (None, "train")} or set(counts)
     for split, folders in found.folders.items():
         held = {entry.label for entry in found.entries if entry.split == split}
@@ -154,6 +160,14 @@ def _as_called(entries: list[Entry], classes: Sequence[str]) -> list[Entry]:
         return entries
     known = set(classes)
     return [e if e.label in known else e._replace(label=spelled.get(e.label, e.label)) for e in entries]
+
+
+def _set_unanswered_apart(found: Found) -> None:
+    """A class "-1" that only a test set has is no class: so are answers written that are not published."""
+    if found.layout in ("manifest", "table") and {e.split for e in found.entries if e.label == "-1"} == {"test"}:
+        kept = [entry for entry in found.entries if entry.label != "-1"]
+        found.unlabeled["test"] += len(found.entries) - len(kept)
+        found.entries = kept
 
 
 def _by_reason(refused: Iterable[Refused]) -> list[str]:

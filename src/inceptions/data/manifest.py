@@ -34,7 +34,7 @@ def read_manifest(path: Path, *, label: str | None = None) -> Found:
     seen: dict[bytes, int] = {}
     divided: set[bool] = set()
     for line, row in _rows(path, found.problems, ("file_name", column)):
-        entry = _entry(path, row, column, f"line {line}", found.problems)
+        entry = _entry(path, row, column, f"line {line}", found)
         if entry is None:
             continue
         if entry.file in seen:
@@ -94,23 +94,28 @@ def _rows(path: Path, problems: list[str], needed: tuple[str, str]) -> Iterator[
                 problems.append(f'line {line}: an object {{"file_name": ..., "{needed[1]}": ...}} expected')
 
 
-def _entry(path: Path, row: Mapping[str, Any], column: str, where: str, problems: list[str]) -> Entry | None:
+def _entry(path: Path, row: Mapping[str, Any], column: str, where: str, found: Found) -> Entry | None:
     typed = path.suffix.lower() != ".csv"
     name, label = row.get("file_name"), label_of(row.get(column), typed=typed)
     said, group = label_of(row.get("split")), label_of(row.get("group"), typed=typed)
     if not isinstance(name, str) or not name.strip() or "\0" in name:
-        problems.append(f"{where}: no file_name")
-        return None
-    if label is None:
-        problems.append(f"{where}: {name} has no {column}")
+        found.problems.append(f"{where}: no file_name")
         return None
     split = None if said is None else split_called(said)
+    if label is None and split == "test":  # a test set is often published without its answers
+        found.unlabeled["test"] += 1
+        return None
+    if label is None:
+        found.problems.append(f"{where}: {name} has no {column}")
+        return None
     if said is not None and split is None:
-        problems.append(f"{where}: split {said!r}; one of train, val, test expected")
+        found.problems.append(f"{where}: split {said!r}; one of train, val, test expected")
         return None
     file = _relative(path.parent, name)
     if file.split(os.sep)[0] == os.pardir:
-        problems.append(f"{where}: {name} leaves the manifest's folder; give an absolute path, or move the manifest")
+        found.problems.append(
+            f"{where}: {name} leaves the manifest's folder; give an absolute path, or move the manifest"
+        )
         return None
     return Entry(os.fsencode(file), label, split, group)
 
