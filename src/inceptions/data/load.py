@@ -50,21 +50,7 @@ def load(
     if classes is not None:
         found.entries = _as_called(found.entries, classes)
     order, unknown, missing = _classes(source, found, classes)
-    left_out = _by_reason(found.refused)
-    if found.problems:
-        skipped = found.skipped.line()[1]
-        told = [*left_out, *([f"not taken: {skipped}"] if skipped else [])]
-        raise DataError(f"{source} cannot be used:\n{listing(found.problems + told)}")
-    say_skipped(str(source), found.skipped)
-    for part, count in found.unlabeled.items():
-        log.warning("left out: %d pictures of %s, which have no class", count, part)
-    if classes is not None:
-        for kind, names in (("the model does not have", unknown), ("of the model that have no picture", missing)):
-            if names:
-                log.warning("%s: classes %s: %s", source, kind, ", ".join(names))
-    for line in left_out:
-        log.warning("%s", line)
-
+    _refuse_or_tell(str(source), found, [] if classes is None else [unknown, missing])
     entries = found.entries
     divided = any(entry.split for entry in entries)
     if not any(entry.split == "val" for entry in entries) and val_fraction > 0:
@@ -106,6 +92,29 @@ def _read(source: str | Path, label: str | None) -> tuple[Path, Found, Callable[
     if path.exists():
         raise DataError(f"{path} is no data set: a folder, a .csv, .jsonl, .parquet or .arrow file expected")
     raise DataError(f"{path}: no such folder or file")
+
+
+def _refuse_or_tell(source: str, found: Found, unmapped: Sequence[Sequence[str]]) -> None:
+    """Everything found wrong, as one error or as lines of the log.
+
+    Args:
+        source: what is read.
+        found: what was found in it.
+        unmapped: (classes the model does not have, its classes that have no picture), where there is a model.
+    """
+    left_out = _by_reason(found.refused)
+    if found.problems:
+        skipped = found.skipped.line()[1]
+        told = [*left_out, *([f"not taken: {skipped}"] if skipped else [])]
+        raise DataError("\n".join([f"{source} cannot be used:", listing(found.problems), *told]))
+    say_skipped(source, found.skipped)
+    for part, count in found.unlabeled.items():
+        log.warning("left out: %d pictures of %s, which have no class", count, part)
+    for kind, names in zip(("the model does not have", "of the model that have no picture"), unmapped, strict=False):
+        if names:
+            log.warning("%s: classes %s: %s", source, kind, ", ".join(names))
+    for line in left_out:
+        log.warning("%s", line)
 
 
 def _classes(
