@@ -2,60 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from inceptions.data import Dataset, evaluation_split, load, read_split, write_split
+from inceptions.data import evaluation_split, load, read_split, write_split
 from inceptions.data.folders import read_folders
 from inceptions.data.splitfile import changed
 from inceptions.data.splits import Entry, divide, natural
 from inceptions.progress import DataError
+from sets import folder, manifest, names, picture
 
 SHARED = Path(__file__).parents[2] / "shared"
-
-
-def picture(path: Path, colour: int = 0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (4, 4), (colour % 256, colour // 256, 0)).save(path)
-    return path
-
-
-def folder(root: Path, counts: dict[str, int]) -> Path:
-    """`counts`: folder of a class (may have a split's before it) -> pictures."""
-    for number, (name, count) in enumerate(counts.items()):
-        (root / name).mkdir(parents=True, exist_ok=True)
-        for i in range(count):
-            picture(root / name / f"{i:03d}.png", 1000 * number + i)
-    return root
-
-
-def names(dataset: Dataset) -> dict[str, set[tuple[str, str]]]:
-    """split -> (file, class)."""
-    return {
-        part: {(split.name(i), split.classes[split.targets[i]]) for i in range(len(split))}
-        for part, split in dataset.splits.items()
-    }
-
-
-def manifest(path: Path, rows: Sequence[dict[str, object]]) -> Path:
-    if path.suffix == ".csv":
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-    else:
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 # ---- folders --------------------------------------------------------------------------------------------------------
@@ -205,10 +167,10 @@ def test_two_folders_of_one_split_are_an_error(tmp_path: Path) -> None:
 
 
 def test_pictures_outside_any_class_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    picture(folder(tmp_path, {"train/a": 1, "train/b": 1, "val/a": 1, "extra/a": 1}) / "train" / "loose.png")
+    picture(folder(tmp_path, {"train/a": 1, "train/b": 1, "val/a": 1, "extra": 2}) / "train" / "loose.png")
     load(tmp_path)
-    assert "ignored beside train, val: extra" in caplog.text
-    assert "1 pictures that lie in no class's folder" in caplog.text
+    assert "ignored beside train, val: extra (2 images)" in caplog.text
+    assert "1 images that lie in no class's folder, as train/loose.png" in caplog.text
 
 
 def test_a_fraction_out_of_range_is_refused(tmp_path: Path) -> None:
@@ -242,81 +204,7 @@ def test_one_known_class_can_be_evaluated_but_none_cannot(tmp_path: Path) -> Non
         load(tmp_path, classes=["x", "y"])
 
 
-# ---- manifests ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_a_manifest_with_splits(tmp_path: Path, suffix: str) -> None:
-    folder(tmp_path, {"x": 4})
-    outside = picture(tmp_path.parent / f"{tmp_path.name}-outside.png")
-    rows = [
-        {"file_name": "x/000.png", "label": "one", "split": "train", "more": 1},
-        {"file_name": "./x/001.png", "label": "two", "split": "training", "more": 1},
-        {"file_name": "x/002.png", "label": "one", "split": "valid", "more": 1},
-        {"file_name": str(outside), "label": "two", "split": "test", "more": 1},
-    ]
-    data = load(manifest(tmp_path / f"m{suffix}", rows))
-    assert names(data) == {
-        "train": {("x/000.png", "one"), ("x/001.png", "two")},
-        "val": {("x/002.png", "one")},
-        "test": {(str(outside), "two")},
-    }
-    assert (data.layout, data.divided, data.root) == ("manifest", True, tmp_path)
-    assert data.splits["test"].path(0) == outside
-    outside.unlink()
-
-
-def test_numbers_are_class_names_and_the_column_may_be_chosen(tmp_path: Path) -> None:
-    folder(tmp_path, {"x": 4})
-    rows = [{"file_name": f"x/00{i}.png", "kind": i // 2, "label": "same"} for i in range(4)]
-    assert load(manifest(tmp_path / "m.jsonl", rows), label="kind").classes == ("0", "1")
-
-
-def test_a_missing_file_is_refused_not_fatal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder(tmp_path, {"x": 4})
-    rows = [{"file_name": f"x/00{i}.png", "label": i % 2} for i in range(5)] + [
-        {"file_name": "/no/way.png", "label": 1}
-    ]
-    data = load(manifest(tmp_path / "m.csv", rows))
-    assert {file for file, _ in data.refused} == {"x/004.png", "/no/way.png"}
-    assert "left out: x/004.png: no such file" in caplog.text
-
-
-def test_everything_wrong_with_a_manifest_is_told_at_once(tmp_path: Path) -> None:
-    folder(tmp_path, {"x": 4})
-    file = tmp_path / "m.csv"
-    file.write_text(
-        "file_name,label,split,group\n"
-        "x/000.png,a,train,g\n"
-        "x/000.png,b,train,\n"
-        "../secret.png,a,train,\n"
-        "x/001.png,,train,\n"
-        "x/002.png,b,dev,\n"
-        ",b,train,\n"
-        "x/003.png,b,val,g\n"
-        "x/001.png,b,,\n"
-    )
-    with pytest.raises(DataError) as caught:
-        load(file)
-    for said in (
-        "line 3: x/000.png is listed already, in line 2",
-        "line 4: ../secret.png leaves the manifest's folder",
-        "line 5: x/001.png has no label",
-        "line 6: split 'dev'; one of train",
-        "line 7: no file_name",
-        "group g is in train and val",
-        "some lines have a split and others have none",
-    ):
-        assert said in str(caught.value)
-
-
-def test_a_manifest_that_is_none_says_what_is_expected(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("path;label\nx;y\n")
-    with pytest.raises(DataError, match=r"no column file_name and label.*file_name,label\[,split\]\[,group\] expected"):
-        load(tmp_path / "a.csv")
-    (tmp_path / "b.jsonl").write_text('{"file_name": \n[1]\n' + "[" * 100_000)
-    with pytest.raises(DataError, match=r"(?s)line 1: not JSON.*line 2: an object .* expected.*line 3: not JSON"):
-        load(tmp_path / "b.jsonl")
+# ---- groups -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -409,102 +297,6 @@ def test_evaluation_takes_val_then_test_of_a_divided_set(tmp_path: Path) -> None
     assert (part, len(dataset.splits[part])) == ("val", 2)
     with pytest.raises(DataError, match="no data given"):
         evaluation_split(None, classes=("a", "b"))
-
-
-# ---- tables ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def quiet_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    logging.getLogger("datasets").setLevel(logging.ERROR)
-
-
-def table(path: Path, labels: list[object], *, names: list[str] | None = None, column: str = "label") -> Path:
-    import datasets
-
-    rows = []
-    for i in range(len(labels)):
-        file = io.BytesIO()
-        Image.new("RGB", (4, 4), (i, 0, 0)).save(file, "PNG")
-        rows.append({"bytes": file.getvalue(), "path": None})
-    kind = datasets.ClassLabel(names=names) if names else datasets.Value("string")
-    features = datasets.Features({"img": datasets.Image(decode=False), column: kind})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    datasets.Dataset.from_dict({"img": rows, column: labels}, features=features).to_parquet(str(path))
-    return path
-
-
-@pytest.mark.usefixtures("quiet_datasets")
-def test_a_folder_of_tables_is_a_data_set_with_class_names(tmp_path: Path) -> None:
-    table(tmp_path / "t" / "train-00000-of-00002.parquet", [0, 1, 1], names=["cat", "dog"])
-    table(tmp_path / "t" / "train-00001-of-00002.parquet", [0], names=["cat", "dog"])
-    table(tmp_path / "t" / "test.parquet", [1, 0, -1], names=["cat", "dog"])
-    data = load(tmp_path / "t", val_fraction=0)
-    assert data.classes == ("cat", "dog")
-    assert data.splits["train"].targets.tolist() == [0, 0, 1, 1]
-    assert data.splits["test"].targets.tolist() == [0, 1]
-    assert [file for file, _ in data.refused] == ["test/000002"]  # it has no class
-    content = data.splits["test"].source(0)
-    assert isinstance(content, bytes)
-    assert Image.open(io.BytesIO(content)).getpixel((0, 0)) == (1, 0, 0)
-    with pytest.raises(ValueError, match="is a table"):
-        data.splits["test"].path(0)
-
-
-@pytest.mark.usefixtures("quiet_datasets")
-def test_a_table_maps_by_name_divides_and_is_recorded(tmp_path: Path) -> None:
-    file = table(tmp_path / "all.parquet", ["b", "a"] * 10, column="kind")
-    data = load(file, label="kind")
-    assert (data.divided, len(data.splits["train"]), len(data.splits["val"])) == (False, 16, 4)
-    write_split(data, tmp_path / "split.json")
-    again = read_split(tmp_path / "split.json")
-    assert names(again) == names(data)
-    assert changed(again.splits["val"]) == ()
-    assert (
-        load(file, label="kind", classes=("b", "a"), val_fraction=0).splits["train"].targets.tolist()
-        == [0] * 10 + [1] * 10
-    )
-    with pytest.raises(DataError, match="say which one holds the class"):
-        load(file)
-
-
-@pytest.mark.usefixtures("quiet_datasets")
-def test_what_save_to_disk_wrote_is_read(tmp_path: Path) -> None:
-    import datasets
-
-    table(tmp_path / "x.parquet", [0, 1, 0, 1], names=["cat", "dog"])
-    one = datasets.Dataset.from_parquet(str(tmp_path / "x.parquet"))
-    datasets.DatasetDict({"train": one, "validation": one}).save_to_disk(str(tmp_path / "saved"))
-    data = load(tmp_path / "saved")
-    assert {part: len(split) for part, split in data.splits.items()} == {"train": 4, "val": 4}
-
-
-@pytest.mark.usefixtures("quiet_datasets")
-def test_a_damaged_table_is_a_data_error(tmp_path: Path) -> None:
-    (tmp_path / "x.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(DataError, match="cannot read it"):
-        load(tmp_path / "x.parquet")
-
-
-def test_a_mistyped_path_is_not_asked_of_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").mkdir()
-    for wrong in ("data/flwers", "./flowers", "../flowers", "a/b/c", str(tmp_path / "no")):
-        with pytest.raises(DataError, match="no such folder"):
-            load(wrong)
-
-
-@pytest.mark.usefixtures("quiet_datasets")
-def test_cifar10_is_read_by_its_class_names() -> None:
-    source = SHARED / "data" / "cifar10" / "test.parquet"
-    if not source.exists():
-        pytest.skip(f"{source} is not here")
-    pytest.importorskip("datasets")
-    data = load(source, val_fraction=0.2)
-    assert data.classes[:3] == ("airplane", "automobile", "bird")
-    assert {part: len(split) for part, split in data.splits.items()} == {"test": 10_000}
 
 
 def test_flowers_are_read_as_divided() -> None:

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from inceptions.data import Split, batches
 from inceptions.data.splits import natural
+from inceptions.data.walk import Walk, say_skipped
 from inceptions.engines import Engine, exported, open_engine
 from inceptions.evaluate.answers import temperature_of, tempered
 from inceptions.evaluate.protocol import reading_workers
 from inceptions.evaluate.tables import rank
-from inceptions.image import EXTENSIONS, Preprocess, Source, UnreadablePicture
+from inceptions.image import Preprocess, Source, UnreadablePicture
+from inceptions.progress import DataError, log
 from inceptions.weights import artifact, load_weights
 from inceptions.zoo import Network
 
@@ -233,19 +235,37 @@ def unlabelled(files: Sequence[str | os.PathLike[str]], classes: tuple[str, ...]
 def pictures_in(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     """The pictures that `paths` name: files as they are, folders with everything below them.
 
-    In folders, hidden and non-picture files are left out and names sort naturally (`2.jpg` before `10.jpg`); the order
-    of `paths` is kept. A path that does not exist stays in the list: whoever reads it will say so.
+    Folders are walked as for training (`inceptions.data.walk`), and what is not taken is told in one line. Names sort
+    naturally (`2.jpg` before `10.jpg`); the order of `paths` is kept. A path that does not exist, or leads nowhere,
+    stays in the list: whoever reads it will say so.
     """
     found: list[str] = []
-    for path in paths:
+    for given in paths:
+        path = os.fspath(given)
         if not os.path.isdir(path):
-            found.append(os.fspath(path))
+            found.append(path)
             continue
-        for folder, subfolders, files in os.walk(path):
-            subfolders[:] = sorted((name for name in subfolders if not name.startswith(".")), key=natural)
-            visible = (name for name in files if not name.startswith("."))
-            pictures = [name for name in visible if os.path.splitext(name)[1].lower() in EXTENSIONS]
-            found += [os.path.join(folder, name) for name in sorted(pictures, key=natural)]
+        walk = Walk(os.fsencode(path), order=lambda name: natural(os.fsdecode(name)))
+        for folder, listing in walk.below(b""):
+            names = [os.fsdecode(name) for name in (*listing.images, *(name for name, _ in listing.broken))]
+            place = os.fsdecode(os.path.join(walk.top, folder))
+            found += [os.path.join(place, name) for name in sorted(names, key=natural)]
+        for problem in walk.problems:
+            log.warning("%s", problem)
+        say_skipped(path, walk.skipped)
+    return found
+
+
+def some_pictures(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The same, of which there must be one.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = pictures_in(paths)
+    if not found:
+        where = ", ".join(os.fspath(path) for path in paths)
+        raise DataError(f"there are no pictures in {where}: no image file that can be read lies there or below")
     return found
 
 

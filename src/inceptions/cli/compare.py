@@ -129,14 +129,12 @@ def _print(rows: list[Portrait]) -> None:
 def _compare_weights(first: str, second: str, paths: tuple[str, ...], *, img_size: int | None, json: bool) -> None:
     from inceptions.anatomy.difference import answer_differences, tensor_differences
     from inceptions.cli import UsageError
-    from inceptions.predict import load_network, pictures_in
+    from inceptions.predict import load_network, some_pictures
     from inceptions.progress import track
 
     if img_size is not None and not paths:
         raise UsageError(f"--img-size {img_size} is of pictures: name some to compare the answers to, or leave it out")
-    files = pictures_in(paths)
-    if paths and not files:
-        raise DataError(f"there are no pictures in {', '.join(paths)}")
+    files = some_pictures(paths) if paths else []
     one, other = load_network(first), load_network(second)
     for net in (one, other):
         if net.export is not None:

@@ -19,6 +19,7 @@ _SHOWN = 20
 def check(data: str, /, *, label: str | None = None, json: bool = False) -> int:
     """Look at every picture: counts, unreadable ones, duplicates, sizes, modes.
 
+    What is not taken for a picture is counted by suffix and told, and no fault.
     Exit code 3 if a picture is unreadable, in two classes, or in two of the splits you made.
 
     Args:
@@ -53,7 +54,7 @@ def _show(report: Report) -> None:
     lowest_median_highest = ["lowest", "median", "highest"]
     table([["width", *report.widths], ["height", *report.heights]], ["pixels", *lowest_median_highest])
     print()
-    table([*report.formats.items(), *report.modes.items()], ["stored as", "pictures"])
+    table([*report.formats.items(), *report.modes.items(), *report.suffixes.items()], ["stored as", "pictures"])
     _list("unreadable", [f"{file}: {reason}" for file, reason in report.unreadable])
     _list("of more than 8 bits, and dark: nothing is above an eighth of white (are they of fewer bits?)", report.dark)
     for title, groups in (

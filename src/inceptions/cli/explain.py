@@ -58,13 +58,13 @@ def explain(
     from inceptions.cli import UsageError
     from inceptions.explain import explain as explained
     from inceptions.image import UnreadablePicture
-    from inceptions.predict import load_network, pictures_in
+    from inceptions.predict import load_network, some_pictures
     from inceptions.report.explained import Explained
 
     if not pictures:
         raise UsageError("which pictures? give files or folders behind the model")
+    files = some_pictures(pictures)
     net = load_network(model)
-    files = pictures_in(pictures)
     sheets: list[Explained] = []
     for number, file in enumerate(track(files, description="explaining"), start=1):
         try:

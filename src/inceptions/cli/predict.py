@@ -71,7 +71,7 @@ def predict(
     from inceptions.engines import EarlyExit
     from inceptions.evaluate.features import Extractor
     from inceptions.evaluate.protocol import ranges, resized
-    from inceptions.predict import Classifier, load_network, pictures_in
+    from inceptions.predict import Classifier, load_network, some_pictures
 
     if not pictures:
         raise UsageError("which pictures? give files or folders behind the model")
@@ -88,9 +88,7 @@ def predict(
     net = load_network(run)
     if img_size is not None:
         net = resized(net, img_size)
-    files = pictures_in(pictures)
-    if not files:
-        raise DataError(f"there are no pictures in {', '.join(map(plain, pictures))}")
+    files = some_pictures(pictures)
     if features is not None:
         extract = Extractor(
             net,

@@ -6,8 +6,8 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +54,12 @@ class Report:
     dark: tuple[str, ...] = ()
     """Pictures of more than 8 bits that use the lowest eighth of them only: made by a camera of fewer bits, they are
     nearly black to a network."""
+    suffixes: dict[str, int] = field(default_factory=dict)
+    """How files are named (".jpg", in lower case) -> readable pictures."""
+    unlabeled: dict[str, int] = field(default_factory=dict)
+    """Part of a table that is for testing -> its pictures that have no class, which is no fault."""
+    skipped: dict[str, Any] = field(default_factory=dict)
+    """What in the folders was not taken: `files` (suffix -> how many), `hidden`, `folders` (name -> how many)."""
 
     @property
     def valid(self) -> bool:
@@ -101,6 +107,7 @@ def check(source: str | Path, *, label: str | None = None) -> Report:
     unreadable = list(dataset.refused)
     counts: dict[str, dict[str, int]] = {}
     copies: dict[bytes, list[Copy]] = defaultdict(list)
+    suffixes: Counter[str] = Counter()
     seen: list[_Seen] = []
     dark: list[str] = []
     with ThreadPoolExecutor() as threads:  # decoding and hashing release the interpreter's lock
@@ -116,6 +123,8 @@ def check(source: str | Path, *, label: str | None = None) -> Report:
                 copies[look.digest].append(Copy(split.name(index), part, name))
                 seen.append(look)
                 dark += [split.name(index)] if look.dark else []
+                if suffix := PurePath(split.name(index)).suffix.lower():
+                    suffixes[suffix] += 1
     duplicates = tuple(tuple(group) for group in copies.values() if len(group) > 1)
     return Report(
         source=str(source),
@@ -131,6 +140,9 @@ def check(source: str | Path, *, label: str | None = None) -> Report:
         widths=_spread([look.size[0] for look in seen]),
         heights=_spread([look.size[1] for look in seen]),
         dark=tuple(dark),
+        suffixes=dict(suffixes.most_common()),
+        unlabeled=dataset.unlabeled,
+        skipped=dataset.skipped,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,12 @@ import numpy as np
 from inceptions.data.contents import with_hashes
 from inceptions.data.folders import Found, read_folders
 from inceptions.data.manifest import SUFFIXES, read_manifest
-from inceptions.data.splits import Dataset, Entry, Split, divide, listing, natural
+from inceptions.data.names import folded, label_of
+from inceptions.data.splits import Dataset, Entry, Refused, Split, divide, listing, natural
 from inceptions.data.tables import is_table, read_table
+from inceptions.data.walk import say_skipped
 from inceptions.image import EXTENSIONS
+from inceptions.image.formats import ARCHIVES
 from inceptions.progress import DataError, log
 
 
@@ -28,9 +31,10 @@ def load(
     """Reads a data set; pictures are found, not opened.
 
     Args:
-        source: a folder `train|training / val|valid|validation|test / CLASS / picture` or `CLASS / picture`, a manifest
-            (.csv, .jsonl), a table of encoded pictures (.parquet, .arrow, a folder of them), or a data set of the
-            Hugging Face hub (`owner/name`, `hf://datasets/owner/name`).
+        source: a folder `SPLIT / CLASS / picture` (splits by any of the names people give them, see
+            `inceptions.data.names`) or `CLASS / picture`, a manifest (.csv, .jsonl), a table of encoded pictures
+            (.parquet, .arrow, a folder of them), or a data set of the Hugging Face hub (`owner/name`,
+            `hf://datasets/owner/name`).
         split_seed: chooses the validation pictures, where the user has not.
         val_fraction: their share of each class; 0: all pictures are for training.
         classes: the model's classes: pictures are mapped to them by name; None: the classes found, in natural order.
@@ -43,16 +47,11 @@ def load(
     if not 0 <= val_fraction < 1:
         raise ValueError(f"val_fraction is {val_fraction}; a share in [0, 1) expected")
     root, found, content = _read(source, label)
-    order, unknown, missing = _classes(source, found, classes)
-    if found.problems:
-        raise DataError(f"{source} cannot be used:\n{listing(found.problems)}")
+    _set_unanswered_apart(found)
     if classes is not None:
-        for kind, names in (("the model does not have", unknown), ("of the model that have no picture", missing)):
-            if names:
-                log.warning("%s: classes %s: %s", source, kind, ", ".join(names))
-    for file, reason in found.refused:
-        log.warning("left out: %s: %s", file, reason)
-
+        found.entries = _as_called(found.entries, classes)
+    order, unknown, missing = _classes(source, found, classes)
+    _refuse_or_tell(str(source), found, [] if classes is None else [unknown, missing])
     entries = found.entries
     divided = any(entry.split for entry in entries)
     if not any(entry.split == "val" for entry in entries) and val_fraction > 0:
@@ -73,6 +72,8 @@ def load(
         refused=tuple(found.refused),
         unknown_classes=tuple(unknown),
         missing_classes=tuple(missing),
+        unlabeled=dict(found.unlabeled),
+        skipped=found.skipped.to_dict(),
     )
 
 
@@ -87,9 +88,34 @@ def _read(source: str | Path, label: str | None) -> tuple[Path, Found, Callable[
         return path.absolute(), read_folders(path), None
     if path.is_file() and path.suffix.lower() in SUFFIXES:
         return path.absolute().parent, read_manifest(path, label=label), None
+    if path.suffix.lower() in ARCHIVES:
+        raise DataError(f"{path} is an archive: unpack it, and give the folder")
     if path.exists():
         raise DataError(f"{path} is no data set: a folder, a .csv, .jsonl, .parquet or .arrow file expected")
     raise DataError(f"{path}: no such folder or file")
+
+
+def _refuse_or_tell(source: str, found: Found, unmapped: Sequence[Sequence[str]]) -> None:
+    """Everything found wrong, as one error or as lines of the log.
+
+    Args:
+        source: what is read.
+        found: what was found in it.
+        unmapped: (classes the model does not have, its classes that have no picture), where there is a model.
+    """
+    left_out = _by_reason(found.refused)
+    if found.problems:
+        skipped = found.skipped.line()[1]
+        told = [*left_out, *([f"not taken: {skipped}"] if skipped else [])]
+        raise DataError("\n".join([f"{source} cannot be used:", listing(found.problems), *told]))
+    say_skipped(source, found.skipped)
+    for part, count in found.unlabeled.items():
+        log.warning("left out: %d pictures of %s, which have no class", count, part)
+    for kind, names in zip(("the model does not have", "of the model that have no picture"), unmapped, strict=False):
+        if names:
+            log.warning("%s: classes %s: %s", source, kind, ", ".join(names))
+    for line in left_out:
+        log.warning("%s", line)
 
 
 def _classes(
@@ -97,8 +123,12 @@ def _classes(
 ) -> tuple[tuple[str, ...], list[str], list[str]]:
     """(the classes in order, those the model lacks, those the data lacks); what is wrong goes to `found.problems`."""
     counts = Counter(entry.label for entry in found.entries)
+    advice = f"; {found.advice}" if found.advice else ""
     if not found.entries:
-        found.problems.append(f"no pictures ({' '.join(sorted(EXTENSIONS))}) in it")
+        if not found.problems and found.refused:
+            found.problems.append(f"none of its {len(found.refused)} pictures can be used")
+        elif not found.problems:
+            found.problems.append(f"no pictures ({' '.join(sorted(EXTENSIONS))}) in it")
         return tuple(given or ()), [], []
     if given is not None:
         unknown = sorted(set(counts) - set(given), key=natural)
@@ -106,13 +136,19 @@ def _classes(
         if len(missing) == len(given):
             found.problems.append(
                 f"none of its classes ({_some(unknown)}) is one of the model's ({_some(list(given))}): "
-                "folders are mapped to classes by name"
+                f"they are mapped to classes by name{advice}"
             )
         return tuple(given), unknown, missing
     if len(counts) == 1:
         found.problems.append(
-            f"only one class, {next(iter(counts))}: a classifier needs two (is this the folder of one class?)"
+            f"only one class, {next(iter(counts))}: a classifier needs two"
+            + (advice or (" (is this the folder of one class?)" if found.layout == "classes" else ""))
         )
+    same: dict[str, list[str]] = {}
+    for name in sorted(counts, key=natural) if found.layout in ("manifest", "table") else ():
+        same.setdefault(folded(name), []).append(name)
+    if twins := [name for names in same.values() if len(names) > 1 for name in names]:
+        log.warning("%s: classes that differ only in capitals or accents: %s", source, _some(twins))
     trained = {e.label for e in found.entries if e.split in (None, "train")} or set(counts)
     for split, folders in found.folders.items():
         held = {entry.label for entry in found.entries if entry.split == split}
@@ -125,6 +161,35 @@ def _classes(
     if untrained:
         found.problems.append(f"classes without training pictures: {_some(untrained)}")
     return tuple(sorted(counts, key=natural)), [], []
+
+
+def _as_called(entries: list[Entry], classes: Sequence[str]) -> list[Entry]:
+    """The same entries, labels as the model spells them: one trained when 1.0 was no 1 still finds its classes."""
+    spelled = {label_of(name, typed=False): name for name in classes}
+    if len(spelled) < len(classes) or all(label == name for label, name in spelled.items()):
+        return entries
+    known = set(classes)
+    return [e if e.label in known else e._replace(label=spelled.get(e.label, e.label)) for e in entries]
+
+
+def _set_unanswered_apart(found: Found) -> None:
+    """A class "-1" that only a test set has is no class: so are answers written that are not published."""
+    if found.layout in ("manifest", "table") and {e.split for e in found.entries if e.label == "-1"} == {"test"}:
+        kept = [entry for entry in found.entries if entry.label != "-1"]
+        found.unlabeled["test"] += len(found.entries) - len(kept)
+        found.entries = kept
+
+
+def _by_reason(refused: Iterable[Refused]) -> list[str]:
+    """A line for each reason, with the first file and how many more."""
+    files: dict[str, list[str]] = {}
+    for file, reason in refused:
+        files.setdefault(reason, []).append(file)
+    lines = []
+    for reason, names in files.items():
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        lines.append(f"left out: {names[0]}: {reason}{more}")
+    return listing(lines).splitlines() if len(lines) > 20 else lines
 
 
 def _with_validation(entries: list[Entry], seed: int, fraction: float) -> list[Entry]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from inceptions.data.folders import Found
-from inceptions.data.splits import SPLITS, Entry, Refused
+from inceptions.data.names import label_of, split_called
+from inceptions.data.splits import Entry, Refused
 
 SUFFIXES = frozenset({".csv", ".jsonl", ".ndjson"})
 
@@ -19,8 +20,9 @@ SUFFIXES = frozenset({".csv", ".jsonl", ".ndjson"})
 def read_manifest(path: Path, *, label: str | None = None) -> Found:
     """Reads a manifest; further columns are ignored.
 
-    A `file_name` is relative to the manifest's folder and must not leave it, or absolute. One that does not exist is
-    refused like any unreadable picture; everything else that is wrong is a problem, with its line.
+    A `file_name` is relative to the manifest's folder and must not leave it, or absolute; where no such file is, a
+    backslash separates folders (Windows wrote it). One that does not exist is refused like any unreadable picture;
+    everything else that is wrong is a problem, with its line.
 
     Args:
         path: a .csv (with a header) or .jsonl file, UTF-8.
@@ -32,7 +34,7 @@ def read_manifest(path: Path, *, label: str | None = None) -> Found:
     seen: dict[bytes, int] = {}
     divided: set[bool] = set()
     for line, row in _rows(path, found.problems, ("file_name", column)):
-        entry = _entry(row, column, f"line {line}", found.problems)
+        entry = _entry(path, row, column, f"line {line}", found)
         if entry is None:
             continue
         if entry.file in seen:
@@ -48,6 +50,8 @@ def read_manifest(path: Path, *, label: str | None = None) -> Found:
             found.entries.append(entry)
         else:
             found.refused.append(Refused(os.fsdecode(entry.file), "no such file"))
+    if found.refused and not found.entries:
+        found.problems.append(_none_exists(path, found.refused))
     if len(divided) == 2:
         found.problems.append("some lines have a split and others have none: give it in all or in none")
     found.problems += [
@@ -90,27 +94,48 @@ def _rows(path: Path, problems: list[str], needed: tuple[str, str]) -> Iterator[
                 problems.append(f'line {line}: an object {{"file_name": ..., "{needed[1]}": ...}} expected')
 
 
-def _entry(row: Mapping[str, Any], column: str, where: str, problems: list[str]) -> Entry | None:
-    name, label = row.get("file_name"), _word(row.get(column))
-    split, group = _word(row.get("split")), _word(row.get("group"))
+def _entry(path: Path, row: Mapping[str, Any], column: str, where: str, found: Found) -> Entry | None:
+    typed = path.suffix.lower() != ".csv"
+    name, label = row.get("file_name"), label_of(row.get(column), typed=typed)
+    said, group = label_of(row.get("split")), label_of(row.get("group"), typed=typed)
     if not isinstance(name, str) or not name.strip() or "\0" in name:
-        problems.append(f"{where}: no file_name")
+        found.problems.append(f"{where}: no file_name")
+        return None
+    split = None if said is None else split_called(said)
+    if label is None and split == "test":  # a test set is often published without its answers
+        found.unlabeled["test"] += 1
         return None
     if label is None:
-        problems.append(f"{where}: {name} has no {column}")
+        found.problems.append(f"{where}: {name} has no {column}")
         return None
-    if split is not None and split.lower() not in SPLITS:
-        problems.append(f"{where}: split {split!r}; one of {', '.join(SPLITS)} expected")
+    if said is not None and split is None:
+        found.problems.append(f"{where}: split {said!r}; one of train, val, test expected")
         return None
-    file = os.path.normpath(name)
+    file = _relative(path.parent, name)
     if file.split(os.sep)[0] == os.pardir:
-        problems.append(f"{where}: {name} leaves the manifest's folder; give an absolute path, or move the manifest")
+        found.problems.append(
+            f"{where}: {name} leaves the manifest's folder; give an absolute path, or move the manifest"
+        )
         return None
-    return Entry(os.fsencode(file), label, None if split is None else SPLITS[split.lower()], group)
+    return Entry(os.fsencode(file), label, split, group)
 
 
-def _word(value: Any) -> str | None:
-    """A cell as text: numbers are names too (a class "3"), empty cells are none."""
-    if isinstance(value, (str, int)) and not isinstance(value, bool):
-        return str(value).strip() or None
-    return None
+def _relative(folder: Path, name: str) -> str:
+    file = os.path.normpath(name)
+    if "\\" in name and not os.path.exists(os.path.join(folder, file)):
+        return os.path.normpath(name.replace("\\", "/"))
+    return file
+
+
+def _none_exists(path: Path, missing: list[Refused]) -> str:
+    """What is wrong with a list of files that are all missing; often its paths begin at another folder."""
+    folder = path.absolute().parent
+    parts = Path(missing[0].file).parts
+    for count in range(1, len(parts)):
+        if os.path.isfile(folder / Path(*parts[count:])):
+            hint = f"; leave {Path(*parts[:count])} out: {Path(*parts[count:])} exists"
+            break
+    else:
+        above = next((parent for parent in folder.parents if os.path.isfile(parent / missing[0].file)), None)
+        hint = f"; it exists in {above}: put the manifest there" if above else ""
+    return f"none of its {len(missing)} files exists in {folder}, the first being {missing[0].file}{hint}"

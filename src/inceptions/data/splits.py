@@ -9,22 +9,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inceptions.data.contents import file_digest
-
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
-"""What folders, columns and files may call a split (in lower case) -> what we call it."""
 
 
 class Refused(NamedTuple):
@@ -150,6 +140,10 @@ class Dataset:
     """Pictures that were left out of an evaluation because the model learned from them."""
     changed: tuple[str, ...] = ()
     """Judged pictures whose content is no longer what the run recorded under this name."""
+    unlabeled: dict[str, int] = field(default_factory=dict)
+    """Part of a table that is for testing -> its pictures that have no class and were left out."""
+    skipped: dict[str, Any] = field(default_factory=dict)
+    """What in the folders was not taken: `files` (suffix -> how many), `hidden`, `folders` (name -> how many)."""
 
     def whole(self) -> Split:
         """All pictures as one split."""

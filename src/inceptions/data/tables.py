@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inceptions.data.folders import Found
-from inceptions.data.splits import SPLITS, Entry, Refused
+from inceptions.data.names import label_of, splits_among
+from inceptions.data.splits import Entry, Refused
+from inceptions.data.walk import Walk
 from inceptions.progress import DataError, log
 
 if TYPE_CHECKING:
@@ -33,8 +37,9 @@ def is_table(source: str | Path) -> bool:
     if path.is_file():
         return path.suffix.lower() in _FILES
     if path.is_dir():
-        folders = [entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-        return any((path / name).is_file() for name in _SAVED) or (set(folders) <= {"data"} and bool(_files(path)))
+        if any((path / name).is_file() for name in _SAVED):
+            return True
+        return bool(_files(path)) and set(Walk(os.fsencode(path)).at(b"").folders) <= {b"data"}
     return bool(re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text)) and not path.parent.exists()
 
 
@@ -53,15 +58,18 @@ def read_table(source: str | Path, *, label: str | None = None) -> tuple[Path, F
     """
     found = Found(layout="table")
     parts = _open(source, found)
+    splits = _splits([name for name, _ in parts], found)
     starts: list[int] = []
     pictures: list[Any] = []  # arrow's columns: five times as fast as rows of `datasets`
     rows = 0
     for name, table in parts:
+        if name not in splits:
+            continue
         columns = _columns(table, label)
         if isinstance(columns, str):
             found.problems.append(f"{name}: {columns}")
             continue
-        _read_labels(name, table, columns[1], rows, found)
+        _read_labels((name, splits[name]), table, columns[1], rows, found)
         starts.append(rows)
         pictures.append(_encoded(table, columns[0]))
         rows += len(table)
@@ -94,10 +102,8 @@ def _open(source: str | Path, found: Found) -> list[tuple[str, datasets.Dataset]
         if path.is_dir() and any((path / name).is_file() for name in _SAVED):
             saved = datasets.load_from_disk(str(path))
             return sorted(saved.items()) if isinstance(saved, datasets.DatasetDict) else [("all", saved)]
-        parts: dict[str, list[Path]] = {}
-        for file in [path] if path.is_file() else _files(path):
-            parts.setdefault(_part(file), []).append(file)
-        return [(part, _concatenated(files)) for part, files in sorted(parts.items())]
+        files = _parts([path] if path.is_file() else _files(path))
+        return [(part, _concatenated(those)) for part, those in sorted(files.items())]
     except Exception as error:  # the library raises its own, arrow's, the network's; to the user all mean the same
         found.problems.append(f"`datasets` cannot read it: {type(error).__name__}: {error}")
         return []
@@ -119,10 +125,35 @@ def _files(folder: Path) -> list[Path]:
     return sorted(file for file in files if file.suffix.lower() in _FILES and not file.name.startswith("."))
 
 
-def _part(file: Path) -> str:
-    """The split a file's name begins with (train-00000-of-00002.parquet), or "all"."""
-    first = re.split(r"[-_.]", file.name.lower())[0]
-    return SPLITS.get(first, "all")
+def _parts(files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Part -> its files: the split that a file's name means (train-00000-of-00002.parquet), else "all"."""
+    names = {
+        file: re.sub(r"[-_.]\d+[-_]of[-_]\d+.*|[-_.]\d+$", "", file.name.removesuffix(file.suffix)) for file in files
+    }
+    splits = splits_among(names.values())
+    parts: dict[str, list[Path]] = {}
+    for file, name in names.items():
+        parts.setdefault(splits.get(name, "all"), []).append(file)
+    return parts
+
+
+def _splits(names: Sequence[str], found: Found) -> dict[str, str | None]:
+    """Part -> its split (None: nobody divided it); what else a part may be is a problem, or told."""
+    splits: dict[str, str | None] = {**splits_among(names)}
+    strange = [name for name in names if name not in splits]
+    if strange and not splits:
+        if len(strange) == 1:
+            return {strange[0]: None}
+        found.problems.append(f"its parts {', '.join(strange)} are no splits that are known (train, val, test)")
+    elif "all" in strange:
+        found.problems.append(f"some of its files are called like splits ({', '.join(splits)}) and others are not")
+    elif strange:
+        log.warning("ignored: the parts %s, which are none of train, val, test", ", ".join(strange))
+    twice = Counter(splits.values())
+    for split in (split for split, count in twice.items() if count > 1 and split != "test"):
+        both = ", ".join(name for name in names if splits.get(name) == split)
+        found.problems.append(f"its parts {both} all mean the {split} split")
+    return splits
 
 
 def _columns(table: datasets.Dataset, label: str | None) -> tuple[str, str] | str:
@@ -147,30 +178,33 @@ def _columns(table: datasets.Dataset, label: str | None) -> tuple[str, str] | st
     return pictures[0], label
 
 
-def _read_labels(part: str, table: datasets.Dataset, column: str, first: int, found: Found) -> None:
+def _read_labels(part: tuple[str, str | None], table: datasets.Dataset, column: str, first: int, found: Found) -> None:
+    """Adds the rows of a part (its name, its split) to `found`."""
     import datasets
 
-    split = SPLITS.get(part.lower())
-    if split is None and part != "all":
-        log.warning("ignored: part %s, which is none of %s", part, ", ".join(SPLITS))
-        return
+    name, split = part
     kind = table.features[column]
     names = kind.names if isinstance(kind, datasets.ClassLabel) else None
     for row, value in enumerate(table.with_format("arrow")[:][column].to_pylist()):
-        name = f"{part}/{row:06d}"
         label = _label(value, names)
-        if label is None:
-            found.refused.append(Refused(name, f"no class: {column} is {value!r}"))
+        file = f"{name}/{row:06d}"
+        if label is not None:
+            found.entries.append(Entry(file.encode(), label, split, row=first + row))
+        elif split == "test" and _is_none(value):  # a test set is often published without its answers
+            found.unlabeled[name] += 1
         else:
-            found.entries.append(Entry(name.encode(), label, split, row=first + row))
+            said = repr(value) if value is None or isinstance(value, (int, float, str)) else type(value).__name__
+            found.refused.append(Refused(file, f"no class: {column} is {said}"))
 
 
 def _label(value: Any, names: list[str] | None) -> str | None:
-    if names is not None:
-        return names[value] if isinstance(value, int) and 0 <= value < len(names) else None
-    if isinstance(value, (int, str)) and not isinstance(value, bool):
-        return str(value).strip() or None
-    return None
+    if names is None:
+        return label_of(value)
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None
+
+
+def _is_none(value: Any) -> bool:
+    return value is None or value == -1 or (isinstance(value, str) and not value.strip()) or value != value
 
 
 def _encoded(table: datasets.Dataset, column: str) -> Any:

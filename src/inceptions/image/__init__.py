@@ -5,7 +5,8 @@ in all of them. Needs no torch until it normalises: worker processes start fast.
 """
 
 from inceptions.image.crops import PROTOCOLS, Crops, with_crops
-from inceptions.image.decoding import EXTENSIONS, FORMATS, Picture, Source, opened
+from inceptions.image.decoding import Picture, Source, opened
+from inceptions.image.formats import EXTENSIONS, FORMATS
 from inceptions.image.limits import MAX_PIXELS, VARIABLE, max_pixels, megapixels
 from inceptions.image.preprocess import RESAMPLING, Preprocess, resize_tf1, resize_tf2
 from inceptions.image.unreadable import UnreadablePicture

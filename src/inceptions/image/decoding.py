@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from inceptions.image.formats import FORMATS, NEEDS_AVIF, NEEDS_HEIF, READ, kind_of
 from inceptions.image.jpeg import open_jpeg, reduction
 from inceptions.image.limits import max_pixels, refuse_larger
 from inceptions.image.orientation import ORIENTATION, orientation
@@ -29,12 +30,6 @@ from inceptions.image.values import eight_bit, opaque
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]
 """What can be decoded: a path, a file's content, an open binary file, a PIL picture, an array (H, W[, channels])."""
-
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-"""No other reader of Pillow's is ever tried (some start external programs)."""
-
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
-"""File names (in lower case) with these endings are taken for pictures."""
 
 _NAMES = {"WEBP": "WebP", "JPEG2000": "JPEG 2000"}
 """What Pillow's names of formats are called by everybody else."""
@@ -174,7 +169,7 @@ def _open(source: Any, file: str | None, stack: ExitStack) -> Picture:
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise UnreadablePicture("not a file")
         source = stack.enter_context(path.open("rb", buffering=1 << 18))
-    head = source.read(16)
+    head = source.read(32)
     if not head:
         raise UnreadablePicture("empty")
     source.seek(0)
@@ -215,8 +210,22 @@ def _recognized(head: bytes) -> str:
         accept = Image.OPEN[format][1] if format in Image.OPEN else None
         if accept is not None and accept(head) is True:
             return format
-    names = [_NAMES.get(format, format) for format in FORMATS]
-    raise UnreadablePicture(f"no {', '.join(names[:-1])} or {names[-1]} picture")
+    return _needing_more(head)
+
+
+def _needing_more(head: bytes) -> str:
+    """The format that needs a reader which not everybody has, registered."""
+    kind = kind_of(head)
+    if kind == "AVIF" and "AVIF" not in FORMATS:
+        raise UnreadablePicture(NEEDS_AVIF)
+    if kind != "HEIC":
+        raise UnreadablePicture(f"no {', '.join(READ[:-1])} or {READ[-1]} image")
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise UnreadablePicture(NEEDS_HEIF) from error
+    register_heif_opener()
+    return "HEIF"
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:
