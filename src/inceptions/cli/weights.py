@@ -50,7 +50,8 @@ def convert(
         img_size: side of the pictures, px.
         crop_pct: share of each side that the centre crop keeps, above 0 and at most 1.
         resize: short keeps the aspect (shorter side, then crop); stretch does not.
-        labels: names of the classes in order: a,b,c, or a file with one a line.
+        labels: names of the classes in order: a,b,c, or a file with one a line, or a .json file with a list of them or
+            {"0": name, ...}.
         options: of the network, such as `--options.aux true`.
         json: print one JSON object instead of a table.
     """
@@ -99,10 +100,10 @@ def _pixels(kind: str, preprocess: Preprocess) -> dict[str, Any]:
 
 
 def _names(labels: str, count: int) -> tuple[str, ...]:
-    path = Path(labels)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else labels.split(",")
-    names = tuple(line.strip() for line in lines if line.strip())
+    from inceptions.data.text import read_names
+
+    names = read_names(labels)
     if len(names) != count:
-        came = f"the file {labels}" if path.is_file() else f"{labels!r}, which is no file,"
+        came = f"the file {labels}" if Path(labels).exists() else f"{labels!r}, which is no file,"
         raise ValueError(f"--labels: {came} names {len(names)} classes; the network has {count}")
     return names

@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from inceptions.data import Refused
+from inceptions.data.text import read_text
 from inceptions.progress import DataError, log, write_atomically
 from inceptions.train.config import TrainConfig
 
@@ -43,7 +44,7 @@ def stored_settings(folder: Path, *, resume: bool) -> TrainConfig | None:
             log.info("%s holds no run yet: starting anew", folder)
         return None
     try:
-        return TrainConfig.from_dict(yaml.safe_load(settings.read_text()))
+        return TrainConfig.from_dict(yaml.safe_load(read_text(settings)))
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise DataError(f"{settings} cannot be read ({error}); restore it or choose another --output") from error
 
@@ -64,7 +65,7 @@ def write_environment(folder: Path, device: torch.device) -> None:
     """environment.json: a record for each time the run was started or resumed."""
     path = folder / "environment.json"
     try:
-        sessions = json.loads(path.read_text())
+        sessions = json.loads(read_text(path))
     except FileNotFoundError:
         sessions = []
     except ValueError as error:  # nothing depends on it

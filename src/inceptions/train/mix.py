@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inceptions.data import class_weights as balanced_weights
+from inceptions.data.text import read_json, same_name
 from inceptions.progress import DataError
 
 
@@ -35,6 +34,17 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None
         targets = targets * weights
     exact = logits if logits.dtype == torch.float64 else logits.float()
     return -(targets * exact.log_softmax(dim=1)).sum() / targets.sum()
+
+
+def loss_weight(targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> float:
+    """What `cross_entropy` divides by, for class indices (N,) on the CPU: the sum of the weights of all targets.
+
+    Mixing divides every target among pictures of the same batch, which does not change their sum.
+    """
+    if weights is None:
+        return float(len(targets))
+    own, prior = weights[targets].sum(), weights.mean() * len(targets)
+    return float((1 - smoothing) * own + smoothing * prior)
 
 
 def mix(
@@ -93,10 +103,10 @@ def class_weights(spec: str, targets: NDArray[np.int64], classes: Sequence[str])
     """
     if spec == "balanced":
         return torch.from_numpy(balanced_weights(targets, classes))
-    try:
-        record = json.loads(Path(spec).read_text())
-    except ValueError as error:
-        raise DataError(f"class weights: {spec} is no JSON file {{class: weight}}: {error}") from error
+    record = read_json(spec, meant="JSON file of class weights {class: weight}")
+    own = {same_name(name): name for name in classes}
+    if isinstance(record, dict):
+        record = {own.get(same_name(name), name): weight for name, weight in record.items()}
     if not isinstance(record, dict) or set(record) != set(classes):
         have = sorted(record) if isinstance(record, dict) else record
         raise DataError(f"class weights: {spec} must give a weight to each of {sorted(classes)}, it holds {have}")
@@ -107,4 +117,6 @@ def class_weights(spec: str, targets: NDArray[np.int64], classes: Sequence[str])
 
 
 def _positive(weight: object) -> bool:
-    return isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight < math.inf
+    """Whether it is a number that float32 holds, and above 0."""
+    smallest, largest = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
+    return isinstance(weight, int | float) and not isinstance(weight, bool) and smallest <= weight <= largest
