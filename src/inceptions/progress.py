@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -90,6 +92,17 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     """
     with open_atomically(path) as file:
         file.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+
+
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """`value` as JSON that people can read: letters of every script as they are; a byte of a file's name that is no
+    UTF-8 becomes an escape, which reads back as the same name.
+
+    Raises:
+        TypeError, ValueError: JSON cannot hold it; NaN and infinities are no JSON.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 @contextmanager

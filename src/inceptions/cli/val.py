@@ -138,7 +138,6 @@ def val(
         **outcome.metrics.to_dict(),
         "refused": [refused._asdict() for refused in outcome.refused],
         "unknown_classes": list(dataset.unknown_classes),
-        "missing_classes": list(dataset.missing_classes),
         "engine": engine,
         "precision": precision or _own_precision(nets[0]),
         "crops": crops,
@@ -266,6 +265,8 @@ def _show(facts: dict[str, Any]) -> None:
         ["calibration error", *share("ece")[1:]],
         ["macro F1", *share("macro_f1")[1:]],
     ]
+    if facts["missing_classes"]:
+        rows[-1][2] = f"{rows[-1][2]}, of the {facts['macro_classes']:,} classes that have pictures"
     if fitted := facts.get("calibration"):
         told = f"fitted here; before, loss {fitted['loss_before']:.4f}, error {100 * fitted['ece_before']:.2f} %"
         rows.append(["temperature", f"{fitted['temperature']:.4g}", told])
@@ -297,13 +298,16 @@ def _show(facts: dict[str, Any]) -> None:
             ["", *(f"left at {stage}" for stage in stages), "top1", "pictures/s", "ratio"],
         )
         print()
-    worst = sorted(facts["per_class"], key=lambda one: one["recall"])
+    worst = sorted(facts["per_class"], key=lambda one: (one["recall"] is None, one["recall"]))
     classes = facts["per_class"] if len(worst) <= _MOST_CLASSES else worst[:_MOST_CLASSES]
     keys = ("label", "support", "precision", "recall", "f1")
     table([[one[key] for key in keys] for one in classes], ["class", *keys[1:]])
     if len(worst) > _MOST_CLASSES:
         print(f"the {_MOST_CLASSES} classes with the lowest recall of {len(worst)}; --json has all")
-    for kind, names in (("not in the model", "unknown_classes"), ("without pictures", "missing_classes")):
+    for kind, names in (
+        ("not in the model", "unknown_classes"),
+        ("with no pictures, so of unknown recall", "missing_classes"),
+    ):
         if facts[names]:
             print(f"classes {kind}: {', '.join(map(plain, facts[names]))}")
     if facts["files"]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from inceptions.evaluate.counts import Integers, log_softmax
-from inceptions.progress import write_atomically
+from inceptions.progress import to_json, write_atomically
 
 PREDICTION_COLUMNS = ("file", "label", "prediction", "probability", "top_5")
 PredictionRow = tuple[str, str, str, float, list[tuple[str, float]]]
@@ -64,7 +63,7 @@ def write_predictions(path: Path, rows: Iterable[PredictionRow]) -> None:
 
 def top_json(best: Iterable[tuple[str, float]]) -> str:
     """Labels with their probabilities as one JSON cell."""
-    return json.dumps([[label, float(f"{value:.9g}")] for label, value in best], ensure_ascii=False)
+    return to_json([[label, float(f"{value:.9g}")] for label, value in best])
 
 
 def write_confusion(path: Path, confusion: Integers, classes: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ import yaml
 
 from inceptions.data import Refused
 from inceptions.data.text import read_text
-from inceptions.progress import DataError, log, write_atomically
+from inceptions.progress import DataError, log, to_json, write_atomically
 from inceptions.train.config import TrainConfig
 
 _VERSIONS = ("inceptions", "torch", "numpy", "pillow", "safetensors")
@@ -91,9 +91,9 @@ def write_environment(folder: Path, device: torch.device) -> None:
 def add_unreadable(folder: Path, pictures: Iterable[Refused]) -> None:
     """unreadable.json: file -> why it was left out; those that are there already stay."""
     path = folder / "unreadable.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known = json.loads(read_text(path, any_bytes=True)) if path.exists() else {}
     if listed := known | dict(pictures):
-        write_atomically(path, json.dumps(listed, indent=1, ensure_ascii=False) + "\n")
+        write_atomically(path, to_json(listed, indent=1) + "\n")
 
 
 def _version(name: str) -> str | None:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from inceptions.data import Dataset
 from inceptions.image import Preprocess
-from inceptions.progress import log
+from inceptions.progress import log, to_json
 from inceptions.train.config import TrainConfig, idle
 from inceptions.train.mix import class_weights
 from inceptions.train.step import freeze
-from inceptions.weights import create_model
+from inceptions.weights import artifact, create_model
 from inceptions.zoo import Network, resolve
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
@@ -132,8 +132,10 @@ def refuse_impossible(config: TrainConfig, data: Dataset, net: Network) -> None:
     """Raises at once what training would raise when minutes have passed and files have been written.
 
     Raises:
-        ValueError, OSError: too few pictures, class weights that do not fit, more stages to tune than there are.
+        ValueError, OSError: too few pictures, class weights that do not fit, more stages to tune than there are, names
+            or settings that the model's files cannot hold.
     """
+    to_json(artifact.facts(net, {"settings": config.to_dict()}))
     batch_count(len(data.splits["train"]), config)
     loss_weights(config, data)
     freeze(net, config.tuned_stages)

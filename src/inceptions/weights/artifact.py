@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from inceptions.image import Preprocess
-from inceptions.progress import DataError
+from inceptions.progress import DataError, to_json
 from inceptions.weights.card import model_card
 from inceptions.weights.convert import materialise
 from inceptions.zoo import MEMBERS, Network, build
@@ -76,7 +76,7 @@ def save(
     try:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
         (new / CONFIG).write_text(text, encoding="utf-8")
-        (new / CARD).write_text(model_card(config), encoding="utf-8")
+        (new / CARD).write_text(model_card(config), encoding="utf-8", errors="backslashreplace")
         save_file(tensors, new / TENSORS, metadata={"format": "pt"})  # the metadata other readers ask for
         shutil.copymode(new / CONFIG, new / TENSORS)  # 0600 would hide the model from the account that serves it
         for path in (*new.iterdir(), new):
@@ -191,7 +191,7 @@ def facts(
 
 def _to_json(config: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return to_json(config, indent=2) + "\n"
     except (TypeError, ValueError) as error:
         raise ValueError(f"an artifact's facts must be JSON (text, finite numbers, lists, objects): {error}") from error
 
