@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 log = logging.getLogger("inceptions")
+
+_NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM})
+"""What file systems answer that know no flushing (network and shared folders, FUSE), least of all of folders."""
 
 
 class DataError(ValueError):
@@ -117,16 +121,45 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         with temporary.open("xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            _sync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    flush(path.parent)  # the rename itself must reach the disk
+
+
+def flush(path: Path) -> None:
+    """Has a file, or the names in a folder, reach the disk, where the file system has a way to say so.
+
+    Raises:
+        OSError: the disk failed, or is full.
+    """
     try:
-        os.fsync(folder)  # the rename itself must reach the disk
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written to, and not listed
+        return
+    try:
+        _sync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+        log.debug("this file system cannot flush (%s)", error)
+
+
+def user_cache() -> Path | None:
+    """The folder of this user's caches: XDG_CACHE_HOME, else ~/.cache; None for a user who has no home."""
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given)
+    home = os.path.expanduser("~")  # pathlib's raises where there is none
+    return None if home == "~" else Path(home) / ".cache"
 
 
 class _Bar:

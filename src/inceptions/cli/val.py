@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from inceptions.cli.terminal import plain, print_json, table
-from inceptions.progress import GateError, log, write_atomically
+from inceptions.progress import GateError, log, to_json, write_atomically
 
 if TYPE_CHECKING:
     from inceptions.data import Split
@@ -248,7 +247,7 @@ def _write(folder: Path, facts: dict[str, Any], outcome: Outcome, split: Split) 
     write_predictions(folder / "predictions.csv", outcome.rows(split))
     write_confusion(folder / "confusion.csv", outcome.metrics.confusion, outcome.classes)
     draw_confusion(folder / "confusion.png", outcome.metrics.confusion, outcome.classes)
-    write_atomically(folder / "val.json", json_text.dumps(facts, indent=2) + "\n")
+    write_atomically(folder / "val.json", to_json(facts, indent=2) + "\n")
     return [str(folder / name) for name in ("predictions.csv", "confusion.csv", "confusion.png", "val.json")]
 
 

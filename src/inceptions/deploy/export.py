@@ -21,7 +21,7 @@ from inceptions.deploy.card import export_card
 from inceptions.deploy.graph import ImagesToLogits, PicturesToProbabilities
 from inceptions.deploy.parity import Parity, compare
 from inceptions.deploy.pictures import Pictures
-from inceptions.engines import open_engine
+from inceptions.engines import open_engine, refuse_damaged
 from inceptions.engines.equalise import equalise
 from inceptions.engines.exported import FILES, PARITY, ExportedEngine, digest
 from inceptions.engines.open_vino import convert
@@ -123,6 +123,7 @@ def _refuse(net: Network, folder: Path, format: str, precision: str) -> None:
         )
     if net.preprocess is None or net.classes is None:
         raise ValueError(f"{net.name} has no preprocessing or no classes: an export holds what a prediction needs")
+    refuse_damaged(net)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not empty; choose a new folder, or remove this one first")
 

@@ -17,6 +17,7 @@ from inceptions.engines.early_exit import early_exit as cascade
 from inceptions.engines.early_exit import refuse
 from inceptions.engines.engine import Engine
 from inceptions.engines.exported import ExportedEngine
+from inceptions.engines.finite import refuse_damaged
 from inceptions.engines.prepared import Prepared
 from inceptions.progress import log
 from inceptions.zoo import Network
@@ -121,6 +122,8 @@ def open_engine(
         name, reason = "torch", f"the engine for {place.type}"
     else:
         name, reason = _choose(precision, expected or 0, rate)
+    if name != "torch":
+        refuse_damaged(net)
     ranges = list(calibration) if precision == "int8" and calibration is not None else None
     if early_exit is None:
         chosen = opened(name, reason, Prepared(net), ranges)

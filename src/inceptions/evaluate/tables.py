@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from inceptions.engines.finite import finite
 from inceptions.evaluate.counts import Integers, log_softmax
 from inceptions.progress import to_json, write_atomically
 
@@ -36,8 +37,11 @@ def rank(logits: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The `k` most probable classes of each picture: indices (N, k) and probabilities (N, k), float64.
 
     Equal logits rank by class index, as they are counted.
+
+    Raises:
+        NotFiniteError: logits that are no finite numbers, which have no order.
     """
-    probabilities = np.exp(log_softmax(logits))
+    probabilities = np.exp(log_softmax(finite(logits)))
     order = np.argsort(-logits.detach().cpu().double().numpy(), axis=1, kind="stable")[:, :k]
     return order, np.take_along_axis(probabilities, order, axis=1)
 

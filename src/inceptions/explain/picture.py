@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from inceptions.engines import blaming, finite
 from inceptions.evaluate.answers import temperature_of
 from inceptions.evaluate.tables import rank
 from inceptions.explain.attribution import Method, attribute, grid_stage
@@ -65,6 +67,7 @@ def explain(
         ValueError: a network without weights, preprocessing or class names; an unknown class, method or stage; `top_k`
             below 1.
         UnreadablePicture: the picture cannot be decoded.
+        NotFiniteError: the answer, or what it rests on, is not finite.
     """
     if net.export is not None:
         raise ValueError(
@@ -80,18 +83,21 @@ def explain(
     where = stage or grid_stage(net, net.preprocess.size)
     picture = net.preprocess.picture(source)
     image = net.preprocess.normalise(torch.from_numpy(picture)[None])
-    with torch.inference_mode():
+    called = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the picture"
+    with torch.inference_mode(), blaming(net, lambda _: called):
         places, probabilities = rank(net.eval()(image) / temperature_of(net), top_k)
     answers = tuple(
         (net.classes[place], float(value)) for place, value in zip(places[0], probabilities[0], strict=True)
     )
     wanted = answers[0][0] if target is None else target
     index = net.classes.index(wanted)
+    with blaming(net, lambda _: called):
+        spoke = finite(attribute(net, image, [index], method=method, stage=where if method == "grad_cam" else None))
     return Explanation(
         picture=shown(picture, net.preprocess),
         answers=answers,
         target=wanted,
-        map=attribute(net, image, [index], method=method, stage=where if method == "grad_cam" else None)[0],
+        map=spoke[0],
         stage=where,
         branches=branch_answers(net, image, index, where) if branches else (),
         feature_maps=maps_of(net, image, where) if feature_maps else None,

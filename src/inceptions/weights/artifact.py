@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from inceptions.image import Preprocess
-from inceptions.progress import DataError, to_json
+from inceptions.progress import DataError, flush, to_json
 from inceptions.weights.card import model_card
 from inceptions.weights.convert import materialise
 from inceptions.zoo import MEMBERS, Network, build
@@ -80,7 +80,7 @@ def save(
         save_file(tensors, new / TENSORS, metadata={"format": "pt"})  # the metadata other readers ask for
         shutil.copymode(new / CONFIG, new / TENSORS)  # 0600 would hide the model from the account that serves it
         for path in (*new.iterdir(), new):
-            _flush(path)
+            flush(path)
         _swap(new, folder)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
@@ -196,14 +196,6 @@ def _to_json(config: Mapping[str, Any]) -> str:
         raise ValueError(f"an artifact's facts must be JSON (text, finite numbers, lists, objects): {error}") from error
 
 
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _aside(folder: Path) -> Path:
     """Where the old artifact waits between the two renames (no system renames over a folder that holds files)."""
     return folder.parent / f".{folder.name}.previous"
@@ -220,7 +212,7 @@ def _swap(new: Path, folder: Path) -> None:
         if previous.exists():
             previous.rename(folder)
         raise
-    _flush(folder.parent)
+    flush(folder.parent)
     shutil.rmtree(previous, ignore_errors=True)
 
 

@@ -7,6 +7,7 @@ when it came: the file is compared with it ever after. Proxies are the environme
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import http.client
@@ -14,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -23,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from inceptions.progress import RunError, log, track, write_atomically
+from inceptions.progress import RunError, flush, log, track, user_cache, write_atomically
 
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection is given up (and the download resumed, or the next mirror tried)."""
@@ -73,9 +75,27 @@ class _CutShortError(_RefusedError):
 
 
 def cache_folder() -> Path:
-    """Where fetched files lie: PyTorch's own folder for them, made where it is missing."""
-    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    """Where fetched files lie: PyTorch's own folder for them; for a user without a home, one of the temporary files."""
+    if given := os.environ.get("TORCH_HOME"):
+        home = Path(os.path.expanduser(given))
+    else:
+        home = (user_cache() or Path(tempfile.gettempdir()) / f"inceptions-{os.getuid()}") / "torch"
+    return home / "hub" / "checkpoints"
+
+
+def _writable(folder: Path) -> Path:
+    """`folder`, made where it is missing; a temporary one, with a warning, where it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # what `os.access` says of network folders need not be true
+            return folder
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        other = Path(tempfile.mkdtemp(prefix="inceptions-"))
+        reason = error.strerror or error
+        log.warning("%s: %s: the file goes to %s; set TORCH_HOME to a folder that keeps it", folder, reason, other)
+        return other
 
 
 def is_offline() -> bool:
@@ -115,11 +135,11 @@ def fetch(source: Source, *, timeout: float = TIMEOUT) -> Path:
         ValueError: the cached file is not what the publisher states or what once came; it is left as it is.
     """
     target = cache_folder() / source.file
-    if target.is_file():
+    if os.path.isfile(target):
         return _checked(target, source)
     if is_offline():
         raise OSError(_failure(source, target, ["HF_HUB_OFFLINE is set: no request was made"]))
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = _writable(target.parent) / source.file
     part = target.with_name(f"{target.name}.part")
     with _alone(part):
         if target.is_file():  # another process was faster
@@ -188,7 +208,10 @@ def _checked(target: Path, source: Source) -> Path:
 
 def _record(target: Path, digest: str, source: Source) -> None:
     if len(source.hashes.get("sha256", "")) < 64:  # else the publisher's is as good
-        write_atomically(_record_of(target), f"{digest}  {target.name}\n")
+        try:
+            write_atomically(_record_of(target), f"{digest}  {target.name}\n")
+        except OSError as error:  # a cache that others keep for us
+            log.warning("%s: the file's hash is not recorded: %s", target, error.strerror or error)
 
 
 # -- one address
@@ -232,7 +255,7 @@ def _continue(url: str, source: Source, part: Path, timeout: float) -> None:
         with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
             if response.status != 206 or _first_byte(response) != start:
                 start = 0
-            whole = _announced(response, start, source)
+            whole = _announced(response, start, source, part.parent)
             _restart(part, keep=start)
             _write_validator(part, url, response)
             with part.open("ab") as file:
@@ -242,8 +265,7 @@ def _continue(url: str, source: Source, part: Path, timeout: float) -> None:
                     if file.tell() + len(chunk) > (source.size or whole or _MAX_SIZE):
                         raise _RefusedError("it sends more than it announced")
                     file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
+            flush(part)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and start:  # there is nothing after what we have: let the hash decide
@@ -258,7 +280,7 @@ def _continue(url: str, source: Source, part: Path, timeout: float) -> None:
         raise _CutShortError(f"the connection ended after {part.stat().st_size:,} of {whole:,} bytes")
 
 
-def _announced(response: Any, start: int, source: Source) -> int | None:
+def _announced(response: Any, start: int, source: Source, folder: Path) -> int | None:
     """The whole file's size as the server states it; refused where it cannot be the file, or does not fit the disk."""
     kind = response.headers.get_content_type()
     if kind == "text/html":
@@ -269,7 +291,6 @@ def _announced(response: Any, start: int, source: Source) -> int | None:
         raise _RefusedError(f"it announces {whole:,} bytes, the file has {source.size:,}")
     if whole is not None and whole > (source.size or _MAX_SIZE):
         raise _RefusedError(f"it announces {whole:,} bytes; at most {_MAX_SIZE:,} are fetched")
-    folder = cache_folder()
     if whole is not None and whole - start > shutil.disk_usage(folder).free:
         raise OSError(f"{folder} has no room for {whole:,} bytes; set TORCH_HOME to a larger disk")
     return whole
@@ -331,7 +352,10 @@ def _alone(part: Path) -> Iterator[None]:
     """Holds the download of this file for one process; a second one waits. Leaves no empty part behind."""
     while True:
         file = part.open("ab")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:  # a network folder without locks: two processes must not fetch one file at once
+            log.debug("%s: no lock: %s", part, error)
         if part.exists() and os.path.samestat(os.fstat(file.fileno()), part.stat()):
             break
         file.close()  # the one who held it has finished the file and taken the part away
