@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inceptions.engines.finite import finite
 from inceptions.evaluate.counts import Integers, log_softmax
+from inceptions.evaluate.fonts import legible
 from inceptions.progress import to_json, write_atomically
 
 PREDICTION_COLUMNS = ("file", "label", "prediction", "probability", "top_5")
@@ -91,9 +92,9 @@ def draw_confusion(path: Path, confusion: Integers, classes: Sequence[str]) -> N
     figure.colorbar(image, ax=axes, fraction=0.046, label="share of the true class")
     axes.set(xlabel="prediction", ylabel="true class")
     if n <= 60:
-        names = [_short(label) for label in classes]
-        axes.set_xticks(range(n), names, rotation=90, parse_math=False)
-        axes.set_yticks(range(n), names, parse_math=False)
+        names, families = legible([_short(label) for label in classes], figure=path.name)
+        axes.set_xticks(range(n), names, rotation=90, parse_math=False, fontfamily=families)
+        axes.set_yticks(range(n), names, parse_math=False, fontfamily=families)
     if n <= 20:
         for row, column in np.argwhere(confusion):
             colour = "white" if share[row, column] > 0.5 else "black"
