@@ -12,7 +12,7 @@ from inceptions.data.folders import Found, read_folders
 from inceptions.data.manifest import SUFFIXES, read_manifest
 from inceptions.data.splits import Dataset, Entry, Split, divide, listing, natural
 from inceptions.data.tables import is_table, read_table
-from inceptions.data.text import class_problems, same_name
+from inceptions.data.text import same_name
 from inceptions.image import EXTENSIONS
 from inceptions.progress import DataError, log
 
@@ -124,7 +124,6 @@ def _classes(
         if empty and split in (None, "train"):
             found.problems.append(f"no pictures in the folder of class {_some(empty)}: fill or remove it")
     untrained = sorted(set(counts) - trained, key=natural)
-    found.problems += class_problems(counts)
     if untrained:
         found.problems.append(f"classes without training pictures: {_some(untrained)}")
     return tuple(sorted(counts, key=natural)), [], []

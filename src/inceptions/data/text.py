@@ -120,6 +120,13 @@ def class_problems(names: Iterable[str]) -> list[str]:
     return found
 
 
+def refuse_names(source: str | os.PathLike[str], names: Iterable[str]) -> None:
+    """Raises `DataError` for a data set whose classes no model can have, see `class_problems`."""
+    if problems := class_problems(names):
+        more = [f"... and {len(problems) - 10} more"] if len(problems) > 10 else []
+        raise DataError("\n".join([f"{os.fspath(source)} cannot be used:", *problems[:10], *more]))
+
+
 def same_name(name: str) -> str:
     """What two spellings of one class's name share: macOS decomposes what other systems compose (NFD, NFC)."""
     return name.strip() if name.isascii() else unicodedata.normalize("NFC", name).strip()

@@ -27,8 +27,10 @@ def soft_targets(targets: Tensor, num_classes: int, smoothing: float = 0.0) -> T
 def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy of logits (N, C) and soft targets (N, C), computed in float32 at least.
 
-    With class weights (C,) every target's share counts weight-fold, and the mean divides by the sum of those weights,
-    so that with hard targets it equals `torch.nn.functional.cross_entropy(..., weight=weights)`.
+    With class weights w (C,) it is sum(w t (-log p)) / sum(w t), both sums over all pictures and classes: every share
+    of a target counts weight-fold, and the mean divides by what was counted. With hard targets that equals
+    `torch.nn.functional.cross_entropy(..., weight=w)`. With smoothed or mixed ones PyTorch's divides by the weights of
+    the right classes alone (for class indices) or by N (for soft targets).
     """
     if weights is not None:
         targets = targets * weights

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from inceptions.data import Dataset
+from inceptions.data.text import refuse_names
 from inceptions.image import Preprocess
 from inceptions.progress import log, to_json
 from inceptions.train.config import TrainConfig, idle
@@ -135,6 +136,7 @@ def refuse_impossible(config: TrainConfig, data: Dataset, net: Network) -> None:
         ValueError, OSError: too few pictures, class weights that do not fit, more stages to tune than there are, names
             or settings that the model's files cannot hold.
     """
+    refuse_names(config.data, data.classes)
     to_json(artifact.facts(net, {"settings": config.to_dict()}))
     batch_count(len(data.splits["train"]), config)
     loss_weights(config, data)
