@@ -88,13 +88,16 @@ def test_confusion_is_drawn_for_any_number_of_classes_and_odd_names(classes: int
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("names", [("猫", "狗"), ("แมว", "ж"), ("कुत्ता", "x"), ("👩‍🔬", "😀"), ("قط", "כלב"), ("$x", "\u200bb")])
+@pytest.mark.parametrize(
+    "names", [("猫", "狗"), ("แมว", "ж"), ("कुत्ता", "x"), ("👩‍🔬", "😀"), ("قط", "כלב"), ("$x", "\u200bb")]
+)
 def test_names_in_any_script_are_drawn_without_a_word_of_matplotlibs(
     names: tuple[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     draw_confusion(tmp_path / "c.png", np.eye(2, dtype=np.int64), names)
     assert "glyph" not in "".join(capfd.readouterr()).lower()
-    assert Image.open(tmp_path / "c.png").size[0] > 100
+    with Image.open(tmp_path / "c.png") as drawn:
+        assert drawn.size[0] > 100
 
 
 def test_a_name_is_drawn_by_a_font_that_has_its_letters_else_as_its_number(
@@ -108,7 +111,9 @@ def test_a_name_is_drawn_by_a_font_that_has_its_letters_else_as_its_number(
     fonts._families.cache_clear()
     assert shown == ["cab", "猫", "狗 a", "class 3", "class 4"]
     assert families == ["DejaVu Sans", "STIXGeneral"]
-    assert [record.getMessage()[:49] for record in caplog.records] == ["c.png: no font here can draw the names of 2 class"]
+    assert [record.getMessage()[:49] for record in caplog.records] == [
+        "c.png: no font here can draw the names of 2 class"
+    ]
 
 
 def test_a_script_that_joins_its_letters_is_numbered_where_matplotlib_cannot(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,9 +67,7 @@ def test_features_that_cannot_be_kept_are_used_all_the_same(blocked: Path, caplo
         assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
 
 
-def test_a_head_is_tuned_without_a_cache(
-    blocked: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_head_is_tuned_without_a_cache(blocked: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = write_pictures(tmp_path / "data", train=4, val=1)
     first = train(config(data, tmp_path / "first", epochs=1))
     result = train(config(data, tmp_path / "head", weights=str(first.output / "model"), tune="head"))
@@ -112,7 +110,9 @@ def test_a_cached_file_is_used_where_its_hash_cannot_be_recorded(
 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
-def test_a_file_system_that_cannot_flush_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_a_file_system_that_cannot_flush_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
     def refuse(_: int) -> None:
         raise OSError(code, "no flushing here")
 
@@ -139,7 +139,9 @@ def test_folders_whose_names_are_no_text_hold_data_runs_and_unreadable_pictures(
     place = tmp_path / os.fsdecode(b"donn\xe9es")
     data = write_pictures(place / "data", train=4, val=2)
     (data / "val" / "c0" / os.fsdecode(b"\xe9.png")).write_bytes(b"no picture")
-    small = "--model bn_inception --width 0.05 --depth 0.2 --stem small --img-size 32 --epochs 1 --workers 0 --crop none"
+    small = (
+        "--model bn_inception --width 0.05 --depth 0.2 --stem small --img-size 32 --epochs 1 --workers 0 --crop none"
+    )
     run = str(place / "run")
     assert main(["train", str(data), "--output", run, *small.split()]) == 0
     assert main(["val", run]) == 0

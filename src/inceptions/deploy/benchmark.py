@@ -27,7 +27,7 @@ from torch import nn
 from inceptions.anatomy import cost
 from inceptions.deploy.original import open_original
 from inceptions.deploy.pictures import made_up
-from inceptions.engines import ENGINES, available, open_engine, refuse_damaged
+from inceptions.engines import ENGINES, available, open_engine
 from inceptions.engines.prepared import quiet
 from inceptions.progress import DataError, RunError, log, track
 from inceptions.zoo import ALIASES, MEMBERS
@@ -298,7 +298,6 @@ def _open(case: Case, job: _Job) -> tuple[Callable[[], object], _Opened]:
     torch.manual_seed(0)
     net = open_original(case.model, options=job.options, img_size=job.img_size)
     pictures = torch.stack([torch.from_numpy(net.preprocess.picture(file)) for file in job.files])
-    refuse_damaged(net)
     begin = time.perf_counter()
     calibration = list(torch.split(pictures, 8)) if case.precision == "int8" else None
     if calibration is not None and case.model in (*MEMBERS, *ALIASES):

@@ -97,6 +97,7 @@ def open_engine(
         if device is not None and torch.device(device).type != "cpu":
             raise ValueError(f"{net.export} is an export, which runs on the CPU, not on {device}")
         return exported
+    refuse_damaged(net)
     precision, place = settled(engine, precision, device, batch_size=batch_size, calibrated=calibration is not None)
     size = batch_size or (16 if place.type == "cpu" else 128)
 
@@ -122,8 +123,6 @@ def open_engine(
         name, reason = "torch", f"the engine for {place.type}"
     else:
         name, reason = _choose(precision, expected or 0, rate)
-    if name != "torch":
-        refuse_damaged(net)
     ranges = list(calibration) if precision == "int8" and calibration is not None else None
     if early_exit is None:
         chosen = opened(name, reason, Prepared(net), ranges)

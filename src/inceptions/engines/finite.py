@@ -52,8 +52,8 @@ def blaming(net: Network, name: Callable[[int], str | None]) -> Iterator[None]:
 
 
 def refuse_damaged(net: Network) -> None:
-    """Raises `NotFiniteError` for weights that are not finite: a runtime's own operators may make finite numbers of
-    NaN, and so an answer that means nothing."""
+    """Raises `NotFiniteError` for weights that are not finite: a rectifier makes zero of an infinity, and in some
+    runtimes of NaN, and so an answer that looks like one and means nothing."""
     if _damage(net):
         raise NotFiniteError(f"{net.name} cannot answer: {_cause(net)}", ())
 
@@ -71,9 +71,11 @@ def _cause(net: Network) -> str:
 
 
 def _damage(net: Network) -> list[str]:
-    """The tensors that hold what is not finite, with how much of them."""
+    """The tensors that hold what is not finite, with how much of them; auxiliary heads answer nothing."""
     found = []
     for name, tensor in net.state_dict().items():
+        if name.startswith("aux."):
+            continue
         if tensor.is_floating_point() and not tensor.is_meta and not (good := tensor.isfinite()).all():
             bad = int(torch.numel(tensor) - good.sum())
             found.append(f"{name} ({bad:,} of {tensor.numel():,} numbers)")

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from inceptions.engines import blaming, finite
+from inceptions.engines import blaming, finite, refuse_damaged
 from inceptions.evaluate.answers import temperature_of
 from inceptions.evaluate.tables import rank
 from inceptions.explain.attribution import Method, attribute, grid_stage
@@ -80,6 +80,7 @@ def explain(
     if target is not None and target not in net.classes:
         some = ", ".join(net.classes[:20]) + (", ..." if len(net.classes) > 20 else "")
         raise ValueError(f"no class is called {target!r}; there are: {some}")
+    refuse_damaged(net)
     where = stage or grid_stage(net, net.preprocess.size)
     picture = net.preprocess.picture(source)
     image = net.preprocess.normalise(torch.from_numpy(picture)[None])
