@@ -15,9 +15,11 @@ import torch
 from inceptions.cli import main
 from inceptions.evaluate.features import Store
 from inceptions.evaluate.features import cache_folder as features_folder
-from inceptions.progress import user_cache, write_atomically
+from inceptions.image import Preprocess
+from inceptions.progress import DataError, user_cache, write_atomically
 from inceptions.train import train
-from inceptions.weights import artifact
+from inceptions.train.settings import default_output
+from inceptions.weights import artifact, create_model
 from inceptions.weights.download import Address, cache_folder, fetch, recorded
 from tiny import config, write_pictures
 
@@ -133,18 +135,36 @@ def test_a_disk_that_fails_to_flush_is_an_error(tmp_path: Path, monkeypatch: pyt
     assert not list(tmp_path.iterdir())
 
 
-def test_folders_whose_names_are_no_text_hold_data_runs_and_unreadable_pictures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_data_whose_names_are_no_text_are_trained_on_and_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / os.fsdecode(b"donn\xe9es")
-    data = write_pictures(place / "data", train=4, val=2)
-    (data / "val" / "c0" / os.fsdecode(b"\xe9.png")).write_bytes(b"no picture")
+    write_pictures(place, train=4, val=2)
+    (place / "val" / "c0" / os.fsdecode(b"\xe9.png")).write_bytes(b"no picture")
     small = (
         "--model bn_inception --width 0.05 --depth 0.2 --stem small --img-size 32 --epochs 1 --workers 0 --crop none"
     )
-    run = str(place / "run")
-    assert main(["train", str(data), "--output", run, *small.split()]) == 0
-    assert main(["val", run]) == 0
-    assert main(["report", run]) == 0
-    assert main(["train", "--resume", "--output", run]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", str(place), *small.split()]) == 0
+    run = str(default_output(str(place), "bn_inception"))
+    for words in (["val", run], ["report", run], ["train", "--resume", "--output", run]):
+        assert main(words) == 0, words
     assert "codec" not in capsys.readouterr().err
+    assert artifact.load(run).artifact["training"]["settings"]["data"] == str(place)
+
+
+def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, odd = write_pictures(tmp_path / "data", train=2, val=1), tmp_path / os.fsdecode(b"\xe9")
+    assert main(["train", str(data), "--output", str(odd / "run")]) == 3
+    assert "/\\xe9/run: files of tensors can be neither written nor read" in capsys.readouterr().err
+    assert not odd.exists()
+    net = create_model("bn_inception", num_classes=2, width=0.05, depth=0.2, stem="small")
+    net.preprocess, net.classes = Preprocess(size=(32, 32)), ("a", "b")
+    with pytest.raises(DataError, match="no UTF-8"):
+        artifact.save(net, odd)
+    artifact.save(net, tmp_path / "model")
+    (tmp_path / "model").rename(odd)
+    with pytest.raises(DataError, match="no UTF-8"):
+        artifact.load(odd)

@@ -109,6 +109,23 @@ def to_json(value: object, *, indent: int | None = None) -> str:
     return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def text_path(path: Path) -> Path:
+    """`path`, for the libraries of tensors and exports, which take no other names of files than UTF-8.
+
+    Raises:
+        DataError: it is not, or the folder is not in which it lies.
+    """
+    whole = os.fsencode(os.path.abspath(path))
+    try:
+        whole.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{whole.decode('utf-8', 'backslashreplace')}: files of tensors can be neither written nor read where a "
+            "folder's name is no UTF-8: rename it, or choose another place"
+        ) from error
+    return path
+
+
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes the name `path` when the block ends well; until then, and after an error, nothing changes.

@@ -27,7 +27,7 @@ from inceptions.engines.exported import FILES, PARITY, ExportedEngine, digest
 from inceptions.engines.open_vino import convert
 from inceptions.engines.operators import onnx_translations, whole_operators
 from inceptions.engines.prepared import quiet
-from inceptions.progress import GateError, log, to_json, track, write_atomically
+from inceptions.progress import GateError, log, text_path, to_json, track, write_atomically
 from inceptions.weights import artifact
 from inceptions.zoo import Network
 
@@ -124,6 +124,7 @@ def _refuse(net: Network, folder: Path, format: str, precision: str) -> None:
     if net.preprocess is None or net.classes is None:
         raise ValueError(f"{net.name} has no preprocessing or no classes: an export holds what a prediction needs")
     refuse_damaged(net)
+    text_path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not empty; choose a new folder, or remove this one first")
 

@@ -17,7 +17,7 @@ import yaml
 
 from inceptions.data import Refused
 from inceptions.data.text import read_text
-from inceptions.progress import DataError, log, to_json, write_atomically
+from inceptions.progress import DataError, log, text_path, to_json, write_atomically
 from inceptions.train.config import TrainConfig
 
 _VERSIONS = ("inceptions", "torch", "numpy", "pillow", "safetensors")
@@ -28,8 +28,9 @@ def stored_settings(folder: Path, *, resume: bool) -> TrainConfig | None:
 
     Raises:
         FileExistsError: there are files, and no resume was asked for; or they are no run's.
-        DataError: the stored settings cannot be read.
+        DataError: the stored settings cannot be read; the folder's name is no text.
     """
+    text_path(folder)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; --output must name a folder")
     held = sorted(path.name for path in folder.iterdir()) if folder.exists() else []

@@ -73,7 +73,10 @@ def warn_of_idle(config: TrainConfig) -> None:
 
 def default_output(data: str, model: str) -> Path:
     """runs/DATA-MODEL."""
-    return Path("runs") / f"{Path(data).resolve().stem}-{model}"
+    stem = (
+        Path(data).resolve().stem.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\ufffd", "_")
+    )
+    return Path("runs") / f"{stem}-{model}"
 
 
 def network(config: TrainConfig, data: Dataset) -> Network:

@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from inceptions.image import Preprocess
-from inceptions.progress import DataError, flush, to_json
+from inceptions.progress import DataError, flush, text_path, to_json
 from inceptions.weights.card import model_card
 from inceptions.weights.convert import materialise
 from inceptions.zoo import MEMBERS, Network, build
@@ -64,7 +64,7 @@ def save(
         ValueError: `net` lacks preprocessing or classes, a fact is no JSON, or `folder` holds something else.
         OSError: disk full, no permission; what was there before is still there.
     """
-    folder = Path(os.path.abspath(folder))
+    folder = text_path(Path(os.path.abspath(folder)))
     config = facts(net, training, metrics, provenance, temperature)
     text = _to_json(config)
     _restore(folder)
@@ -308,7 +308,7 @@ def _preprocess(block: dict[str, Any], where: str) -> Preprocess:
 def _read_tensors(path: Path, name: str, wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors of `path`, allocated only after their names and shapes were found to be exactly the network's."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(text_path(path), framework="pt") as file:
             problems = [f"{key} is missing" for key in wanted if key not in file.keys()]  # noqa: SIM118 (no mapping)
             for key in file.keys():  # noqa: SIM118
                 shape, dtype = tuple(file.get_slice(key).get_shape()), file.get_slice(key).get_dtype()
