@@ -91,7 +91,25 @@ def test_a_download_goes_elsewhere_where_the_cache_cannot_be_made(
     path = fetch(Address(file="w.pth", urls=("https://nowhere.invalid/w.pth",)))
     assert path.read_bytes() == b"tensors"
     assert path.is_relative_to(tmp_path)
-    assert "set TORCH_HOME" in caplog.text
+    assert "TORCH_HOME names a folder that keeps" in caplog.text
+
+
+def test_a_table_is_read_where_the_cache_of_datasets_cannot_be_made(
+    blocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    from inceptions.data import load, tables
+
+    pixels = [{"bytes": bytes([n]), "path": None} for n in range(4)]
+    table = datasets.Dataset.from_dict({"image": pixels, "label": ["a", "b"] * 2})
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    table.to_parquet(str(tmp_path / "t.parquet"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", blocked)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    tables._cache.cache_clear()
+    assert load(tmp_path / "t.parquet", val_fraction=0).classes == ("a", "b")
+    tables._cache.cache_clear()
+    assert "HF_HOME names a folder that keeps" in caplog.text
 
 
 def test_a_cached_file_is_used_where_its_hash_cannot_be_recorded(

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from datetime import timedelta
@@ -107,6 +108,28 @@ def to_json(value: object, *, indent: int | None = None) -> str:
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def writable(folder: Path, variable: str) -> Path:
+    """`folder`, made where it is missing; a new temporary one, with a warning, where it cannot be written to.
+
+    Args:
+        folder: of a cache.
+        variable: of the environment, that puts the cache elsewhere.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # what `os.access` says of network folders need not be true
+            return folder
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        other = Path(tempfile.mkdtemp(prefix="inceptions-"))
+        log.warning("%s: %s: using %s; %s names a folder that keeps", folder, error.strerror or error, other, variable)
+        return other
 
 
 def text_path(path: Path) -> Path:

@@ -7,7 +7,6 @@ when it came: the file is compared with it ever after. Proxies are the environme
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import http.client
@@ -25,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from inceptions.progress import RunError, flush, log, track, user_cache, write_atomically
+from inceptions.progress import RunError, flush, log, track, user_cache, writable, write_atomically
 
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection is given up (and the download resumed, or the next mirror tried)."""
@@ -83,21 +82,6 @@ def cache_folder() -> Path:
     return home / "hub" / "checkpoints"
 
 
-def _writable(folder: Path) -> Path:
-    """`folder`, made where it is missing; a temporary one, with a warning, where it cannot be written to."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # what `os.access` says of network folders need not be true
-            return folder
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        other = Path(tempfile.mkdtemp(prefix="inceptions-"))
-        reason = error.strerror or error
-        log.warning("%s: %s: the file goes to %s; set TORCH_HOME to a folder that keeps it", folder, reason, other)
-        return other
-
-
 def is_offline() -> bool:
     """Whether `HF_HUB_OFFLINE` forbids every request."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
@@ -139,7 +123,7 @@ def fetch(source: Source, *, timeout: float = TIMEOUT) -> Path:
         return _checked(target, source)
     if is_offline():
         raise OSError(_failure(source, target, ["HF_HUB_OFFLINE is set: no request was made"]))
-    target = _writable(target.parent) / source.file
+    target = writable(target.parent, "TORCH_HOME") / source.file
     part = target.with_name(f"{target.name}.part")
     with _alone(part):
         if target.is_file():  # another process was faster
