@@ -26,7 +26,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from inceptions.image import Preprocess
-from inceptions.progress import DataError, flush, text_path, to_json
+from inceptions.progress import DataError, text_path, to_json
+from inceptions.progress import flush as _flush
 from inceptions.weights.card import model_card
 from inceptions.weights.convert import materialise
 from inceptions.zoo import MEMBERS, Network, build
@@ -80,7 +81,7 @@ def save(
         save_file(tensors, new / TENSORS, metadata={"format": "pt"})  # the metadata other readers ask for
         shutil.copymode(new / CONFIG, new / TENSORS)  # 0600 would hide the model from the account that serves it
         for path in (*new.iterdir(), new):
-            flush(path)
+            _flush(path)
         _swap(new, folder)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
@@ -212,7 +213,7 @@ def _swap(new: Path, folder: Path) -> None:
         if previous.exists():
             previous.rename(folder)
         raise
-    flush(folder.parent)
+    _flush(folder.parent)
     shutil.rmtree(previous, ignore_errors=True)
 
 
