@@ -66,14 +66,27 @@ def test_metrics_equal_scikit_learns() -> None:
     assert metrics.macro_f1 == pytest.approx(sklearn_metrics.f1_score(targets, guess, average="macro"))
 
 
-def test_classes_that_never_occur_count_as_scikit_learn_counts_them() -> None:
+def test_a_class_without_pictures_has_no_recall_and_no_part_in_averages() -> None:
     logits, targets = some_answers(classes=8)
     logits[:, 6:] = -50.0
     targets = targets.clamp(max=4)  # class 5 may be answered, 6 and 7 neither occur nor are answered
     guess = logits.argmax(1)
     metrics = Metrics.of(counted(logits, targets), CLASSES)
-    assert metrics.macro_f1 == pytest.approx(sklearn_metrics.f1_score(targets, guess, average="macro", zero_division=0))
-    assert (metrics.per_class[7].precision, metrics.per_class[7].recall, metrics.per_class[7].f1) == (0, 0, 0)
+    present = range(5)
+    assert metrics.macro_f1 == pytest.approx(sklearn_metrics.f1_score(targets, guess, average="macro", labels=present))
+    assert (metrics.macro_classes, metrics.missing_classes) == (5, CLASSES[5:8])
+    assert metrics.macro_f1_interval[0] <= metrics.macro_f1 <= metrics.macro_f1_interval[1]
+    answered, never = metrics.per_class[5], metrics.per_class[7]
+    assert answered.predicted > 0
+    assert (answered.precision, answered.recall, answered.f1, answered.recall_interval) == (0, None, None, None)
+    assert (never.precision, never.recall, never.f1) == (None, None, None)
+    assert metrics.to_dict()["missing_classes"] == list(CLASSES[5:8])
+
+
+def test_a_class_that_is_never_answered_has_no_precision_and_is_all_wrong() -> None:
+    metrics = Metrics.of(counted(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1])), ("a", "b"))
+    assert (metrics.per_class[1].precision, metrics.per_class[1].recall, metrics.per_class[1].f1) == (None, 0, 0)
+    assert (metrics.macro_classes, metrics.missing_classes) == (2, ())
 
 
 def test_counts_are_the_same_for_every_batch_size_order_and_division_among_processes() -> None:

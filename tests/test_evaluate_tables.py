@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from inceptions.evaluate import fonts
 from inceptions.evaluate.tables import (
     draw_confusion,
     prediction_rows,
@@ -84,3 +85,41 @@ def test_confusion_is_drawn_for_any_number_of_classes_and_odd_names(classes: int
     draw_confusion(tmp_path / "d.png", np.ones((classes, classes), np.int64), names)
     with Image.open(tmp_path / "d.png") as picture:
         assert not np.array_equal(first, np.asarray(picture.convert("L"))), "the picture does not show the counts"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "names", [("猫", "狗"), ("แมว", "ж"), ("कुत्ता", "x"), ("👩‍🔬", "😀"), ("قط", "כלב"), ("$x", "\u200bb")]
+)
+def test_names_in_any_script_are_drawn_without_a_word_of_matplotlibs(
+    names: tuple[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    draw_confusion(tmp_path / "c.png", np.eye(2, dtype=np.int64), names)
+    assert "glyph" not in "".join(capfd.readouterr()).lower()
+    with Image.open(tmp_path / "c.png") as drawn:
+        assert drawn.size[0] > 100
+
+
+def test_a_name_is_drawn_by_a_font_that_has_its_letters_else_as_its_number(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    has = {"DejaVuSans.ttf": set("abc"), "STIXGeneral.ttf": set("猫狗")}  # both come with matplotlib
+    monkeypatch.setattr(fonts, "_has", lambda file, letters: letters & has.get(Path(file).name, set()))
+    fonts._families.cache_clear()
+    shown, families = fonts.legible(["cab", "猫", "狗 a", "鳥", "猫鳥"], figure="c.png")
+    fonts._families.cache_clear()
+    assert shown == ["cab", "猫", "狗 a", "class 3", "class 4"]
+    assert families == ["DejaVu Sans", "STIXGeneral"]
+    assert [record.getMessage()[:49] for record in caplog.records] == [
+        "c.png: no font here can draw the names of 2 class"
+    ]
+
+
+def test_a_script_that_joins_its_letters_is_numbered_where_matplotlib_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "_has", lambda file, letters: letters)
+    fonts._families.cache_clear()
+    for version, shown in (((3, 9), ["class 0", "b"]), ((3, 11), ["قط", "b"])):
+        monkeypatch.setattr(fonts, "_version", lambda version=version: version)
+        assert fonts.legible(["قط", "b"], figure="c.png")[0] == shown
+    fonts._families.cache_clear()

@@ -15,7 +15,7 @@ from torch import Tensor
 from inceptions.data import Split, batches
 from inceptions.data.splits import natural
 from inceptions.data.walk import Walk, say_skipped
-from inceptions.engines import Engine, exported, open_engine
+from inceptions.engines import Engine, blaming, exported, open_engine
 from inceptions.evaluate.answers import temperature_of, tempered
 from inceptions.evaluate.protocol import reading_workers
 from inceptions.evaluate.tables import rank
@@ -148,7 +148,8 @@ class Classifier:
         count = reading_workers(len(split), self.preprocess) if workers is None else workers
         first = 0
         for batch in batches(split, self.preprocess, batch_size=self.engine(len(split)).at_once, workers=count):
-            answers = dict(zip(batch.indices.tolist(), self._ranked(batch.pictures, top_k), strict=True))
+            with blaming(self.net, lambda row, batch=batch: split.name(int(batch.indices[row]))):  # type: ignore[misc]
+                answers = dict(zip(batch.indices.tolist(), self._ranked(batch.pictures, top_k), strict=True))
             reasons = dict(batch.refused)
             end = first + len(batch) + len(batch.refused)
             for index in range(first, end):
@@ -178,8 +179,10 @@ class Classifier:
                 pictures.append(torch.from_numpy(self.preprocess.picture(source)))
             except UnreadablePicture as error:
                 reasons[place] = error.reason
-        answers = iter(self._ranked(torch.stack(pictures), top_k) if pictures else [])
         names = [os.fspath(source) if isinstance(source, (str, os.PathLike)) else None for source in sources]
+        read = [place for place in range(len(sources)) if place not in reasons]
+        with blaming(self.net, lambda row: names[read[row]] or f"picture {read[row] + 1}"):
+            answers = iter(self._ranked(torch.stack(pictures), top_k) if pictures else [])
         return [
             Prediction(file=name, error=reasons[place])
             if place in reasons

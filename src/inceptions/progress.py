@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import logging
 import os
+import re
 import secrets
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,7 +17,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from inceptions.system import flush
+from inceptions.system import flush, sync
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -94,6 +98,56 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         file.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
 
 
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """`value` as JSON that people can read: letters of every script as they are; a byte of a file's name that is no
+    UTF-8 becomes an escape, which reads back as the same name.
+
+    Raises:
+        TypeError, ValueError: JSON cannot hold it; NaN and infinities are no JSON.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def writable(folder: Path, variable: str) -> Path:
+    """`folder`, made where it is missing; a new temporary one, with a warning, where it cannot be written to.
+
+    Args:
+        folder: of a cache.
+        variable: of the environment, that puts the cache elsewhere.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # what `os.access` says of network folders need not be true
+            return folder
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        other = Path(tempfile.mkdtemp(prefix="inceptions-"))
+        log.warning("%s: %s: using %s; %s names a folder that keeps", folder, error.strerror or error, other, variable)
+        return other
+
+
+def text_path(path: Path) -> Path:
+    """`path`, for the libraries of tensors and exports, which take no other names of files than UTF-8.
+
+    Raises:
+        DataError: it is not, or the folder is not in which it lies.
+    """
+    whole = os.fsencode(os.path.abspath(path))
+    try:
+        whole.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{whole.decode('utf-8', 'backslashreplace')}: files of tensors can be neither written nor read where a "
+            "folder's name is no UTF-8: rename it, or choose another place"
+        ) from error
+    return path
+
+
 @contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """A new file that takes the name `path` when the block ends well; until then, and after an error, nothing changes.
@@ -106,12 +160,20 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         with temporary.open("xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     flush(path.parent)  # the rename itself must reach the disk
+
+
+def user_cache() -> Path | None:
+    """The folder of this user's caches: XDG_CACHE_HOME, else ~/.cache; None for a user who has no home."""
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given)
+    home = os.path.expanduser("~")  # pathlib's raises where there is none
+    return None if home == "~" else Path(home) / ".cache"
 
 
 class _Bar:

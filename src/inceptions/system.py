@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import signal
@@ -12,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+_NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EACCES, errno.EPERM})
+"""What file systems answer that know no flushing (network and shared folders, FUSE), least of all of folders."""
 _MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # of glibc's mallopt
 
 
@@ -40,17 +43,28 @@ def keep_freed_memory() -> None:
 
 
 def flush(path: Path) -> None:
-    """Brings a file, or the names in a folder, to the disk. Windows does not open folders; it needs no such thing."""
+    """Brings a file, or the names in a folder, to the disk, where the system has a way to say so.
+
+    Raises:
+        OSError: the disk failed, or is full.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    except PermissionError:
-        if path.is_dir():
-            return
-        raise
+    except PermissionError:  # a folder that may be written to and not listed; on Windows, any
+        return
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync(descriptor: int) -> None:
+    """Brings what was written to an open file to the disk, where the file system knows such a thing."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def death(code: int) -> tuple[str, bool]:

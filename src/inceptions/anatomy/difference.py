@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inceptions.engines import open_engine
+from inceptions.engines import blaming, open_engine
 from inceptions.image import UnreadablePicture
 from inceptions.zoo import Network
 
@@ -88,7 +88,9 @@ def answer_differences(first: Network, second: Network, files: Sequence[str | Pa
         try:
             for net, engine in engines:
                 picture = torch.from_numpy(net.preprocess.picture(Path(file)))
-                answers.append(dict(zip(net.classes or (), engine(picture[None])[0].softmax(0).tolist(), strict=True)))
+                with blaming(net, lambda _, file=file: str(file)):  # type: ignore[misc]
+                    shares = engine(picture[None])[0].softmax(0).tolist()
+                answers.append(dict(zip(net.classes or (), shares, strict=True)))
         except UnreadablePicture as error:
             yield AnswerDifference(file=str(file), labels=None, probabilities=None, distance=None, error=error.reason)
             continue

@@ -104,6 +104,8 @@ def _draw(found: list[Measured], file: Path) -> None:
     """Bars of pictures/s, and behind each the machine's limit."""
     from matplotlib.figure import Figure
 
+    from inceptions.evaluate.fonts import legible
+
     labels = [f"{one.model}  {one.engine} {one.precision}  batch {one.batch}, {one.threads} threads" for one in found]
     figure = Figure(figsize=(9, 1 + 0.32 * len(found)), layout="constrained")
     axes = figure.subplots()
@@ -113,7 +115,8 @@ def _draw(found: list[Measured], file: Path) -> None:
     axes.barh(places, [one.pictures_per_second for one in found], height=0.5, color="#3b6ea5", label="measured")
     for place, one in zip(places, found, strict=True):
         axes.text(one.pictures_per_second, place, f" {one.pictures_per_second:,.0f}", va="center", fontsize=8)
-    axes.set_yticks(list(places), labels, fontsize=8)
+    labels, families = legible(labels, figure=file.name)
+    axes.set_yticks(list(places), labels, fontsize=8, parse_math=False, fontfamily=families)
     axes.invert_yaxis()
     axes.set_xlabel("pictures per second")
     axes.legend(loc="lower right", fontsize=8)

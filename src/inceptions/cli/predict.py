@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json as json_text
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from inceptions.cli.terminal import plain, print_json
-from inceptions.progress import DataError, log, open_atomically, track
+from inceptions.progress import DataError, log, open_atomically, to_json, track
 
 if TYPE_CHECKING:
     from inceptions.evaluate.features import Extractor
@@ -174,7 +173,7 @@ def _file(path: Path) -> Iterator[Sink]:
             writer.writerow([safe_path(file), safe_cell(label), value, best, safe_cell(error)])
 
         def line(prediction: Prediction) -> None:
-            text.write(json_text.dumps(prediction.to_dict(), ensure_ascii=False) + "\n")
+            text.write(to_json(prediction.to_dict()) + "\n")
 
         if path.suffix.lower() == ".csv":
             writer.writerow(CSV_COLUMNS)

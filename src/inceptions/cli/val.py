@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_text
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from inceptions.cli.terminal import plain, print_json, table
-from inceptions.progress import GateError, log, write_atomically
+from inceptions.progress import GateError, log, to_json, write_atomically
 
 if TYPE_CHECKING:
     from inceptions.data import Split
@@ -145,7 +144,6 @@ def val(
         **outcome.metrics.to_dict(),
         "refused": [refused._asdict() for refused in outcome.refused],
         "unknown_classes": list(dataset.unknown_classes),
-        "missing_classes": list(dataset.missing_classes),
         "trained_on": dataset.trained_on,
         "changed": list(dataset.changed),
         "engine": engine,
@@ -258,7 +256,7 @@ def _write(folder: Path, facts: dict[str, Any], outcome: Outcome, split: Split) 
     write_predictions(folder / "predictions.csv", outcome.rows(split))
     write_confusion(folder / "confusion.csv", outcome.metrics.confusion, outcome.classes)
     draw_confusion(folder / "confusion.png", outcome.metrics.confusion, outcome.classes)
-    write_atomically(folder / "val.json", json_text.dumps(facts, indent=2) + "\n")
+    write_atomically(folder / "val.json", to_json(facts, indent=2) + "\n")
     return [str(folder / name) for name in ("predictions.csv", "confusion.csv", "confusion.png", "val.json")]
 
 
@@ -275,6 +273,8 @@ def _show(facts: dict[str, Any]) -> None:
         ["calibration error", *share("ece")[1:]],
         ["macro F1", *share("macro_f1")[1:]],
     ]
+    if facts["missing_classes"]:
+        rows[-1][2] = f"{rows[-1][2]}, of the {facts['macro_classes']:,} classes that have pictures"
     if fitted := facts.get("calibration"):
         told = f"fitted here; before, loss {fitted['loss_before']:.4f}, error {100 * fitted['ece_before']:.2f} %"
         rows.append(["temperature", f"{fitted['temperature']:.4g}", told])
@@ -316,7 +316,10 @@ def _show(facts: dict[str, Any]) -> None:
         print(f"left out, because the model was trained on them: {facts['trained_on']:,} pictures")
     if facts["changed"]:
         print(f"no longer what the run recorded: {len(facts['changed']):,} pictures")
-    for kind, names in (("not in the model", "unknown_classes"), ("without pictures", "missing_classes")):
+    for kind, names in (
+        ("not in the model", "unknown_classes"),
+        ("with no pictures, so of unknown recall", "missing_classes"),
+    ):
         if facts[names]:
             print(f"classes {kind}: {', '.join(map(plain, facts[names]))}")
     if facts["files"]:

@@ -55,7 +55,8 @@ def convert(
         interpolation: how pictures are resized. nearest is Keras's load_img, tf2_bilinear TensorFlow 2's image.resize
             and Keras's Resizing and image_dataset_from_directory, tf1_bilinear TensorFlow 1's (none of them smooths);
             the others are Pillow's, which do.
-        labels: names of the classes in order: a,b,c, or a file with one a line.
+        labels: names of the classes in order: a,b,c, or a file with one a line, or a .json file with a list of them or
+            {"0": name, ...}.
         options: of the network, such as `--options.aux true`.
         json: print one JSON object instead of a table.
     """
@@ -109,10 +110,10 @@ def _pixels(kind: str, preprocess: Preprocess) -> dict[str, Any]:
 
 
 def _names(labels: str, count: int) -> tuple[str, ...]:
-    path = Path(labels)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else labels.split(",")
-    names = tuple(line.strip() for line in lines if line.strip())
+    from inceptions.data.text import read_names
+
+    names = read_names(labels)
     if len(names) != count:
-        came = f"the file {labels}" if path.is_file() else f"{labels!r}, which is no file,"
+        came = f"the file {labels}" if Path(labels).exists() else f"{labels!r}, which is no file,"
         raise ValueError(f"--labels: {came} names {len(names)} classes; the network has {count}")
     return names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,4 +140,4 @@ def _cached(record: Record) -> Path | None:
     from inceptions.weights.download import cache_folder
 
     path = cache_folder() / record.file
-    return path if record.file and path.is_file() else None
+    return path if record.file and os.path.isfile(path) else None  # not where others' homes may not be looked into

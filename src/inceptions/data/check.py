@@ -14,6 +14,7 @@ import numpy as np
 
 from inceptions.data.load import load
 from inceptions.data.splits import Refused, Split
+from inceptions.data.text import refuse_names
 from inceptions.image import UnreadablePicture, opened
 from inceptions.progress import track
 
@@ -101,9 +102,10 @@ def check(source: str | Path, *, label: str | None = None) -> Report:
         label: the label's column in a manifest or a table.
 
     Raises:
-        DataError: the data cannot even be listed; the message lists everything found wrong.
+        DataError: the data cannot even be listed, or no model can have its classes; the message lists what is wrong.
     """
     dataset = load(source, label=label)
+    refuse_names(source, dataset.classes)
     unreadable = list(dataset.refused)
     counts: dict[str, dict[str, int]] = {}
     copies: dict[bytes, list[Copy]] = defaultdict(list)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from inceptions.data.manifest import SUFFIXES, read_manifest
 from inceptions.data.names import folded, label_of
 from inceptions.data.splits import Dataset, Entry, Refused, Split, divide, listing, natural
 from inceptions.data.tables import is_table, read_table
+from inceptions.data.text import same_name
 from inceptions.data.walk import say_skipped
 from inceptions.image import EXTENSIONS
 from inceptions.image.formats import ARCHIVES
@@ -61,6 +62,8 @@ def load(
         name: _split(root, [e for e in entries if (e.split or "train") == name], index, order, content)
         for name in ("train", "val", "test")
     }
+    if classes is None:
+        _tell_absent(parts, order)
     return Dataset(
         classes=order,
         splits={name: split for name, split in parts.items() if len(split)},
@@ -131,6 +134,8 @@ def _classes(
             found.problems.append(f"no pictures ({' '.join(sorted(EXTENSIONS))}) in it")
         return tuple(given or ()), [], []
     if given is not None:
+        _respell(found, given)
+        counts = Counter(entry.label for entry in found.entries)
         unknown = sorted(set(counts) - set(given), key=natural)
         missing = [name for name in given if name not in counts]
         if len(missing) == len(given):
@@ -155,8 +160,6 @@ def _classes(
         empty = [name for name in folders if name not in held]
         if empty and split in (None, "train"):
             found.problems.append(f"no pictures in the folder of class {_some(empty)}: fill or remove it")
-        elif empty:
-            log.warning("%s: no %s pictures of class %s", source, split, _some(empty))
     untrained = sorted(set(counts) - trained, key=natural)
     if untrained:
         found.problems.append(f"classes without training pictures: {_some(untrained)}")
@@ -192,17 +195,19 @@ def _by_reason(refused: Iterable[Refused]) -> list[str]:
     return listing(lines).splitlines() if len(lines) > 20 else lines
 
 
+def _respell(found: Found, given: Sequence[str]) -> None:
+    """Calls what is a class of the model but for the space around it or its Unicode form as the model does."""
+    own = {same_name(name): name for name in reversed(given)} | {name: name for name in given}
+    called = {label: own.get(label) or own.get(same_name(label), label) for label in {e.label for e in found.entries}}
+    if any(label != name for label, name in called.items()):
+        found.entries = [entry._replace(label=called[entry.label]) for entry in found.entries]
+
+
 def _with_validation(entries: list[Entry], seed: int, fraction: float) -> list[Entry]:
     """The same entries, some of the training ones moved to "val"."""
     train = [entry for entry in entries if entry.split in (None, "train")]
     chosen = divide(train, seed=seed, fraction=fraction)
     marked = [e._replace(split="val" if val else "train") for e, val in zip(train, chosen, strict=True)]
-    without = {e.label for e in marked} - {e.label for e in marked if e.split == "val"}
-    if without:
-        log.warning(
-            "no validation pictures of class %s: too few different pictures or groups",
-            _some(sorted(without, key=natural)),
-        )
     return marked + [entry for entry in entries if entry.split == "test"]
 
 
@@ -226,6 +231,19 @@ def _split(
         content=content,
         rows=None if content is None else np.array([entry.row for entry in entries], dtype=np.int64),
     )
+
+
+def _tell_absent(parts: Mapping[str, Split], classes: Sequence[str]) -> None:
+    """Names the classes of which a part has no picture: nothing can be said of how well they are recognized."""
+    for part, called in (("val", "validation"), ("test", "test")):
+        held = set(np.unique(parts[part].targets).tolist())
+        absent = [name for index, name in enumerate(classes) if index not in held]
+        if absent and held:
+            log.warning(
+                "no %s pictures of class %s (none there, or too few pictures or groups): its recall is not known, and "
+                "averages leave it out",
+                *(called, _some(absent)),
+            )
 
 
 def _some(names: Sequence[str], limit: int = 10) -> str:

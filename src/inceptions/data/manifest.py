@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,8 +15,9 @@ from typing import Any
 from inceptions.data.folders import Found
 from inceptions.data.names import label_of, split_called
 from inceptions.data.splits import Entry, Refused
+from inceptions.data.text import read_text, separator
 
-SUFFIXES = frozenset({".csv", ".jsonl", ".ndjson"})
+SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
 
 
 def read_manifest(path: Path, *, label: str | None = None) -> Found:
@@ -25,7 +28,7 @@ def read_manifest(path: Path, *, label: str | None = None) -> Found:
     everything else that is wrong is a problem, with its line.
 
     Args:
-        path: a .csv (with a header) or .jsonl file, UTF-8.
+        path: a .csv or .tsv (with a header) or .jsonl file, text as `read_text` takes it.
         label: the label's column, "label" by default.
     """
     found = Found(layout="manifest")
@@ -64,38 +67,51 @@ def read_manifest(path: Path, *, label: str | None = None) -> Found:
 
 def _rows(path: Path, problems: list[str], needed: tuple[str, str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """(line, row) of either format; what cannot be parsed becomes a problem."""
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        if path.suffix.lower() == ".csv":
-            reader = csv.DictReader(file)
-            try:
-                missing = [name for name in needed if name not in (reader.fieldnames or ())]
-                if missing:
-                    problems.append(
-                        f"{path}: no column {' and '.join(missing)}; the header is {reader.fieldnames}, "
-                        "file_name,label[,split][,group] expected"
-                    )
-                    return
-                for row in reader:
-                    yield reader.line_num, row
-            except csv.Error as error:
-                problems.append(f"line {reader.line_num}: {error}")
+    lines = read_text(path, any_bytes=True, largest=None).split("\n")  # file names may be any bytes
+    if path.suffix.lower() in (".csv", ".tsv"):
+        yield from _cells(path, lines, problems, needed)
+        return
+    for line, text in enumerate(lines, start=1):
+        if not text.strip():
+            continue
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            problems.append(f"line {line}: not JSON ({error})")
+            continue
+        if isinstance(value, dict):
+            yield line, value
+        else:
+            problems.append(f'line {line}: an object {{"file_name": ..., "{needed[1]}": ...}} expected')
+
+
+def _cells(
+    path: Path, lines: list[str], problems: list[str], needed: tuple[str, str]
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """(line, row) of a table whose header names its columns, whatever separates them."""
+    above = next((place for place, line in enumerate(lines) if line.strip()), 0)
+    if told := re.fullmatch(r'"?sep=(.)"?', lines[above].rstrip(" ")):  # Excel's own first line
+        above += 1
+    header = lines[above] if above < len(lines) else ""
+    between = told[1] if told else separator(header, needed)
+    reader = csv.DictReader(io.StringIO("\n".join(lines[above:]), newline=""), delimiter=between)
+    try:
+        names = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = names
+        if missing := [name for name in needed if name not in names]:
+            problems.append(
+                f"{path}: no column {' and '.join(missing)}; the header is {names}, "
+                "file_name,label[,split][,group] expected"
+            )
             return
-        for line, text in enumerate(file, start=1):
-            if not text.strip():
-                continue
-            try:
-                value = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                problems.append(f"line {line}: not JSON ({error})")
-                continue
-            if isinstance(value, dict):
-                yield line, value
-            else:
-                problems.append(f'line {line}: an object {{"file_name": ..., "{needed[1]}": ...}} expected')
+        for row in reader:
+            yield above + reader.line_num, row
+    except csv.Error as error:
+        problems.append(f"line {above + reader.line_num}: {error}")
 
 
 def _entry(path: Path, row: Mapping[str, Any], column: str, where: str, found: Found) -> Entry | None:
-    typed = path.suffix.lower() != ".csv"
+    typed = path.suffix.lower() not in (".csv", ".tsv")
     name, label = row.get("file_name"), label_of(row.get(column), typed=typed)
     said, group = label_of(row.get("split")), label_of(row.get("group"), typed=typed)
     if not isinstance(name, str) or not name.strip() or "\0" in name:

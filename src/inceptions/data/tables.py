@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import shutil
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,7 @@ from inceptions.data.folders import Found
 from inceptions.data.names import label_of, splits_among
 from inceptions.data.splits import Entry, Refused
 from inceptions.data.walk import Walk
-from inceptions.progress import DataError, log
+from inceptions.progress import DataError, log, writable
 
 if TYPE_CHECKING:
     import datasets
@@ -97,7 +100,7 @@ def _open(source: str | Path, found: Found) -> list[tuple[str, datasets.Dataset]
     try:
         if not path.exists():
             name, _, config = str(source).removeprefix(_HUB).partition(":")
-            loaded = datasets.load_dataset(name, config or None)
+            loaded = datasets.load_dataset(name, config or None, cache_dir=_cache())
             return sorted((str(part), table) for part, table in loaded.items())
         if path.is_dir() and any((path / name).is_file() for name in _SAVED):
             saved = datasets.load_from_disk(str(path))
@@ -113,9 +116,21 @@ def _concatenated(files: Sequence[Path]) -> datasets.Dataset:
     import datasets
 
     parquet = [str(file) for file in files if file.suffix.lower() == ".parquet"]
-    tables = [datasets.Dataset.from_parquet(parquet)] if parquet else []
+    tables = [datasets.Dataset.from_parquet(parquet, cache_dir=_cache())] if parquet else []
     tables += [datasets.Dataset.from_file(str(file)) for file in files if file.suffix.lower() == ".arrow"]
     return datasets.concatenate_datasets(tables)
+
+
+@cache
+def _cache() -> str:
+    """Where `datasets` keeps what it has decoded; where that cannot be written, a folder for this run only."""
+    import datasets
+
+    own = Path(datasets.config.HF_DATASETS_CACHE)
+    folder = writable(own, "HF_HOME")
+    if folder != own:
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return str(folder)
 
 
 def _files(folder: Path) -> list[Path]:

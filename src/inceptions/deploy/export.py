@@ -21,13 +21,13 @@ from inceptions.deploy.card import export_card
 from inceptions.deploy.graph import ImagesToLogits, PicturesToProbabilities
 from inceptions.deploy.parity import Parity, compare
 from inceptions.deploy.pictures import Pictures
-from inceptions.engines import open_engine
+from inceptions.engines import open_engine, refuse_damaged
 from inceptions.engines.equalise import equalise
 from inceptions.engines.exported import FILES, PARITY, ExportedEngine, digest
 from inceptions.engines.open_vino import convert
 from inceptions.engines.operators import onnx_translations, whole_operators
 from inceptions.engines.prepared import quiet
-from inceptions.progress import GateError, log, track, write_atomically
+from inceptions.progress import GateError, log, text_path, to_json, track, write_atomically
 from inceptions.weights import artifact
 from inceptions.zoo import Network
 
@@ -92,11 +92,11 @@ def export(
             "dynamic_batch": dynamic_batch,
             "kept_float": list(kept),
         }
-        (new / artifact.CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (new / artifact.CONFIG).write_text(to_json(config, indent=2) + "\n", encoding="utf-8")
         parity = _prove(net, new, pictures, max_drop, workers)
         if parity.verdict != "passed":
             raise GateError(f"the export does not answer as the original: {parity.verdict} ({parity.n} pictures)")
-        (new / artifact.CARD).write_text(export_card(config, parity), encoding="utf-8")
+        (new / artifact.CARD).write_text(export_card(config, parity), encoding="utf-8", errors="backslashreplace")
     return Exported(folder=folder, parity=parity, kept_float=kept)
 
 
@@ -123,6 +123,8 @@ def _refuse(net: Network, folder: Path, format: str, precision: str) -> None:
         )
     if net.preprocess is None or net.classes is None:
         raise ValueError(f"{net.name} has no preprocessing or no classes: an export holds what a prediction needs")
+    refuse_damaged(net)
+    text_path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not empty; choose a new folder, or remove this one first")
 
@@ -175,7 +177,7 @@ def _misnamed(net: Network, exported: ExportedEngine, folder: Path) -> str | Non
 def _metadata(net: Network) -> dict[str, str]:
     """What an ONNX file says of itself: JSON texts."""
     facts = {"labels": list(net.classes or ()), "preprocess": net.preprocess.to_dict(), "architecture": net.name}
-    return {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items()}
+    return {key: to_json(value) for key, value in facts.items()}
 
 
 def _write(

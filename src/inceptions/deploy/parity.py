@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from inceptions.data import Split, batches
-from inceptions.engines import Engine
+from inceptions.engines import Engine, finite
 from inceptions.engines.exported import ExportedEngine
 from inceptions.image import Preprocess
 from inceptions.progress import DataError, track
@@ -68,18 +68,19 @@ def compare(
     logarithms.
 
     Raises:
-        DataError: no picture could be read.
+        DataError: no picture could be read; the original's answers are not finite.
     """
 
     def answers(engine: Engine, preprocess: Preprocess) -> tuple[Tensor, Tensor]:
         feed = batches(split, preprocess, batch_size=engine.batch_size, workers=workers)
         shown = track(feed, description=f"checking {engine.name}", total=len(split), amount=len)
-        parts = [(engine(batch.pictures), batch.targets) for batch in shown if len(batch)]
+        parts = [(engine.logits_and_features(batch.pictures)[0], batch.targets) for batch in shown if len(batch)]
         if not parts:
             raise DataError(f"none of {len(split)} pictures ({pictures}) could be read: nothing to check parity on")
         return torch.cat([logits for logits, _ in parts]), torch.cat([targets for _, targets in parts])
 
     expected, targets = answers(original, preprocess)
+    finite(expected)
     found, _ = answers(exported, exported.net.preprocess)
     if exported.facts["with_preprocessing"]:
         expected, found = (torch.log_softmax(logits, 1).clamp_min(LEAST) for logits in (expected, found))

@@ -15,5 +15,19 @@ from __future__ import annotations
 from inceptions.engines.choice import ENGINES, PRECISIONS, available, fast_bf16, open_engine, settled
 from inceptions.engines.early_exit import EarlyExit
 from inceptions.engines.engine import Engine
+from inceptions.engines.finite import NotFiniteError, blaming, finite, refuse_damaged
 
-__all__ = ["ENGINES", "PRECISIONS", "EarlyExit", "Engine", "available", "fast_bf16", "open_engine", "settled"]
+__all__ = [
+    "ENGINES",
+    "PRECISIONS",
+    "EarlyExit",
+    "Engine",
+    "NotFiniteError",
+    "available",
+    "blaming",
+    "fast_bf16",
+    "finite",
+    "open_engine",
+    "refuse_damaged",
+    "settled",
+]

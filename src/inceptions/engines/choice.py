@@ -17,6 +17,7 @@ from inceptions.engines.early_exit import early_exit as cascade
 from inceptions.engines.early_exit import refuse
 from inceptions.engines.engine import Engine
 from inceptions.engines.exported import ExportedEngine
+from inceptions.engines.finite import refuse_damaged
 from inceptions.engines.prepared import Prepared
 from inceptions.progress import log
 from inceptions.zoo import Network
@@ -96,6 +97,7 @@ def open_engine(
         if device is not None and torch.device(device).type != "cpu":
             raise ValueError(f"{net.export} is an export, which runs on the CPU, not on {device}")
         return exported
+    refuse_damaged(net)
     precision, place = settled(engine, precision, device, batch_size=batch_size, calibrated=calibration is not None)
     size = batch_size or (16 if place.type == "cpu" else 128)
 

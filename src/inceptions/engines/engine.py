@@ -10,6 +10,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from inceptions.engines.finite import finite
+
 
 class Engine(ABC):
     """A network ready to answer: `engine(pictures)` gives logits, `engine.features(pictures)` pooled features.
@@ -43,12 +45,17 @@ class Engine(ABC):
         return f"{self.name}, {self.precision}, batches of {self.batch_size}: {self.reason}"
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Logits (N, classes) of `pictures`."""
-        return self.logits_and_features(pictures)[0]
+        """Logits (N, classes) of `pictures`.
+
+        Raises:
+            NotFiniteError: one of them is NaN or infinite.
+            ValueError: as `logits_and_features`.
+        """
+        return finite(self.logits_and_features(pictures)[0])
 
     def features(self, pictures: Tensor) -> Tensor:
-        """What the classifier sees: pooled features (N, F) of `pictures`."""
-        return self.logits_and_features(pictures)[1]
+        """What the classifier sees: pooled features (N, F) of `pictures`; raises as a call does."""
+        return finite(self.logits_and_features(pictures)[1])
 
     def logits_and_features(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Both, for the price of one.

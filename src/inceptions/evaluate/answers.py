@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inceptions.engines.finite import blaming
 from inceptions.evaluate.counts import log_softmax
 
 if TYPE_CHECKING:
-    from inceptions.data import Batch, Refused
+    from inceptions.data import Batch, Refused, Split
     from inceptions.zoo import Network
 
 Model = Callable[[Tensor], Tensor]
@@ -35,11 +37,31 @@ class Answer:
     """Their names and reasons, where they are known."""
 
 
-def answers(model: Model, batches: Iterable[Batch]) -> Iterator[Answer]:
-    """Ask `model` about each batch; a batch without a readable picture is answered without asking."""
+def answers(
+    model: Model, batches: Iterable[Batch], *, net: Network | None = None, split: Split | None = None
+) -> Iterator[Answer]:
+    """Ask `model` about each batch; a batch without a readable picture is answered without asking.
+
+    Args:
+        model: pictures -> logits.
+        batches: what to ask.
+        net, split: what an error about answers that are not finite names.
+
+    Raises:
+        NotFiniteError: an answer is not finite.
+    """
     for batch in batches:
+        logits = torch.zeros(0, 0)
+        if len(batch.targets):
+
+            def name(row: int, batch: Batch = batch) -> str | None:
+                crops = batch.pictures.shape[1] if batch.pictures.ndim == 5 else 1
+                return split.name(int(batch.indices[row // crops])) if split is not None else None
+
+            with blaming(net, name) if net is not None else nullcontext():
+                logits = model(batch.pictures).cpu()
         yield Answer(
-            logits=model(batch.pictures).cpu() if len(batch.targets) else torch.zeros(0, 0),
+            logits=logits,
             targets=batch.targets,
             indices=batch.indices,
             skipped=len(batch.refused),

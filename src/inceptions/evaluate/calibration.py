@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from inceptions.engines.finite import finite
 from inceptions.evaluate.counts import log_softmax
 from inceptions.progress import DataError, log
 
@@ -27,12 +28,12 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
         logits carry no information.
 
     Raises:
-        DataError: no picture of a known class.
+        DataError: no picture of a known class; logits that are not finite.
     """
     known = targets >= 0
     if not bool(known.any()):
         raise DataError("a temperature cannot be fitted: no picture is of a class that the model has")
-    scores, truth = logits[known].double().numpy(), targets[known].numpy()
+    scores, truth = finite(logits[known]).double().numpy(), targets[known].numpy()
     own = scores[np.arange(len(truth)), truth].mean()
 
     def slope(sharpness: float) -> float:

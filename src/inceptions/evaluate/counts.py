@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inceptions.progress import DataError
+from inceptions.engines.finite import finite
 
 BINS = 15  # of the reliability diagram (Guo et al., 1706.04599, section 2)
 UNIT = 2.0**-32  # what one count of `nll` and `confidence` stands for: sums of integers do not depend on their order
@@ -62,7 +62,7 @@ class Counts:
         Equal logits rank by class index, so a tie is never luck.
 
         Raises:
-            DataError: logits that are no finite numbers: damaged weights.
+            NotFiniteError: logits that are no finite numbers.
             ValueError: a wrong number of classes, a target that is no class.
         """
         self.skipped += skipped
@@ -72,8 +72,7 @@ class Counts:
         scores, truth = logits.detach().cpu().double().numpy(), targets.cpu().numpy().astype(np.int64)
         if scores.shape != (len(truth), classes):
             raise ValueError(f"logits {scores.shape} for {len(truth)} pictures of {classes} classes")
-        if not np.isfinite(scores).all():
-            raise DataError("the model answered with logits that are not finite numbers; its weights are damaged")
+        finite(logits)
         if truth.min() < -1 or truth.max() >= classes:
             raise ValueError(f"targets {truth.min()} to {truth.max()}; allowed are 0 to {classes - 1}, and -1: unknown")
         self.unknown += int((truth < 0).sum())

@@ -13,6 +13,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from inceptions.data import Refused, Split, batches
-from inceptions.engines import Engine, open_engine, settled
+from inceptions.engines import Engine, blaming, open_engine, settled
 from inceptions.evaluate.protocol import reading_workers
-from inceptions.progress import log, track, write_atomically
+from inceptions.progress import log, track, user_cache, write_atomically
 from inceptions.zoo import Network
 
 FLUSH_EVERY = 30.0  # seconds of work that a kill may cost
@@ -103,7 +104,8 @@ class Extractor:
             "expected": expected,
         }
         self._engine: Engine | None = None
-        self._store = Store(cache_folder() / _key(net, self.weights, self.precision))
+        cache = cache_folder()
+        self._store = Store(None if cache is None else cache / _key(net, self.weights, self.precision))
 
     def __call__(self, split: Split, *, views: int = 1) -> Features:
         """The features of every readable picture of `split`: of evaluation's view, with 2 also of its mirror image."""
@@ -144,26 +146,34 @@ class Extractor:
         for batch in track(feed, description="features", total=len(missing), amount=lambda b: len(b) + len(b.refused)):
             refused += batch.refused
             if len(batch):
-                seen = [self._engine.features(batch.pictures)]
-                if views == 2:
-                    seen.append(self._engine.features(batch.pictures.flip(3)))
+                with blaming(net, lambda row, batch=batch: split.name(int(batch.indices[row]))):  # type: ignore[misc]
+                    seen = [self._engine.features(batch.pictures)]
+                    if views == 2:
+                        seen.append(self._engine.features(batch.pictures.flip(3)))
                 yield from zip(batch.indices.tolist(), torch.stack(seen, dim=1), strict=True)
 
 
-def cache_folder() -> Path:
-    """Where features are kept: INCEPTIONS_CACHE, else XDG_CACHE_HOME/inceptions, else ~/.cache/inceptions."""
+def cache_folder() -> Path | None:
+    """Where features are kept: INCEPTIONS_CACHE, else XDG_CACHE_HOME/inceptions, else ~/.cache/inceptions.
+
+    None where the user has no home either: then nothing is kept.
+    """
     if own := os.environ.get("INCEPTIONS_CACHE"):
         return Path(own) / "features"
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "inceptions" / "features"
+    caches = user_cache()
+    return None if caches is None else caches / "inceptions" / "features"
 
 
 class Store:
-    """Features by name, in files that are only ever added: two runs may write at once, and a kill costs little."""
+    """Features by name, in files that are only ever added: two runs may write at once, and a kill costs little.
 
-    def __init__(self, folder: Path) -> None:
+    A folder that cannot be written costs a line in the log, and what was computed the next time.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._new: dict[bytes, Tensor] = {}
+        self._told = False
         self._flushed = time.monotonic()
         self.known = self._read()
         """(F,) float32 by 32 bytes of name."""
@@ -178,24 +188,45 @@ class Store:
     def flush(self) -> None:
         """Writes what is new to disk."""
         if self._new:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            names = torch.frombuffer(bytearray(b"".join(self._new)), dtype=torch.uint8).reshape(len(self._new), 32)
-            tensors = {"names": names, "features": torch.stack(list(self._new.values()))}
-            write_atomically(self._folder / f"{secrets.token_hex(8)}.safetensors", to_bytes(tensors))
+            try:
+                self._write(self._folder)
+            except OSError as error:  # what is in memory is all that this run needs
+                if not self._told:
+                    reason = error.strerror or str(error)
+                    log.warning("features are not kept for the next run: %s: %s", self._folder or "no home", reason)
+                self._told = True
             self._new = {}
         self._flushed = time.monotonic()
 
+    def _write(self, folder: Path | None) -> None:
+        if folder is None:
+            raise OSError("set INCEPTIONS_CACHE to a folder for them")
+        folder.mkdir(parents=True, exist_ok=True)
+        names = torch.frombuffer(bytearray(b"".join(self._new)), dtype=torch.uint8).reshape(len(self._new), 32)
+        tensors = {"names": names, "features": torch.stack(list(self._new.values()))}
+        write_atomically(folder / f"{secrets.token_hex(8)}.safetensors", to_bytes(tensors))
+
     def _read(self) -> dict[bytes, Tensor]:
-        """Everything on disk. A damaged file is deleted: its features are computed anew."""
+        """Everything on disk. A damaged file is deleted, if it can be: its features are computed anew."""
         known: dict[bytes, Tensor] = {}
-        for file in sorted(self._folder.glob("*.safetensors")):
+        for file in self._files():
             try:
                 tensors = read_tensors(file.read_bytes())
                 known |= zip((row.tobytes() for row in tensors["names"].numpy()), tensors["features"], strict=True)
+            except OSError as error:
+                log.warning("%s: %s: computing its features anew", file, error.strerror or error)
             except (SafetensorError, KeyError, ValueError) as error:
                 log.warning("%s is damaged (%s): computing its features anew", file, error)
-                file.unlink()
+                with suppress(OSError):
+                    file.unlink()
         return known
+
+    def _files(self) -> list[Path]:
+        try:
+            return [] if self._folder is None else sorted(self._folder.glob("*.safetensors"))
+        except OSError as error:  # not ours to look into; whether it can be written to, `flush` will see
+            log.debug("%s: %s", self._folder, error)
+            return []
 
 
 def _digest(split: Split, index: int) -> bytes:

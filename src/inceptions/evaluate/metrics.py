@@ -32,7 +32,7 @@ def wilson(right: int, n: int) -> Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
-    """How one class fared. A share whose denominator is zero is 0, as in scikit-learn with `zero_division=0`."""
+    """How one class fared. What is of no pictures is not known, and None: 0 would say that all of them were wrong."""
 
     label: str
     support: int
@@ -40,14 +40,14 @@ class ClassMetrics:
     predicted: int
     """Pictures that were called this class."""
     right: int
-    precision: float
-    """right / predicted"""
-    recall: float
-    """right / support: the accuracy on this class."""
-    f1: float
-    """Harmonic mean of the two."""
-    recall_interval: Interval
-    """95 %, Wilson."""
+    precision: float | None
+    """right / predicted; None: no picture was called this class."""
+    recall: float | None
+    """right / support: the accuracy on this class; None: there is no picture of it."""
+    f1: float | None
+    """2 right / (support + predicted), the harmonic mean of the two; None: there is no picture of this class."""
+    recall_interval: Interval | None
+    """95 %, Wilson; None as `recall`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,9 @@ class Metrics:
     ece: float
     """Expected calibration error, 15 equal bins (1706.04599, equation 3)."""
     macro_f1: float
-    """Mean F1 of the classes that occur, in the data or in the answers."""
+    """Mean F1 of the classes that have pictures."""
+    macro_classes: int
+    """How many classes that is a mean of."""
     per_class: tuple[ClassMetrics, ...]
     counts: Counts
     """What all of this was computed from, with the confusion matrix."""
@@ -91,7 +93,7 @@ class Metrics:
             raise DataError(f"no picture could be judged ({reasons})")
         right, best_five = int(np.trace(counts.confusion)), int(counts.top5.sum())
         per_class = tuple(_class_metrics(counts.confusion, index, label) for index, label in enumerate(classes))
-        occurring = [one.f1 for one in per_class if one.support or one.predicted]
+        known = [one.f1 for one in per_class if one.f1 is not None]
         return cls(
             n=n,
             skipped=counts.skipped,
@@ -102,7 +104,8 @@ class Metrics:
             top5_interval=wilson(best_five, n),
             loss=counts.nll * UNIT / n,
             ece=float(np.abs(counts.bins[1] - counts.bins[2] * UNIT).sum() / n),
-            macro_f1=sum(occurring) / len(occurring),
+            macro_f1=sum(known) / len(known),
+            macro_classes=len(known),
             per_class=per_class,
             counts=counts,
         )
@@ -111,6 +114,11 @@ class Metrics:
     def confusion(self) -> Integers:
         """(classes, classes): pictures of class `row` that were called `column`."""
         return self.counts.confusion
+
+    @property
+    def missing_classes(self) -> tuple[str, ...]:
+        """The classes of which no picture was judged: their recall is not known."""
+        return tuple(one.label for one in self.per_class if not one.support)
 
     @cached_property
     def loss_interval(self) -> Interval:
@@ -127,8 +135,9 @@ class Metrics:
         drawn = np.empty(DRAWS)
         for place, cells in enumerate(random.multinomial(self.n, shares) for _ in range(DRAWS)):
             right = np.bincount(rows, cells * (rows == columns), classes)
-            answers = np.bincount(rows, cells, classes) + np.bincount(columns, cells, classes)
-            drawn[place] = (2 * right[answers > 0] / answers[answers > 0]).mean()
+            support = np.bincount(rows, cells, classes)
+            both = support + np.bincount(columns, cells, classes)
+            drawn[place] = (2 * right[support > 0] / both[support > 0]).mean()
         return _middle(drawn, self.macro_f1)
 
     @cached_property
@@ -144,7 +153,8 @@ class Metrics:
         """Everything but the counts, JSON-able."""
         plain = {name: value for name, value in vars(self).items() if name not in ("counts", "per_class")}
         found = {name: getattr(self, name) for name in ("loss_interval", "macro_f1_interval", "ece_interval")}
-        return {**plain, **found, "per_class": [vars(one) for one in self.per_class]}
+        missing = list(self.missing_classes)
+        return {**plain, **found, "missing_classes": missing, "per_class": [vars(one) for one in self.per_class]}
 
 
 def _middle(drawn: NDArray[np.float64], value: float) -> Interval:
@@ -161,8 +171,8 @@ def _class_metrics(confusion: Integers, index: int, label: str) -> ClassMetrics:
         support=support,
         predicted=predicted,
         right=right,
-        precision=right / predicted if predicted else 0.0,
-        recall=right / support if support else 0.0,
-        f1=2 * right / (support + predicted) if right else 0.0,
-        recall_interval=wilson(right, support),
+        precision=right / predicted if predicted else None,
+        recall=right / support if support else None,
+        f1=2 * right / (support + predicted) if support else None,
+        recall_interval=wilson(right, support) if support else None,
     )

@@ -113,7 +113,7 @@ def _stream(
         workers=reading_workers(len(order), preprocess) if protocol.workers is None else protocol.workers,
         order=order,
     )
-    return answers(model if protocol.crops == 1 else over_crops(model), feed)
+    return answers(model if protocol.crops == 1 else over_crops(model), feed, net=net, split=split)
 
 
 def sized(net: Network, protocol: Protocol) -> Network:

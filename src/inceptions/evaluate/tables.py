@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,8 +11,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from inceptions.engines.finite import finite
 from inceptions.evaluate.counts import Integers, log_softmax
-from inceptions.progress import write_atomically
+from inceptions.evaluate.fonts import legible
+from inceptions.progress import to_json, write_atomically
 
 PREDICTION_COLUMNS = ("file", "label", "prediction", "probability", "top_5")
 PredictionRow = tuple[str, str, str, float, list[tuple[str, float]]]
@@ -37,8 +38,11 @@ def rank(logits: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The `k` most probable classes of each picture: indices (N, k) and probabilities (N, k), float64.
 
     Equal logits rank by class index, as they are counted.
+
+    Raises:
+        NotFiniteError: logits that are no finite numbers, which have no order.
     """
-    probabilities = np.exp(log_softmax(logits))
+    probabilities = np.exp(log_softmax(finite(logits)))
     order = np.argsort(-logits.detach().cpu().double().numpy(), axis=1, kind="stable")[:, :k]
     return order, np.take_along_axis(probabilities, order, axis=1)
 
@@ -64,7 +68,7 @@ def write_predictions(path: Path, rows: Iterable[PredictionRow]) -> None:
 
 def top_json(best: Iterable[tuple[str, float]]) -> str:
     """Labels with their probabilities as one JSON cell."""
-    return json.dumps([[label, float(f"{value:.9g}")] for label, value in best], ensure_ascii=False)
+    return to_json([[label, float(f"{value:.9g}")] for label, value in best])
 
 
 def write_confusion(path: Path, confusion: Integers, classes: Sequence[str]) -> None:
@@ -88,9 +92,9 @@ def draw_confusion(path: Path, confusion: Integers, classes: Sequence[str]) -> N
     figure.colorbar(image, ax=axes, fraction=0.046, label="share of the true class")
     axes.set(xlabel="prediction", ylabel="true class")
     if n <= 60:
-        names = [_short(label) for label in classes]
-        axes.set_xticks(range(n), names, rotation=90, parse_math=False)
-        axes.set_yticks(range(n), names, parse_math=False)
+        names, families = legible([_short(label) for label in classes], figure=path.name)
+        axes.set_xticks(range(n), names, rotation=90, parse_math=False, fontfamily=families)
+        axes.set_yticks(range(n), names, parse_math=False, fontfamily=families)
     if n <= 20:
         for row, column in np.argwhere(confusion):
             colour = "white" if share[row, column] > 0.5 else "black"

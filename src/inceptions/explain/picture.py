@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from inceptions.engines import blaming, finite, refuse_damaged
 from inceptions.evaluate.answers import temperature_of
 from inceptions.evaluate.tables import rank
 from inceptions.explain.attribution import Method, attribute, grid_stage
@@ -71,26 +73,31 @@ def explain(
         ValueError: a network without weights, preprocessing or class names; an unknown class, method or stage; `top_k`
             below 1.
         UnreadablePicture: the picture cannot be decoded.
+        NotFiniteError: the answer, or what it rests on, is not finite.
     """
     classes = _classes(net, target, top_k)
+    refuse_damaged(net)
     where = stage or grid_stage(net, net.preprocess.size)
     original = net.preprocess.decode(source)
     picture = net.preprocess.picture(original)
     left, top, right, bottom = net.preprocess.seen(*original.size)
     wide, high = original.size
     image = net.preprocess.normalise(torch.from_numpy(picture)[None])
-    with torch.inference_mode():
+    called = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the image"
+    with torch.inference_mode(), blaming(net, lambda _: called):
         places, probabilities = rank(net.eval()(image) / temperature_of(net), top_k)
     answers = tuple((classes[place], float(value)) for place, value in zip(places[0], probabilities[0], strict=True))
     wanted = answers[0][0] if target is None else target
     index = classes.index(wanted)
+    with blaming(net, lambda _: called):
+        spoke = finite(attribute(net, image, [index], method=method, stage=where if method == "grad_cam" else None))
     return Explanation(
         picture=shown(picture, net.preprocess),
         whole=original if whole else None,
         seen=(left / wide, top / high, right / wide, bottom / high),
         answers=answers,
         target=wanted,
-        map=attribute(net, image, [index], method=method, stage=where if method == "grad_cam" else None)[0],
+        map=spoke[0],
         stage=where,
         branches=branch_answers(net, image, index, where) if branches else (),
         feature_maps=maps_of(net, image, where) if feature_maps else None,

@@ -13,6 +13,7 @@ import yaml
 
 from inceptions.data import Dataset, read_split
 from inceptions.data.contents import Copies, copies
+from inceptions.data.text import read_text
 from inceptions.evaluate.protocol import Protocol, judge
 from inceptions.evaluate.tables import safe_cell, safe_path
 from inceptions.progress import DataError
@@ -86,8 +87,8 @@ def read_run(folder: str | Path, *, data: Path | None = None) -> Run:
         net, pictures = artifact.load(folder), read_split(folder / "split.json", root=data, hint="--data")
         return Run(
             folder=folder,
-            settings=yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
-            sessions=json.loads((folder / "environment.json").read_text(encoding="utf-8")),
+            settings=yaml.safe_load(read_text(folder / "config.yaml")),
+            sessions=json.loads(read_text(folder / "environment.json")),
             rows=_rows(folder / "results.csv"),
             data=pictures,
             answers=_answers(folder / "predictions.csv", pictures, _judged_pictures(net)) or _judged(net, pictures),
@@ -159,5 +160,5 @@ def _judged(net: Network, data: Dataset) -> list[Answer]:
 def _unreadable(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
-    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, str] = json.loads(read_text(path, any_bytes=True))
     return found

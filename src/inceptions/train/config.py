@@ -134,7 +134,8 @@ class TrainConfig:
     """Alpha of cutmix's Beta distribution; 0: no cutmix. With both, each step takes one of them by a fair coin."""
 
     class_weights: str | None = None
-    """Weights of the classes in the loss: balanced, or a JSON file {class: weight}."""
+    """Weights w of the classes in the loss: balanced, or a JSON file {class: weight}. The loss of a step is the sum of
+    w t (-log p) over the sum of w t, over all its pictures and classes, for targets t after smoothing and mixing."""
 
     balanced_sampler: bool = False
     """Draw every class equally often (with repetition) instead of every picture once an epoch."""
@@ -148,7 +149,7 @@ class TrainConfig:
     """Pictures a batch; auto: as many as the device's memory holds."""
 
     grad_accum_steps: int = 1
-    """Batches whose gradients make one step."""
+    """Batches that make one step, as if they were one: its loss is over all their pictures that could be read."""
 
     opt: Literal["sgd", "nesterov", "rmsproptf", "adam", "adamw"] = "sgd"
     """Optimizer; rmsproptf is RMSProp as TensorFlow has it (epsilon inside the root, mean square from one)."""
@@ -190,7 +191,7 @@ class TrainConfig:
     """Epochs between two factors of the step schedule."""
 
     smoothing: float = 0.0
-    """Label smoothing e: targets are (1 - e) one_hot + e / classes."""
+    """Label smoothing e: targets t are (1 - e) one_hot + e / classes; --class-weights multiply them, as it says."""
 
     clip_grad: float | None = None
     """Largest norm of all gradients together."""

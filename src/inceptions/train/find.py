@@ -75,11 +75,12 @@ def find_rate(config: TrainConfig, *, steps: int = 100, lowest: float = 1e-6, hi
     for step in track(range(steps), description="learning rates", unit="steps"):
         rates.append(lowest * (highest / lowest) ** (step / (steps - 1)))
         before = training.state.sums.clone()
-        for _ in range(settled.grad_accum_steps):
+        training.backward(next(batches))
+        while not training.step_ends:
             training.backward(next(batches))
         training.update(rates[-1])
-        loss, _, pictures = (training.state.sums - before).tolist()
-        losses.append(loss / pictures if pictures else math.nan)
+        loss, _, _, weight = (training.state.sums - before).tolist()
+        losses.append(loss / weight if weight else math.nan)
         if not math.isfinite(losses[-1]):
             break
         average = SMOOTHING * average + (1 - SMOOTHING) * losses[-1]

@@ -16,7 +16,8 @@ import torch
 import yaml
 
 from inceptions.data import Refused
-from inceptions.progress import DataError, log, write_atomically
+from inceptions.data.text import read_text
+from inceptions.progress import DataError, log, text_path, to_json, write_atomically
 from inceptions.train.config import TrainConfig
 
 _VERSIONS = ("inceptions", "torch", "numpy", "pillow", "safetensors")
@@ -27,8 +28,9 @@ def stored_settings(folder: Path, *, resume: bool) -> TrainConfig | None:
 
     Raises:
         FileExistsError: there are files, and no resume was asked for; or they are no run's.
-        DataError: the stored settings cannot be read.
+        DataError: the stored settings cannot be read; the folder's name is no text.
     """
+    text_path(folder)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; --output must name a folder")
     held = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
@@ -43,7 +45,7 @@ def stored_settings(folder: Path, *, resume: bool) -> TrainConfig | None:
             log.info("%s holds no run yet: starting anew", folder)
         return None
     try:
-        return TrainConfig.from_dict(yaml.safe_load(settings.read_text()))
+        return TrainConfig.from_dict(yaml.safe_load(read_text(settings)))
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise DataError(f"{settings} cannot be read ({error}); restore it or choose another --output") from error
 
@@ -64,7 +66,7 @@ def write_environment(folder: Path, device: torch.device) -> None:
     """environment.json: a record for each time the run was started or resumed."""
     path = folder / "environment.json"
     try:
-        sessions = json.loads(path.read_text())
+        sessions = json.loads(read_text(path))
     except FileNotFoundError:
         sessions = []
     except ValueError as error:  # nothing depends on it
@@ -90,9 +92,9 @@ def write_environment(folder: Path, device: torch.device) -> None:
 def add_unreadable(folder: Path, pictures: Iterable[Refused]) -> None:
     """unreadable.json: file -> why it was left out; those that are there already stay."""
     path = folder / "unreadable.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known = json.loads(read_text(path, any_bytes=True)) if path.exists() else {}
     if listed := known | dict(pictures):
-        write_atomically(path, json.dumps(listed, indent=1, ensure_ascii=False) + "\n")
+        write_atomically(path, to_json(listed, indent=1) + "\n")
 
 
 def _version(name: str) -> str | None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from inceptions.progress import write_atomically
+from inceptions.progress import to_json, write_atomically
 
 TIME_COLUMNS = ("seconds", "waiting", "pictures_per_second")
 """The columns of results.csv that tell of the machine and the hour; all others are functions of settings and data."""
@@ -55,7 +54,7 @@ class Logs:
         """Rewrites results.csv, sends the last row to TensorBoard, and lists the pictures that could not be read."""
         write_results(self._folder / "results.csv", rows)
         if refused:
-            write_atomically(self._folder / "unreadable.json", json.dumps(refused, indent=1, ensure_ascii=False) + "\n")
+            write_atomically(self._folder / "unreadable.json", to_json(refused, indent=1) + "\n")
         last = rows[-1]
         for name in last.keys() - {"epoch", "step"}:
             self.scalar(f"epoch/{name}", last[name], last["step"])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ from inceptions.train import checkpoint
 from inceptions.train.config import TrainConfig
 from inceptions.train.ema import Average
 from inceptions.train.logs import Logs, write_results
-from inceptions.train.mix import mix, soft_targets
+from inceptions.train.mix import loss_weight, mix, soft_targets
 from inceptions.train.optim import learning_rate, optimizer
 from inceptions.train.settings import batch_count, loss_weights
 from inceptions.train.state import State
@@ -53,9 +54,13 @@ class Training:
         self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         net.to(self.device).to(memory_format=self.layout)  # type: ignore[call-overload]  # torch's stubs lack it
         self.frozen = freeze(net, config.tuned_stages) + (norms(net) if config.freeze_norm else [])
+        still = {module for stage in self.frozen for module in stage.modules()}
+        self.fewest = 1 if still.issuperset(norms(net)) else 2  # of one picture batch norm could learn nothing
         weights = loss_weights(config, data)
         module = WithLoss(net, aux_weight=config.aux_weight, class_weights=weights).to(self.device)
         self.forward: Callable[..., Any] = torch.compile(module) if config.compile else module
+        self.class_weights = None if weights is None else weights.double().cpu()
+        self.weights: list[float] = []  # of the running step's batches in its loss
         self.optimizer = optimizer(net, config)
         self.precision = getattr(torch, config.amp_dtype) if config.amp else torch.float32
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
@@ -87,7 +92,7 @@ class Training:
                 train_mode(self.net, self.frozen)
                 for batch in self.train_batches():
                     self.backward(batch)
-                    if state.batch % config.grad_accum_steps == 0 or state.batch == self.batches:
+                    if self.step_ends:
                         self.update(rate := self._rate())
                         if state.step % LOOK_EVERY == 0 or self.device.type == "cpu":
                             self._look(rate)
@@ -141,24 +146,48 @@ class Training:
                 return
             yield batch
 
+    @property
+    def step_ends(self) -> bool:
+        """Whether the last batch done is the last of an optimizer step."""
+        return self.state.batch % self.config.grad_accum_steps == 0 or self.state.batch == self.batches
+
     def backward(self, batch: Batch) -> None:
-        """Adds one batch's gradients. Everything random in it is a function of the seed and the batch's number."""
+        """Adds one batch's gradients. Everything random in it is a function of the seed and the batch's number.
+
+        A step's loss is the sum of the losses of all its pictures over the sum of their weights, however they were
+        divided into batches and whichever could not be read. What the weights sum up to is known with the last batch
+        only, which therefore corrects the gradients, where they need it: until then each batch has its share of a sum
+        in which all batches weigh what the first one does.
+        """
         config, state = self.config, self.state
         number = state.epoch * self.batches + state.batch
         first = state.batch // config.grad_accum_steps * config.grad_accum_steps  # of this optimizer step
+        batches = min(config.grad_accum_steps, self.batches - first)
+        if state.batch == first:
+            self.weights = []
         random = seed_step(config.seed, number)
         state.batch += 1
         for refused in batch.refused:
             state.refused[refused.file] = refused.reason
-        if len(batch.targets) < 2:  # nothing that batch norm could learn from
-            return
+        if len(batch.targets) >= self.fewest:
+            self.weights.append(loss_weight(batch.targets, self.class_weights, config.smoothing))
+            self._add(batch, random, number, share=self.weights[-1] / (batches * self.weights[0]))
+        if self.step_ends and self.weights:
+            correction = batches * self.weights[0] / sum(self.weights)
+            gradients = [weight.grad for weight in self.net.parameters() if weight.grad is not None]
+            if correction != 1 and gradients:
+                torch._foreach_mul_(gradients, correction)
+
+    def _add(self, batch: Batch, random: np.random.Generator, number: int, *, share: float) -> None:
+        """Adds the gradients of `share` times one batch's mean loss, and counts the batch."""
+        config = self.config
         images, labels = self._images(batch.pictures), batch.targets.to(self.device, non_blocking=True)
         targets = soft_targets(labels, self.net.num_classes, config.smoothing)
         images, targets = mix(images, targets, mixup=config.mixup, cutmix=config.cutmix, random=random)
         with torch.autocast(self.device.type, self.precision, enabled=config.amp):
             loss, logits = self.forward(images, targets)
-        self.scaler.scale(loss / min(config.grad_accum_steps, self.batches - first)).backward()
-        state.count(loss.detach(), logits.detach(), labels, number)
+        self.scaler.scale(loss * share).backward()
+        self.state.count(loss.detach(), logits.detach(), labels, number, self.weights[-1])
 
     def update(self, rate: float) -> None:
         """One optimizer step at this learning rate, with the gradients gathered since the last one."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inceptions.data import class_weights as balanced_weights
+from inceptions.data.text import read_json, same_name
 from inceptions.progress import DataError
 
 
@@ -28,13 +27,26 @@ def soft_targets(targets: Tensor, num_classes: int, smoothing: float = 0.0) -> T
 def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy of logits (N, C) and soft targets (N, C), computed in float32 at least.
 
-    With class weights (C,) every target's share counts weight-fold, and the mean divides by the sum of those weights,
-    so that with hard targets it equals `torch.nn.functional.cross_entropy(..., weight=weights)`.
+    With class weights w (C,) it is sum(w t (-log p)) / sum(w t), both sums over all pictures and classes: every share
+    of a target counts weight-fold, and the mean divides by what was counted. With hard targets that equals
+    `torch.nn.functional.cross_entropy(..., weight=w)`. With smoothed or mixed ones PyTorch's divides by the weights of
+    the right classes alone (for class indices) or by N (for soft targets).
     """
     if weights is not None:
         targets = targets * weights
     exact = logits if logits.dtype == torch.float64 else logits.float()
     return -(targets * exact.log_softmax(dim=1)).sum() / targets.sum()
+
+
+def loss_weight(targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> float:
+    """What `cross_entropy` divides by, for class indices (N,) on the CPU: the sum of the weights of all targets.
+
+    Mixing divides every target among pictures of the same batch, which does not change their sum.
+    """
+    if weights is None:
+        return float(len(targets))
+    own, prior = weights[targets].sum(), weights.mean() * len(targets)
+    return float((1 - smoothing) * own + smoothing * prior)
 
 
 def mix(
@@ -93,10 +105,10 @@ def class_weights(spec: str, targets: NDArray[np.int64], classes: Sequence[str])
     """
     if spec == "balanced":
         return torch.from_numpy(balanced_weights(targets, classes))
-    try:
-        record = json.loads(Path(spec).read_text())
-    except ValueError as error:
-        raise DataError(f"class weights: {spec} is no JSON file {{class: weight}}: {error}") from error
+    record = read_json(spec, meant="JSON file of class weights {class: weight}")
+    own = {same_name(name): name for name in classes}
+    if isinstance(record, dict):
+        record = {own.get(same_name(name), name): weight for name, weight in record.items()}
     if not isinstance(record, dict) or set(record) != set(classes):
         have = sorted(record) if isinstance(record, dict) else record
         raise DataError(f"class weights: {spec} must give a weight to each of {sorted(classes)}, it holds {have}")
@@ -107,4 +119,6 @@ def class_weights(spec: str, targets: NDArray[np.int64], classes: Sequence[str])
 
 
 def _positive(weight: object) -> bool:
-    return isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight < math.inf
+    """Whether it is a number that float32 holds, and above 0."""
+    smallest, largest = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
+    return isinstance(weight, int | float) and not isinstance(weight, bool) and smallest <= weight <= largest

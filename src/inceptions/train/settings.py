@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from inceptions.data import Dataset
+from inceptions.data.text import refuse_names
 from inceptions.image import Preprocess
-from inceptions.progress import log
+from inceptions.progress import log, to_json
 from inceptions.system import keep_freed_memory
 from inceptions.train.config import TrainConfig, idle
 from inceptions.train.mix import class_weights
 from inceptions.train.step import freeze
-from inceptions.weights import create_model
+from inceptions.weights import artifact, create_model
 from inceptions.zoo import Network, resolve
 
 SMALL = 96  # px; up to here pictures are small ones (digits, CIFAR), which are not cropped for evaluation
@@ -62,7 +63,10 @@ def warn_of_idle(config: TrainConfig) -> None:
 
 def default_output(data: str, model: str) -> Path:
     """runs/DATA-MODEL."""
-    return Path("runs") / f"{Path(data).resolve().stem}-{model}"
+    stem = (
+        Path(data).resolve().stem.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\ufffd", "_")
+    )
+    return Path("runs") / f"{stem}-{model}"
 
 
 def network(config: TrainConfig, data: Dataset) -> Network:
@@ -122,8 +126,11 @@ def refuse_impossible(config: TrainConfig, data: Dataset, net: Network) -> None:
     """Raises at once what training would raise when minutes have passed and files have been written.
 
     Raises:
-        ValueError, OSError: too few pictures, class weights that do not fit, more stages to tune than there are.
+        ValueError, OSError: too few pictures, class weights that do not fit, more stages to tune than there are, names
+            or settings that the model's files cannot hold.
     """
+    refuse_names(config.data, data.classes)
+    to_json(artifact.facts(net, {"settings": config.to_dict()}))
     batch_count(len(data.splits["train"]), config)
     loss_weights(config, data)
     freeze(net, config.tuned_stages)

@@ -38,7 +38,7 @@ class State:
     waiting: float = 0.0
     """Of these, waiting for data."""
     sums: Tensor
-    """(3,) of the running epoch: loss times pictures, right ones, pictures."""
+    """(4,) of the running epoch: sum of the losses, right ones, pictures, sum of the weights in the loss."""
     norms: Tensor
     """(parts + 1,) of the running epoch: sums of gradient norms, and the number of measurements."""
     failed: Tensor
@@ -49,16 +49,18 @@ class State:
         """The state before the first batch; `parts` are those of `step.gradient_norms`."""
         exact = torch.float32 if device.type == "mps" else torch.float64  # which MPS lacks
         return cls(
-            sums=torch.zeros(3, dtype=exact, device=device),
+            sums=torch.zeros(4, dtype=exact, device=device),
             norms=torch.zeros(parts + 1, dtype=exact, device=device),
             failed=torch.full((), -1, dtype=torch.int64, device=device),
         )
 
     @torch.no_grad()
-    def count(self, loss: Tensor, logits: Tensor, targets: Tensor, number: int) -> None:
-        """Adds a batch: its mean loss, logits (N, C), class indices (N,), and its number since the run's start."""
+    def count(self, loss: Tensor, logits: Tensor, targets: Tensor, number: int, weight: float) -> None:
+        """Adds a batch: its mean loss, logits (N, C), class indices (N,), its number since the run's start, and the sum
+        of the weights over which the loss is a mean."""
         right = (logits.argmax(dim=1) == targets).sum()
-        self.sums += torch.stack([loss * len(targets), right, torch.full_like(right, len(targets))]).to(self.sums.dtype)
+        pictures = torch.full_like(right, len(targets))
+        self.sums += torch.stack([loss * weight, right, pictures, torch.full_like(loss, weight)]).to(self.sums.dtype)
         self.failed.copy_(torch.where((self.failed < 0) & ~loss.isfinite(), number, self.failed))
 
     def measure(self, norms: Tensor) -> None:
@@ -70,8 +72,8 @@ class State:
 
     def averages(self) -> tuple[float, float]:
         """(mean loss, accuracy) of the running epoch; NaN before its first batch. Waits for the device."""
-        loss, right, pictures = self.sums.tolist()
-        return (loss / pictures, right / pictures) if pictures else (math.nan, math.nan)
+        loss, right, pictures, weight = self.sums.tolist()
+        return (loss / weight, right / pictures) if pictures else (math.nan, math.nan)
 
     def mean_norms(self) -> list[float]:
         """Mean gradient norm of each part in the running epoch."""
@@ -124,5 +126,6 @@ class State:
         """Takes over what `tensors` and `facts` gave."""
         for name, value in facts.items():
             setattr(self, name, value)
-        self.sums.copy_(tensors["sums"])
+        sums = tensors["sums"]  # of an older checkpoint without the weights: each picture weighed one
+        self.sums.copy_(sums if len(sums) == len(self.sums) else torch.cat([sums, sums[2:]]))
         self.norms.copy_(tensors["norms"])

@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from inceptions.image import Preprocess
-from inceptions.progress import DataError
+from inceptions.progress import DataError, text_path, to_json
 from inceptions.system import flush
 from inceptions.weights.card import model_card
 from inceptions.weights.convert import materialise
@@ -65,7 +65,7 @@ def save(
         ValueError: `net` lacks preprocessing or classes, a fact is no JSON, or `folder` holds something else.
         OSError: disk full, no permission; what was there before is still there.
     """
-    folder = Path(os.path.abspath(folder))
+    folder = text_path(Path(os.path.abspath(folder)))
     config = facts(net, training, metrics, provenance, temperature)
     text = _to_json(config)
     _restore(folder)
@@ -77,7 +77,7 @@ def save(
     try:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
         (new / CONFIG).write_text(text, encoding="utf-8")
-        (new / CARD).write_text(model_card(config), encoding="utf-8")
+        (new / CARD).write_text(model_card(config), encoding="utf-8", errors="backslashreplace")
         save_file(tensors, new / TENSORS, metadata={"format": "pt"})  # the metadata other readers ask for
         shutil.copymode(new / CONFIG, new / TENSORS)  # 0600 would hide the model from the account that serves it
         for path in (*new.iterdir(), new):
@@ -192,7 +192,7 @@ def facts(
 
 def _to_json(config: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return to_json(config, indent=2) + "\n"
     except (TypeError, ValueError) as error:
         raise ValueError(f"an artifact's facts must be JSON (text, finite numbers, lists, objects): {error}") from error
 
@@ -309,7 +309,7 @@ def _preprocess(block: dict[str, Any], where: str) -> Preprocess:
 def _read_tensors(path: Path, name: str, wanted: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors of `path`, allocated only after their names and shapes were found to be exactly the network's."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(text_path(path), framework="pt") as file:
             problems = [f"{key} is missing" for key in wanted if key not in file.keys()]  # noqa: SIM118 (no mapping)
             for key in file.keys():  # noqa: SIM118
                 shape, dtype = tuple(file.get_slice(key).get_shape()), file.get_slice(key).get_dtype()

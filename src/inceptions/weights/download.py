@@ -13,18 +13,20 @@ import json
 import os
 import re
 import shutil
+import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from filelock import FileLock
 
-from inceptions.progress import RunError, log, track, write_atomically
+from inceptions.progress import RunError, log, track, user_cache, writable, write_atomically
+from inceptions.system import flush
 
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection is given up (and the download resumed, or the next mirror tried)."""
@@ -74,9 +76,12 @@ class _CutShortError(_RefusedError):
 
 
 def cache_folder() -> Path:
-    """Where fetched files lie: PyTorch's own folder for them, made where it is missing."""
-    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    """Where fetched files lie: PyTorch's own folder for them; for a user without a home, one of the temporary files."""
+    if given := os.environ.get("TORCH_HOME"):
+        home = Path(os.path.expanduser(given))
+    else:
+        home = (user_cache() or Path(tempfile.gettempdir()) / f"inceptions-{os.getuid()}") / "torch"
+    return home / "hub" / "checkpoints"
 
 
 def is_offline() -> bool:
@@ -116,11 +121,11 @@ def fetch(source: Source, *, timeout: float = TIMEOUT) -> Path:
         ValueError: the cached file is not what the publisher states or what once came; it is left as it is.
     """
     target = cache_folder() / source.file
-    if target.is_file():
+    if os.path.isfile(target):
         return _checked(target, source)
     if is_offline():
         raise OSError(_failure(source, target, ["HF_HUB_OFFLINE is set: no request was made"]))
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = writable(target.parent, "TORCH_HOME") / source.file
     part = target.with_name(f"{target.name}.part")
     with _alone(part):
         if target.is_file():  # another process was faster
@@ -189,7 +194,10 @@ def _checked(target: Path, source: Source) -> Path:
 
 def _record(target: Path, digest: str, source: Source) -> None:
     if len(source.hashes.get("sha256", "")) < 64:  # else the publisher's is as good
-        write_atomically(_record_of(target), f"{digest}  {target.name}\n")
+        try:
+            write_atomically(_record_of(target), f"{digest}  {target.name}\n")
+        except OSError as error:  # a cache that others keep for us
+            log.warning("%s: the file's hash is not recorded: %s", target, error.strerror or error)
 
 
 # -- one address
@@ -233,7 +241,7 @@ def _continue(url: str, source: Source, part: Path, timeout: float) -> None:
         with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
             if response.status != 206 or _first_byte(response) != start:
                 start = 0
-            whole = _announced(response, start, source)
+            whole = _announced(response, start, source, part.parent)
             _restart(part, keep=start)
             _write_validator(part, url, response)
             with part.open("ab") as file:
@@ -243,8 +251,7 @@ def _continue(url: str, source: Source, part: Path, timeout: float) -> None:
                     if file.tell() + len(chunk) > (source.size or whole or _MAX_SIZE):
                         raise _RefusedError("it sends more than it announced")
                     file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
+            flush(part)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and start:  # there is nothing after what we have: let the hash decide
@@ -259,7 +266,7 @@ def _continue(url: str, source: Source, part: Path, timeout: float) -> None:
         raise _CutShortError(f"the connection ended after {part.stat().st_size:,} of {whole:,} bytes")
 
 
-def _announced(response: Any, start: int, source: Source) -> int | None:
+def _announced(response: Any, start: int, source: Source, folder: Path) -> int | None:
     """The whole file's size as the server states it; refused where it cannot be the file, or does not fit the disk."""
     kind = response.headers.get_content_type()
     if kind == "text/html":
@@ -270,7 +277,6 @@ def _announced(response: Any, start: int, source: Source) -> int | None:
         raise _RefusedError(f"it announces {whole:,} bytes, the file has {source.size:,}")
     if whole is not None and whole > (source.size or _MAX_SIZE):
         raise _RefusedError(f"it announces {whole:,} bytes; at most {_MAX_SIZE:,} are fetched")
-    folder = cache_folder()
     if whole is not None and whole - start > shutil.disk_usage(folder).free:
         raise OSError(f"{folder} has no room for {whole:,} bytes; set TORCH_HOME to a larger disk")
     return whole
@@ -335,7 +341,11 @@ def _alone(part: Path) -> Iterator[None]:
     """
     locks = part.parent / ".locks"
     locks.mkdir(exist_ok=True)
-    with FileLock(locks / f"{part.stem}.lock"):
+    with ExitStack() as held:
+        try:
+            held.enter_context(FileLock(locks / f"{part.stem}.lock"))
+        except OSError as error:  # a network folder without locks: two processes must not fetch one file at once
+            log.debug("%s: no lock: %s", part, error)
         part.touch()
         try:
             yield

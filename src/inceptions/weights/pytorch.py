@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from inceptions.progress import DataError
+from inceptions.progress import DataError, text_path
 from inceptions.weights.checkpoint import Checkpoint, refuse_large, zip_names
 from inceptions.weights.opcodes import ForeignError, refuse_hostile
 
@@ -48,7 +48,7 @@ def read_safetensors(path: Path) -> Checkpoint:
         DataError: damaged, or not a table of plain tensors.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(text_path(path), framework="pt") as file:
             names = list(file.keys())
             if len(names) > _MOST_TENSORS:
                 raise DataError(f"{path}: holds {len(names):,} tensors; at most {_MOST_TENSORS:,} are read")

@@ -7,6 +7,7 @@ Hugging Face hub, or `none`. Only the last three that are not on this machine ye
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def locate(source: str | Path) -> Path:
         ValueError: a download that names no SHA-256, or another one than arrived.
         OSError: it cannot be fetched.
     """
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))  # pathlib's raises where there is no home
     if path.exists():
         return path
     if (index := bundle.index_of(path)) is not None:  # a checkpoint of TensorFlow's goes by what its files share
