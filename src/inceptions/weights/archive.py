@@ -8,6 +8,7 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from inceptions.progress import DataError
@@ -55,7 +56,7 @@ def read_archive(path: Path) -> Checkpoint:
             checkpoint = read_tensorflow(models[0])
         except (DataError, FileNotFoundError) as error:
             raise DataError(f"{path}: {str(error).replace(temporary + '/', '')}") from error
-    return Checkpoint(source=str(path), dialect=checkpoint.dialect, tensors=checkpoint.tensors)
+    return replace(checkpoint, source=str(path))
 
 
 def _unpack(path: Path, folder: Path) -> list[Path]:

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from inceptions.progress import DataError, track
 from inceptions.weights import sstable
 from inceptions.weights.bundle import index_of, read_bundle
@@ -39,6 +41,9 @@ _KINDS = (
 _VARIABLES = {kind: kind for kind in _KINDS} | {"conv2d_params": "weights"}
 """What the last part of a network's variable may be, and what slim calls it; the graph of 2015 is older than slim."""
 
+_AVERAGE = "/ExponentialMovingAverage"
+"""What follows a variable's name in the name of its moving average; what optimizers keep has other names."""
+
 
 def is_tensorflow(path: Path) -> bool:
     """Whether `path` is a checkpoint (a bundle's index, a data file of it, or an old one) or is called a graph."""
@@ -56,17 +61,19 @@ def read_tensorflow(path: Path) -> Checkpoint:
         OSError: a file of it is missing or cannot be read.
     """
     tensors = _read_frozen_graph(path) if path.suffix == ".pb" else read_checkpoint(path)
-    variables = {}
+    variables: dict[str, Tensor] = {}
+    averages: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        scope, _, kind = name.rpartition("/")
+        bare = name.removesuffix(_AVERAGE)
+        scope, _, kind = bare.rpartition("/")
         if kind in _VARIABLES:
-            variables[f"{scope}/{_VARIABLES[kind]}"] = as_tensor(tensor)
-    if not variables:
+            (variables if bare == name else averages)[f"{scope}/{_VARIABLES[kind]}"] = as_tensor(tensor)
+    if not variables and not averages:
         raise DataError(
             f"{path}: {len(tensors)} tensors, and none is called like a layer's ({', '.join(_VARIABLES)}); "
             "save the network's variables by their names"
         )
-    return Checkpoint(source=str(path), dialect="slim", tensors=variables)
+    return Checkpoint(source=str(path), dialect="slim", tensors=variables, averages=averages)
 
 
 def read_checkpoint(path: Path) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inceptions.weights.layouts.layout import Layout
+from inceptions.weights.layouts.parts import choose
 from inceptions.weights.layouts.recognition import LAYOUTS, FileHead, Match, find_head, recognise
 
-__all__ = ["LAYOUTS", "FileHead", "Layout", "Match", "find_head", "recognise"]
+__all__ = ["LAYOUTS", "FileHead", "Layout", "Match", "choose", "find_head", "recognise"]
