@@ -45,7 +45,6 @@ _INTO = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD")
 """Opcodes that put what they take into the object below it."""
 _CALLS = ("REDUCE", "NEWOBJ")
 _DEEPEST = 1000  # tuples in tuples
-_MAGIC_PARTS = 3  # of the container before 2019: a 10-byte constant, a version, facts of the machine
 
 
 class ForeignError(DataError):
@@ -75,7 +74,7 @@ def refuse_hostile(content: bytes | mmap.mmap, size: int, parts: int) -> dict[st
         work = _Work(size, foreign)
         for opcode, argument, _ in pickletools.genops(stream):
             work.follow(opcode, argument)
-        if parts > 1 and part >= _MAGIC_PARTS:
+        if 0 < part == parts - 1:
             work.check(work.last)  # the list of storages
     return foreign
 

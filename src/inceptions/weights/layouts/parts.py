@@ -83,8 +83,6 @@ class Chosen:
     """The tensors of one part, by names without its prefix, and what there is to say about it."""
 
     checkpoint: Checkpoint
-    whole: bool = True
-    """All of a layout's body is in it."""
     part: str | None = None
     """What chooses it, where the file holds several or an average: "model", "ema" or its prefix."""
     notes: tuple[str, ...] = ()
@@ -111,27 +109,29 @@ def choose(
         averaged = _averaged(checkpoint, part)
         inner = choose(averaged.checkpoint, layouts, None, network)
         return replace(inner, part=averaged.part, notes=(*averaged.notes, *inner.notes))
-    if network is not None and any(layout.network != network for layout in layouts):
-        wanted = choose(checkpoint, [layout for layout in layouts if layout.network == network], part)
-        return wanted if wanted.whole else choose(checkpoint, layouts, part)
     separator = _SEPARATORS[checkpoint.dialect]
     tensors = _unwrapped(checkpoint.tensors) if checkpoint.dialect == "torch" else dict(checkpoint.tensors)
     shares = _shares(tensors, _places(layouts), separator)
-    best = max(shares.values(), default=0.0)
-    if best < 1:  # no whole network: whoever reads on says what the nearest one lacks
-        nearest = min((prefix for prefix, share in shares.items() if share == best), key=len, default="")
+    whole: dict[str, set[str]] = {}
+    for (prefix, name), share in shares.items():
+        if share == 1:
+            whole.setdefault(prefix, set()).add(name)
+    if not whole:  # whoever reads on says what the nearest network lacks
+        best = max(shares.values(), default=0)
+        nearest = min((prefix for (prefix, _), share in shares.items() if share == best), key=len, default="")
         bare = Part(prefix=nearest, average=False, separator=separator).of(tensors)
-        return Chosen(checkpoint=replace(checkpoint, tensors=bare), whole=False)
-    parts = _parts([prefix for prefix, share in shares.items() if share == best], tensors, separator)
-    taken, notes = _select(parts, tensors, part, checkpoint.source)
+        return Chosen(checkpoint=replace(checkpoint, tensors=bare))
+    parts = _parts(whole, tensors, separator)
+    wanted = [one for one in parts if network in whole[one.prefix]] or parts
+    taken, notes = _select(wanted, tensors, part, checkpoint.source)
     _refuse_unreadable(checkpoint, taken)
     named = part not in (None, "model", "ema")
     inside, left = _divide(tensors, taken, [other for other in parts if other is not taken], layouts, named=named)
     inside = _completed(inside, taken, parts, tensors)
     if left:
         notes.append(f"{checkpoint.source}: left out {some(left, 8)}")
-    several = sum(other.average == taken.average for other in parts) > 1
-    kind = "ema" if taken.average else None if len(parts) == 1 else "model"
+    several = sum(other.average == taken.average for other in wanted) > 1
+    kind = "ema" if taken.average else None if len(wanted) == 1 else "model"
     return Chosen(
         checkpoint=replace(checkpoint, tensors=inside),
         part=taken.prefix or "model" if several else kind,
@@ -176,8 +176,10 @@ def _places(layouts: Iterable[Layout]) -> dict[str, list[Layout]]:
     return places
 
 
-def _shares(names: Iterable[str], places: Mapping[str, list[Layout]], separator: str) -> dict[str, float]:
-    """For each prefix under which any module of a body lies the largest share of one that is there."""
+def _shares(
+    names: Iterable[str], places: Mapping[str, list[Layout]], separator: str
+) -> dict[tuple[str, str], float]:  # fmt: skip
+    """The largest share of a body that is there, for each prefix under which any of it lies and each network."""
     deepest = max((module.count(separator) for module in places), default=0) + 1
     found: dict[tuple[str, int], set[str]] = {}
     layouts = {id(layout): layout for at in places.values() for layout in at}
@@ -191,9 +193,10 @@ def _shares(names: Iterable[str], places: Mapping[str, list[Layout]], separator:
             for layout in places.get(rest, ()):
                 prefix = module[: len(module) - len(rest)].removesuffix(separator)
                 found.setdefault((prefix, id(layout)), set()).add(rest)
-    shares: dict[str, float] = {}
+    shares: dict[tuple[str, str], float] = {}
     for (prefix, key), modules in found.items():
-        shares[prefix] = max(shares.get(prefix, 0.0), len(modules) / len(set(layouts[key].body)))
+        at = prefix, layouts[key].network
+        shares[at] = max(shares.get(at, 0), len(modules) / len(set(layouts[key].body)))
     return shares
 
 
