@@ -36,7 +36,7 @@ SIZED = {
     "a shape by way of torch.Size": called(
         b"torch._utils\n_rebuild_tensor\n", b"(NK\0ctorch\nSize\n" + BIG + b"\x85\x85RK\1\x85t"
     ),
-    "what a storage is stored under": START + b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpu" + BIG + b"tQ.",
+    "where a storage is": START + b"(X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0000X\3\0\0\0cpu" + BIG + b"tQ.",
     "the state of a tensor": START + b"ctorch._utils\n_rebuild_tensor_v2\n)R(NK\0" + BIG + b"\x85K\1\x85tb.",
     "a list that grows behind one's back": START + b"]q\0\x85q\1h\0" + BIG + b"a.",
     "a dictionary that grows behind one's back": START + b"}q\0\x85q\1h\0K\1" + BIG + b"s.",

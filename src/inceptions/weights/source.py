@@ -24,7 +24,8 @@ from inceptions.zoo.options import nearest
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _HUB_PARTS = tuple(f"{name}.index.json" for name in _HUB_WEIGHTS)
-"""What lists the files that large weights are divided into."""
+_HUB_DIVIDED = ("model-*-of-*.safetensors", "pytorch_model-*-of-*.bin")
+"""What lists the files that large weights are divided into, and these files."""
 _OF_THE_HUB = re.compile(r"(?:hf[-_]hub|hf|huggingface):(?://)?", re.IGNORECASE)
 _OF_A_FOLDER = re.compile(r"(?:local[-_]dir|file):(?://(?=/))?", re.IGNORECASE)
 """How timm, the hub's own tools and file systems write where a name leads; without it means the same."""
@@ -186,25 +187,33 @@ def _from_hub(name: str, revision: str | None = None, file: str | None = None) -
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    parts = [f"{kind.partition('.')[0]}-*-of-*.{kind.rpartition('.')[2]}" for kind in _HUB_WEIGHTS]
-    wanted = [_HUB_CONFIG, *_HUB_WEIGHTS, *_HUB_PARTS, *parts] if file is None else [file]
+    given = {} if revision is None else {"revision": revision}
+    whole, divided = [_HUB_CONFIG, *_HUB_WEIGHTS], [*_HUB_PARTS, *_HUB_DIVIDED]
 
-    def fetched(*, here: bool) -> Path:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted, local_files_only=here))
-        if file is None:
-            hub_file(folder)
-        elif not (folder / file).is_file():
-            raise FileNotFoundError(f"{name} on the Hugging Face hub has no file {file}")
-        return folder if file is None else folder / file
+    def fetched(wanted: list[str], *, here: bool) -> Path:
+        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=here, **given))
 
     try:
-        return fetched(here=True)  # without any request
+        return _held(fetched([*whole, *divided], here=True), file)  # without any request
     except FileNotFoundError:
         log.debug("%s is not in the hub's cache", name)
     try:
-        return fetched(here=False)
+        folder = fetched(whole if file is None else [file], here=False)
+        if file is None and not any((folder / one).is_file() for one in _HUB_WEIGHTS):
+            folder = fetched(divided, here=False)
+        return _held(folder, file)
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise OSError(
             f"{name} is no path that exists here (is it spelt right?), and cannot be fetched from the Hugging Face hub "
             f"(where HF_HUB_OFFLINE is set, it forbids that; else download its files yourself): {error}"
         ) from error
+
+
+def _held(folder: Path, file: str | None) -> Path:
+    """The folder of the hub, which holds weights, or the one file that is wanted of it. Raises `FileNotFoundError`."""
+    if file is None:
+        hub_file(folder)
+        return folder
+    if not (folder / file).is_file():
+        raise FileNotFoundError(f"{folder} of the Hugging Face hub has no file {file}")
+    return folder / file
