@@ -219,12 +219,20 @@ def test_an_average_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_network_asked_for_is_found_beside_another_ones(tmp_path: Path) -> None:
-    content = {"model": state_dict(X), "fid": state_dict("inception_v3/torchvision")}
+    content = {"model": state_dict(X), "other": state_dict("inception_v3/torchvision")}
     torch.save(content, tmp_path / "w.pth")
-    with pytest.raises(DataError, match=r"2 networks: fid, model"):
+    with pytest.raises(DataError, match=r"2 networks: model, other"):
         network_in(tmp_path / "w.pth")
-    assert network_in(tmp_path / "w.pth", "fid") == "inception_v3"
+    assert network_in(tmp_path / "w.pth", "other") == "inception_v3"
     assert create_model("xception", weights=tmp_path / "w.pth", width=0.01).name == "xception"
+
+
+def test_a_network_that_a_metric_is_made_of_is_left_out(tmp_path: Path) -> None:
+    content = under("model.", state_dict(X)) | under("val_fid.inception.", MOVED)
+    found = chosen(content, tmp_path)
+    assert same(found, state_dict(X))
+    assert any("val_fid" in line for line in found.notes)
+    assert same(chosen(content, tmp_path, "val_fid"), MOVED)
 
 
 def test_the_part_is_part_of_the_provenance(tmp_path: Path) -> None:
@@ -272,10 +280,12 @@ def test_objects_beside_the_weights_are_left_and_never_built(how: str, new: bool
 
 
 def test_a_whole_module_is_refused_with_how_to_save_its_weights(tmp_path: Path) -> None:
-    for content in (torch.nn.Linear(2, 2), {"model": torch.nn.Sequential(torch.nn.Linear(2, 2)), "epoch": 3}):
+    module = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    state = {"optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}}
+    for content in (torch.nn.Linear(2, 2), {"model": module, "epoch": 3}, {"model": module, **state}):
         torch.save(content, tmp_path / "w.pth")
         with pytest.raises(DataError, match=r"Python objects \(.*Linear.*torch\.save\(model\.state_dict\(\)"):
-            read(tmp_path / "w.pth")
+            choose(read(tmp_path / "w.pth"), LAYOUTS)
 
 
 # --- divided files ----------------------------------------------------------------------------------------------------

@@ -14,6 +14,9 @@ from torch import Tensor
 from inceptions.progress import DataError
 from inceptions.weights.keras_graph import KerasModel
 
+ADVICE = "save model.state_dict() where the file comes from (torch.save(model.state_dict(), FILE)) and use that"
+"""What helps with every file of PyTorch's that cannot be read."""
+
 Dialect: TypeAlias = Literal["torch", "keras", "slim", "caffe"]
 """Whose habits the tensors follow: how they are called and how their axes are ordered."""
 
@@ -34,6 +37,13 @@ class Checkpoint:
     """Moving averages that the file keeps of some of `tensors`, by the same names (TensorFlow's)."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Tensors that are no plain numbers (quantized, sparse, masks): what each is. An error only where one is needed."""
+    pickled: tuple[str, ...] = ()
+    """Classes of whole modules in it, whose tensors nobody gets at without running the file's code."""
+
+
+def without_code(classes: Iterable[str]) -> str:
+    """What is said of a file in which a network is an object of these classes."""
+    return f"it holds Python objects ({some(classes)}), not only tensors; {ADVICE}"
 
 
 def zip_names(path: Path) -> frozenset[str]:

@@ -13,12 +13,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from inceptions.progress import DataError
-from inceptions.weights.checkpoint import Checkpoint, refuse_large, some, zip_names
+from inceptions.weights.checkpoint import ADVICE, Checkpoint, refuse_large, some, without_code, zip_names
 from inceptions.weights.opcodes import ForeignError, refuse_hostile
 from inceptions.weights.standins import stand_ins
 
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
-_ADVICE = "save model.state_dict() where the file comes from (torch.save(model.state_dict(), FILE)) and use that"
 _MOST_TENSORS = 20_000  # Inception-ResNet v2 has 1,500; an empty one takes 50 bytes of a file, and thousands of memory
 _DEEPEST, _MOST_VALUES = 12, 10_000_000  # what is searched for tensors: containers in each other, values in all
 _ONE_AT_A_TIME = Lock()  # PyTorch keeps what a file may name in one place for all threads
@@ -71,7 +70,7 @@ def read_pickle(path: Path) -> Checkpoint:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler meets arbitrary bytes and answers with any kind of error
         text = str(error).split("\n")[0]
-        text = f"TorchScript; {_ADVICE}" if "TorchScript" in text else text or type(error).__name__
+        text = f"TorchScript; {ADVICE}" if "TorchScript" in text else text or type(error).__name__
         raise DataError(f"{path}: not readable as PyTorch weights ({text})") from error
     return _checkpoint(content, path, foreign)
 
@@ -96,7 +95,7 @@ def _refuse_bombs(path: Path) -> dict[str, str]:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 foreign |= refuse_hostile(content, size, _PICKLE_PARTS)
     except ForeignError as error:
-        raise DataError(f"{path}: it holds Python objects ({error}), not only tensors; {_ADVICE}") from None
+        raise DataError(f"{path}: {without_code([str(error)])}") from None
     except DataError as error:
         raise DataError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
     except Exception as error:  # zipfile and pickletools meet arbitrary bytes as well
@@ -134,7 +133,7 @@ def _tensors_in(content: object, path: Path) -> Iterator[tuple[str, Tensor]]:
             continue
         left -= 1 + len(value)
         if left < 0:
-            raise DataError(f"{path}: holds more than {_MOST_VALUES:,} values; {_ADVICE}")
+            raise DataError(f"{path}: holds more than {_MOST_VALUES:,} values; {ADVICE}")
         inner: Iterable[tuple[object, object]] = value.items() if isinstance(value, Mapping) else enumerate(value)
         containers = []
         for key, item in inner:
@@ -163,13 +162,14 @@ def _checkpoint(content: object, path: Path, foreign: Collection[str]) -> Checkp
     if not tensors:
         raise DataError(f"{path}: {_without_tensors(content, unreadable, foreign)}")
     refuse_large(claimed.values(), path.stat().st_size, str(path))
-    return Checkpoint(source=str(path), dialect="torch", tensors=tensors, unreadable=unreadable)
+    modules = tuple(sorted(name for name in foreign if name.startswith("torch.nn.modules.")))
+    return Checkpoint(source=str(path), dialect="torch", tensors=tensors, unreadable=unreadable, pickled=modules)
 
 
 def _without_tensors(content: object, unreadable: Mapping[str, str], foreign: Collection[str]) -> str:
     for name, kind in unreadable.items():
         return f"{name} is {kind}; plain floating-point tensors are needed"
     if foreign:  # a whole module, pickled: its tensors are inside of objects that only its own code can build
-        return f"it holds Python objects ({some(sorted(foreign))}), not tensors; {_ADVICE}"
+        return without_code(sorted(foreign))
     held = some([str(key) for key in content]) if isinstance(content, Mapping) else type(content).__name__
-    return f"no state dict in it (found: {held or 'nothing'}); {_ADVICE}"
+    return f"no state dict in it (found: {held or 'nothing'}); {ADVICE}"

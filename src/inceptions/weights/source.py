@@ -187,7 +187,7 @@ def _from_hub(name: str, revision: str | None = None, file: str | None = None) -
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    given = {} if revision is None else {"revision": revision}
+    given: dict[str, Any] = {} if revision is None else {"revision": revision}
     whole, divided = [_HUB_CONFIG, *_HUB_WEIGHTS], [*_HUB_PARTS, *_HUB_DIVIDED]
 
     def fetched(wanted: list[str], *, here: bool) -> Path:

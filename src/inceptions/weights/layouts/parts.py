@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from inceptions.progress import DataError
-from inceptions.weights.checkpoint import Checkpoint, Dialect, some
+from inceptions.weights.checkpoint import Checkpoint, Dialect, some, without_code
 from inceptions.weights.layouts.layout import Layout
 
 _SEPARATORS: Mapping[Dialect, str] = {"torch": ".", "slim": "/"}
@@ -33,12 +33,13 @@ _AVERAGES = frozenset({"ema", "average", "averaged", "avg", "swa", "polyak", "sh
 _TRAINED_ELSEWHERE = {"current_model_state": "", "ema_state_dict": "ema_state_dict.steps"}
 """Where Lightning's and MMEngine's checkpoints, whose `state_dict` is the average, keep the weights as trained; and the
 name that tells MMEngine's from others, who mean what they write."""
-_BESIDE = _AVERAGES | {
+_OTHERS = {
     *("criterion", "loss", "losses", "metric", "metrics", "meter", "meters", "acc", "accuracy", "top1", "top5", "f1"),
     *("auc", "auroc", "auprc", "precision", "recall", "specificity", "kappa", "confmat", "confusion", "mixup"),
     *("optimizer", "optimizers", "optim", "opt", "scheduler", "schedulers", "sched", "scaler", "lr", "epoch", "step"),
-    *("iteration", "rng", "hyper", "callbacks"),
+    *("iteration", "rng", "hyper", "callbacks", "fid", "kid", "lpips"),
 }
+_BESIDE = _AVERAGES | _OTHERS
 """Words in the names of what stands beside a network and is none of its layers."""
 
 
@@ -116,6 +117,8 @@ def choose(
     for (prefix, name), share in shares.items():
         if share == 1:
             whole.setdefault(prefix, set()).add(name)
+    if not shares and checkpoint.pickled:
+        raise DataError(f"{checkpoint.source}: {without_code(checkpoint.pickled)}")
     if not whole:  # whoever reads on says what the nearest network lacks
         best = max(shares.values(), default=0)
         nearest = min((prefix for (prefix, _), share in shares.items() if share == best), key=len, default="")
@@ -123,6 +126,8 @@ def choose(
         return Chosen(checkpoint=replace(checkpoint, tensors=bare))
     parts = _parts(whole, tensors, separator)
     wanted = [one for one in parts if network in whole[one.prefix]] or parts
+    if part in (None, "model", "ema"):  # a loss or a metric may be made of a whole network
+        wanted = [one for one in wanted if one.average or not _words(one.prefix) & _OTHERS] or wanted
     taken, notes = _select(wanted, tensors, part, checkpoint.source)
     _refuse_unreadable(checkpoint, taken)
     named = part not in (None, "model", "ema")
