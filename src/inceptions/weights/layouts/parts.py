@@ -34,8 +34,20 @@ _TRAINED_ELSEWHERE = {"current_model_state": "", "ema_state_dict": "ema_state_di
 """Where Lightning's and MMEngine's checkpoints, whose `state_dict` is the average, keep the weights as trained; and the
 name that tells MMEngine's from others, who mean what they write."""
 _OTHERS = {
-    *("criterion", "loss", "losses", "metric", "metrics", "meter", "meters", "acc", "accuracy", "top1", "top5", "f1"),
-    *("auc", "auroc", "auprc", "precision", "recall", "specificity", "kappa", "confmat", "confusion", "mixup"),
+    *("criterion", "loss", "losses", "metric", "metrics", "meter", "meters", "acc", "accuracy", "top1", "top5"),
+    *(
+        "f1score",
+        "auc",
+        "auroc",
+        "auprc",
+        "precision",
+        "recall",
+        "specificity",
+        "kappa",
+        "confmat",
+        "confusion",
+        "mixup",
+    ),
     *("optimizer", "optimizers", "optim", "opt", "scheduler", "schedulers", "sched", "scaler", "lr", "epoch", "step"),
     *("iteration", "rng", "hyper", "callbacks", "fid", "kid", "lpips"),
 }
