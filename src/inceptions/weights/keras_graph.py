@@ -25,7 +25,7 @@ from inceptions.weights.keras_head import (
     read_head,
 )
 
-_CONTAINERS = ("Functional", "Model", "Sequential")
+CONTAINERS = ("Functional", "Model", "Sequential")
 _ARITHMETIC = {"TrueDivide": "/", "Divide": "/", "Multiply": "*", "Subtract": "-", "Add": "+"}
 _LEGACY_ARITHMETIC = {"truediv": "/", "divide": "/", "multiply": "*", "subtract": "-", "add": "+"}
 _DEEPEST = 16  # containers in containers
@@ -127,8 +127,8 @@ def _inner(config: Any) -> list[Any]:
     """The configurations of a container's layers (the first Sequential of Keras 2 had a bare list)."""
     inside = config["config"]
     layers = inside if isinstance(inside, list) else inside["layers"]
-    if config["class_name"] not in _CONTAINERS or not isinstance(layers, list):
-        raise TypeError(f"it is a {config['class_name']!r:.80}, one of {', '.join(_CONTAINERS)} is read")
+    if config["class_name"] not in CONTAINERS or not isinstance(layers, list):
+        raise TypeError(f"it is a {config['class_name']!r:.80}, one of {', '.join(CONTAINERS)} is read")
     return layers
 
 
@@ -144,7 +144,7 @@ def _layer(config: Any, depth: int) -> ChainLayer:
         kind=kind,
         facts=inside if isinstance(inside, Mapping) else {},
         number=_constant(kind, config.get("inbound_nodes")),
-        inner=tuple(_chain(config, depth + 1)) if kind in _CONTAINERS else (),
+        inner=tuple(_chain(config, depth + 1)) if kind in CONTAINERS else (),
     )
 
 
@@ -312,7 +312,7 @@ def _names(config: Any, path: str) -> Iterator[tuple[str, str]]:
         number = seen[kind] = seen.get(kind, -1) + 1
         place = f"{path}layers/{kind}" + (f"_{number}" if number else "")
         yield place, _name(layer)
-        if layer["class_name"] in _CONTAINERS:
+        if layer["class_name"] in CONTAINERS:
             yield from _names(layer, f"{place}/")
 
 
