@@ -32,6 +32,7 @@ def explain(
     filters: bool = False,
     top_k: int = 3,
     output: Path = Path("explained"),
+    weights_part: str | None = None,
     json: bool = False,
 ) -> None:
     """Show which pixels spoke for an answer: Grad-CAM, integrated gradients or occlusion.
@@ -49,6 +50,8 @@ def explain(
         filters: also, once, the kernels of the first layer.
         top_k: how many of the most probable classes to name.
         output: folder to write to.
+        weights_part: of a weight file with several networks: model (as trained), ema (their average), or what the names
+            begin with, such as teacher; none: the average where there is one.
         json: print one JSON object a picture and line: file, target, top_k, stage, map, branches, written; or file,
             error.
     """
@@ -61,7 +64,7 @@ def explain(
 
     if not pictures:
         raise UsageError("which pictures? give files or folders behind the model")
-    net = load_network(model)
+    net = load_network(model, weights_part)
     files = pictures_in(pictures)
     sheets: list[Explained] = []
     for number, file in enumerate(track(files, description="explaining"), start=1):

@@ -32,6 +32,7 @@ def convert(
     crop_pct: float | None = None,
     resize: Literal["short", "stretch"] | None = None,
     labels: str | None = None,
+    weights_part: str | None = None,
     options: dict[str, str] | None = None,
     json: bool = False,
 ) -> None:
@@ -51,13 +52,15 @@ def convert(
         crop_pct: share of each side that the centre crop keeps, above 0 and at most 1.
         resize: short keeps the aspect (shorter side, then crop); stretch does not.
         labels: names of the classes in order: a,b,c, or a file with one a line.
+        weights_part: of a weight file with several networks: model (as trained), ema (their average), or what the names
+            begin with, such as teacher; none: the average where there is one.
         options: of the network, such as `--options.aux true`.
         json: print one JSON object instead of a table.
     """
     from inceptions.weights import artifact, load_weights, tell_assumed
     from inceptions.zoo import parse_options
 
-    loaded = load_weights(source, network=model, options=parse_options(options or {}))
+    loaded = load_weights(source, network=model, options=parse_options(options or {}), part=weights_part)
     net = loaded.net
     if loaded.new_head or net.preprocess is None:
         raise ValueError(

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from inceptions.data import Dataset
 from inceptions.image import Preprocess
 from inceptions.progress import log
-from inceptions.train.config import TrainConfig, idle
+from inceptions.train.config import DEFAULT_MODEL, TrainConfig, idle
 from inceptions.train.mix import class_weights
 from inceptions.train.step import freeze
-from inceptions.weights import create_model
+from inceptions.weights import create_model, network_in
 from inceptions.zoo import Network, resolve
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of glibc's malloc.h
@@ -25,7 +25,7 @@ SMALL = 96  # px; up to here pictures are small ones (digits, CIFAR), which are 
 
 
 def decide(config: TrainConfig) -> TrainConfig:
-    """Fills in device and tune; what needs data or network follows (`workers`, `batch_size`).
+    """Fills in network, device and tune; what needs data or network follows (`workers`, `batch_size`).
 
     Raises:
         ValueError: no such device or network; an option the network does not have.
@@ -38,7 +38,20 @@ def decide(config: TrainConfig) -> TrainConfig:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {config.device} cannot be used: {str(error).splitlines()[0]}") from error
     tune = config.tune or ("head" if config.weights and device == "cpu" else "all")
-    return config.replace(model=resolve(config.model), device=device, tune=tune)
+    return config.replace(model=network_of(config), device=device, tune=tune)
+
+
+def network_of(config: TrainConfig) -> str:
+    """The network to train: the one named, else the one that the weights are for.
+
+    Raises:
+        ValueError, OSError: there is none of this name; the weights cannot be read.
+    """
+    if config.model is not None:
+        return resolve(config.model)
+    if config.weights in (None, "none"):
+        return DEFAULT_MODEL
+    return network_in(config.weights, config.weights_part)
 
 
 def choose_algorithms(config: TrainConfig) -> None:
@@ -84,7 +97,13 @@ def network(config: TrainConfig, data: Dataset) -> Network:
         ValueError: options or weights do not fit, or the pictures would be too small for the network.
     """
     torch.manual_seed(config.seed)
-    net = create_model(config.model, num_classes=len(data.classes), weights=config.weights, **_options(config))
+    net = create_model(
+        network_of(config),
+        num_classes=len(data.classes),
+        weights=config.weights,
+        weights_part=config.weights_part,
+        **_options(config),
+    )
     if config.weights is None:
         _scale_convolutions(net, config.init_scale)
     if net.classes != data.classes:
@@ -95,7 +114,7 @@ def network(config: TrainConfig, data: Dataset) -> Network:
     net.preprocess = preprocess(config, net)
     if min(net.preprocess.size) < net.min_size:
         raise ValueError(
-            f"img_size {min(net.preprocess.size)} is too small: {config.model} needs at least {net.min_size} px"
+            f"img_size {min(net.preprocess.size)} is too small: {net.name} needs at least {net.min_size} px"
             + ("" if config.stem == "small" else "; --stem small is made for pictures of 32 to 96 px")
         )
     return net

@@ -17,7 +17,7 @@ from inceptions.weights import artifact
 from inceptions.weights.channels import channels_of, for_channels, with_channels
 from inceptions.weights.convert import State, materialise, norm_map, part_state
 from inceptions.weights.keras_graph import KerasModel
-from inceptions.weights.layouts import FileHead, FileNorm, Layout, Match, find_head, recognise
+from inceptions.weights.layouts import LAYOUTS, FileHead, FileNorm, Layout, Match, choose, find_head, recognise
 from inceptions.weights.published import class_names, default_preprocess
 from inceptions.weights.source import Facts, catalogue_facts, hub_facts, hub_file, is_none, locate, read
 from inceptions.zoo import MEMBERS, Network, build, resolve
@@ -55,7 +55,12 @@ class Loaded:
 
 
 def create_model(
-    name: str, *, num_classes: int | None = None, weights: str | Path | None = None, **options: Any
+    name: str,
+    *,
+    num_classes: int | None = None,
+    weights: str | Path | None = None,
+    weights_part: str | None = None,
+    **options: Any,
 ) -> Network:
     """Builds a member of the family, with published or own weights where asked for.
 
@@ -66,6 +71,8 @@ def create_model(
         name: one of `list_models()`, or an alias.
         num_classes: outputs; None: as in the weights, or as published. A head that fits is kept, any other is new.
         weights: a path, `https://...#sha256:HEX`, a catalogue name, `owner/name` on the Hugging Face hub, or None.
+        weights_part: of a file with several networks: "model" (the weights as trained), "ema" (their average), or what
+            its names begin with ("teacher"); None: the average where there is one.
         options: of the network (see `MEMBERS[name].options`).
 
     Returns:
@@ -80,7 +87,7 @@ def create_model(
         net = build(name, **options, **({} if num_classes is None else {"num_classes": num_classes}))
         net.preprocess = default_preprocess(net)
         return net
-    loaded = load_weights(weights, network=name, num_classes=num_classes, options=options)
+    loaded = load_weights(weights, network=name, num_classes=num_classes, options=options, part=weights_part)
     tell_assumed(loaded.net, loaded.assumed)
     return loaded.net
 
@@ -97,6 +104,7 @@ def load_weights(
     network: str | None = None,
     num_classes: int | None = None,
     options: Mapping[str, Any] | None = None,
+    part: str | None = None,
 ) -> Loaded:
     """Reads weights from any SOURCE and builds the network they are for.
 
@@ -105,6 +113,7 @@ def load_weights(
         network: the member it must be; None: whichever it is.
         num_classes: as in `create_model`.
         options: given by hand; those that contradict the weights are an error.
+        part: as `weights_part` of `create_model`.
 
     Raises:
         As `create_model`.
@@ -114,14 +123,33 @@ def load_weights(
         raise ValueError(f"num_classes is {num_classes}; at least 1 is needed")
     path, options = locate(source), dict(options or {})
     if artifact.is_artifact(path):
+        _refuse_part(part, path)
         return _from_artifact(path, network, num_classes, options)
     facts = hub_facts(path) if path.is_dir() else catalogue_facts(source)
     file = hub_file(path) if path.is_dir() else path
-    match = recognise(read(file), network)
+    chosen = choose(read(file), LAYOUTS, part, network)
+    match = recognise(chosen.checkpoint, network, new_head=num_classes is not None)
+    for note in chosen.notes:
+        log.info("%s", note)
     loaded = _from_checkpoint(match, num_classes, options, facts)
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return replace(loaded, provenance={"source": str(source), "sha256": digest, **loaded.provenance})
+    provenance = {"source": str(source), "sha256": digest, **loaded.provenance}
+    return replace(loaded, provenance=provenance | ({} if chosen.part is None else {"weights_part": chosen.part}))
+
+
+def network_in(source: str | Path, part: str | None = None) -> str:
+    """The member of the family that weights are for, without building it; arguments and errors as of `load_weights`."""
+    path = locate(source)
+    if artifact.is_artifact(path):
+        return artifact.describe(path).name
+    chosen = choose(read(hub_file(path) if path.is_dir() else path), LAYOUTS, part)
+    return recognise(chosen.checkpoint, new_head=True).layout.network
+
+
+def _refuse_part(part: str | None, path: Path) -> None:
+    if part not in (None, "model"):
+        raise ValueError(f"{path} is a model of ours, which holds one network: leave --weights-part {part} out")
 
 
 # --- our own artifacts ----------------------------------------------------------------------------------------------

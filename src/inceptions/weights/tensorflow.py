@@ -18,6 +18,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from torch import Tensor
+
 from inceptions.progress import DataError, track
 from inceptions.weights import saved_model, sstable
 from inceptions.weights.bundle import OBJECT, index_of, read_bundle
@@ -46,6 +48,9 @@ _KERAS = (
     "kernel", "bias", "depthwise_kernel", "pointwise_kernel", "gamma", "beta", "moving_mean", "moving_variance"
 )  # fmt: skip
 
+_AVERAGE = "/ExponentialMovingAverage"
+"""What follows a variable's name in the name of its moving average; what optimizers keep has other names."""
+
 
 def is_tensorflow(path: Path) -> bool:
     """Whether `path` is a checkpoint (a bundle's index, a data file of it, or an old one) or is called a graph."""
@@ -65,19 +70,21 @@ def read_tensorflow(path: Path) -> Checkpoint:
     if path.suffix == ".pb" and saved_model.is_saved_model(path):
         path = saved_model.checkpoint_in(path.parent) or path
     tensors = _read_frozen_graph(path) if path.suffix == ".pb" else read_checkpoint(path)
-    if _is_keras(tensors):
-        index = index_of(path)
-        model = None if index is None else saved_model.keras_model(index)
-        found = {name: as_tensor(tensor) for name, tensor in tensors.items() if name.rpartition("/")[2] in _KERAS}
-        return Checkpoint(source=str(path), dialect="keras", tensors=found, model=model)
-    variables = {}
+    kinds = {kind: kind for kind in _KERAS} if _is_keras(tensors) else _VARIABLES
+    variables: dict[str, Tensor] = {}
+    averages: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        scope, _, kind = name.rpartition("/")
-        if kind in _VARIABLES:
-            variables[f"{scope}/{_VARIABLES[kind]}"] = as_tensor(tensor)
-    if not variables:
+        bare = name.removesuffix(_AVERAGE)
+        scope, _, kind = bare.rpartition("/")
+        if kind in kinds:
+            (variables if bare == name else averages)[f"{scope}/{kinds[kind]}"] = as_tensor(tensor)
+    if not variables and not averages:
         raise DataError(f"{path}: {_nameless(tensors)}")
-    return Checkpoint(source=str(path), dialect="slim", tensors=variables)
+    if kinds is _VARIABLES:
+        return Checkpoint(source=str(path), dialect="slim", tensors=variables, averages=averages)
+    index = index_of(path)
+    model = None if index is None else saved_model.keras_model(index)
+    return Checkpoint(source=str(path), dialect="keras", tensors=variables, averages=averages, model=model)
 
 
 def _is_keras(tensors: Iterable[str]) -> bool:

@@ -100,7 +100,11 @@ def find_head(match: Match) -> FileHead | str | None:
         return model.obstacle
     if model is not None and model.dense:
         return _keras_head(match, model)
-    beside = [name for name in head_modules(match) if not _auxiliary(match, name)]
+    modules = head_modules(match)
+    beside = [name for name in modules if not _auxiliary(match, name)]
+    other = [] if match.checkpoint.dialect == "keras" else [name for name in match.beside if name not in modules]
+    if other:  # allowed only where the head is to be a new one
+        return f"beside the network it holds {_some(other)}"
     for name in layout.heads:
         sizes = _sizes(match, match.names[name]) if name in match.names else None
         if sizes is None:

@@ -14,12 +14,13 @@ from inceptions.weights.layouts.match import KERNELS, Match
 LAYOUTS: tuple[Layout, ...] = (*pytorch.LAYOUTS, *keras.LAYOUTS, *slim.LAYOUTS, *caffe.LAYOUTS)
 
 
-def recognise(checkpoint: Checkpoint, network: str | None = None) -> Match:
+def recognise(checkpoint: Checkpoint, network: str | None = None, *, new_head: bool = False) -> Match:
     """Finds the layout whose every module of the body is in the file.
 
     Args:
         checkpoint: what was read.
         network: the member of the family that it is to be; None for whichever it is.
+        new_head: the classifier will be a new one, so nobody needs to know what stands behind the body.
 
     Raises:
         DataError: no layout fits; the message names the nearest one and what is missing, or what is too much.
@@ -34,19 +35,24 @@ def recognise(checkpoint: Checkpoint, network: str | None = None) -> Match:
     match = min(full, key=lambda m: (len(m.beside), not _has_published_head(m)))
     if network is not None and match.layout.network != network:
         raise DataError(f"{checkpoint.source} holds {match.layout.title}, not {network}")
-    if surplus := _surplus(match):
+    if surplus := _surplus(match, new_head=new_head):
         raise DataError(
             f"{checkpoint.source}: the nearest layout, {match.layout.title}, has no place for {len(surplus)} of its "
-            f"modules: {_some(surplus)}"
+            f"modules: {_some(surplus)}" + ("" if new_head else "; if these are a head, give num_classes for a new one")
         )
     return match
 
 
-def _surplus(match: Match) -> tuple[str, ...]:
-    """What makes a file another network: any module that is no head's; in Keras only a convolution."""
+def _surplus(match: Match, *, new_head: bool) -> tuple[str, ...]:
+    """What makes a file another network: any module that is no head's; in Keras only a convolution.
+
+    Where the head will be new, only what stands in a block of the body.
+    """
     if match.checkpoint.dialect != "keras":
-        head = head_modules(match)
-        return tuple(name for name in match.beside if name not in head)
+        separator, head = KERNELS[match.checkpoint.dialect][0][0], head_modules(match)
+        blocks = {name.partition(separator)[0] for name in match.layout.body} if new_head else set()
+        beside = [name for name in match.beside if name not in head]
+        return tuple(name for name in beside if not new_head or name.partition(separator)[0] in blocks)
     tensors = match.checkpoint.tensors
     kernels = {name.rpartition("/")[0] for name, tensor in tensors.items() if tensor.ndim > 2}
     return tuple(name for name in match.beside if name in kernels)
