@@ -62,7 +62,7 @@ class Classifier:
         temperature: divides the logits; None: what was fitted on validation pictures, if anything was.
 
     Raises:
-        ValueError: the network has no preprocessing or no class names, or there is no such engine.
+        ValueError: the network has no preprocessing, no class names or one class only, or there is no such engine.
     """
 
     def __init__(
@@ -81,6 +81,8 @@ class Classifier:
         if net.preprocess is None or net.classes is None:
             missing = "preprocess" if net.preprocess is None else "classes"
             raise ValueError(f"{net.name} has no {missing}: set net.{missing}, a classifier needs to know")
+        if net.num_classes < 2:
+            raise ValueError(artifact.one_output(net.name))
         self.net = net
         self.classes: tuple[str, ...] = net.classes
         self.preprocess: Preprocess = net.preprocess

@@ -109,6 +109,8 @@ def network(config: TrainConfig, data: Dataset) -> Network:
     if net.classes != data.classes:
         net.reset_classifier(len(data.classes))
         net.classes = data.classes
+    if net.preprocess is None:
+        raise ValueError(f"{config.model} reads images of {net.in_channels} channels; image files have 1 or 3")
     net.preprocess = preprocess(config, net)
     if min(net.preprocess.size) < net.min_size:
         raise ValueError(

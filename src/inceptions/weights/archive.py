@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from inceptions.progress import DataError
 from inceptions.weights.checkpoint import Checkpoint
+from inceptions.weights.saved_model import METADATA, PROGRAM
 from inceptions.weights.tensorflow import read_tensorflow
 
 _WANTED = re.compile(r"[\w.-]+\.(ckpt(-\d+)?(\.index|\.data-\d{5}-of-\d{5})?|pb|index|data-\d{5}-of-\d{5})")
@@ -49,6 +50,8 @@ def read_archive(path: Path) -> Checkpoint:
         except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
             raise DataError(f"{path}: not readable as a .tar.gz archive ({error})") from error
         models = [file for file in files if ".data-" not in file.name]
+        if len(models) > 1:  # of a SavedModel its variables are read
+            models = [file for file in models if file.name not in (PROGRAM, METADATA)]
         if len(models) != 1:
             held = ", ".join(sorted(file.name for file in models)) or "no checkpoint and no frozen graph"
             raise DataError(f"{path} holds {held}; one is needed: unpack it and give the right file")

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from inceptions.image import Preprocess
-from inceptions.progress import log
+from inceptions.progress import DataError, log
 from inceptions.weights import artifact
-from inceptions.weights.convert import State, materialise, part_state
+from inceptions.weights.channels import channels_of, for_channels, with_channels
+from inceptions.weights.convert import State, materialise, norm_map, part_state
 from inceptions.weights.keras_graph import KerasModel
-from inceptions.weights.layouts import LAYOUTS, FileHead, Layout, Match, choose, find_head, recognise
+from inceptions.weights.layouts import LAYOUTS, FileHead, FileNorm, Layout, Match, choose, find_head, recognise
 from inceptions.weights.published import class_names, default_preprocess
 from inceptions.weights.source import Facts, catalogue_facts, hub_facts, hub_file, is_none, locate, read
 from inceptions.zoo import MEMBERS, Network, build, resolve
@@ -182,55 +184,147 @@ def _from_checkpoint(match: Match, num_classes: int | None, options: dict[str, A
     defaults = {**MEMBERS[layout.network].options, **layout.options}
     fixed = {name: value for name, value in defaults.items() if name not in FREE}
     _refuse_contradictions(options, fixed, f"{source} ({layout.title})")
+    stored = channels_of(match) or defaults["in_channels"]
+    settings = {**defaults, "in_channels": stored, **options}
 
-    head = None if "bottleneck" in options or "hidden" in options else find_head(match)
-    if head is None and num_classes is None and model is not None and model.obstacle:
-        raise ValueError(
-            f"{source}: the head cannot be taken over ({model.obstacle}); give num_classes, and a new one is put on"
-        )
+    head = _usable_head(
+        match, {**settings, "in_channels": stored}, num_classes, own="bottleneck" in options or "hidden" in options
+    )
     outputs = head.outputs if head else None
     background = head is not None and head.background and num_classes == head.outputs - 1
     kept = head is not None and (background or num_classes in (None, outputs))
-
     wanted = defaults["num_classes"] if num_classes is None else num_classes
-    settings = {**defaults, **options, "num_classes": wanted}
-    if head is not None:  # as in the file first, so that every tensor is compared with it
-        settings["num_classes"] = head.rows
+    settings["num_classes"] = wanted if head is None else head.rows  # as in the file first: every tensor is compared
     if head is not None and kept:
-        settings["hidden"] = head.hidden_widths
-        settings["drop_rate"] = options.get(
-            "drop_rate", defaults["drop_rate"] if head.drop_rate is None else head.drop_rate
-        )
-    with torch.device("meta"):
-        net = build(layout.network, **settings)
-    state = part_state(match, "body", net.body, layout.body)
+        settings["hidden"] = tuple(layer.rows for layer in head.hidden)
+        if head.drop_rate is not None:
+            settings["drop_rate"] = options.get("drop_rate", head.drop_rate)
+
+    net, state = _network_and_body(match, settings, stored)
     for tap, modules in layout.aux.items():
         if tap in net.aux and all(module in match.names for module in modules):
             state |= part_state(match, f"aux.{tap}", net.aux[tap], modules)
     if net.options.get("bottleneck") and all(module in match.names for module in layout.bottleneck):
         state |= part_state(match, "head.bottleneck", net.head.bottleneck, layout.bottleneck)
     if head is not None and kept:
-        state |= part_state(match, "head.hidden", net.head.hidden, head.hidden)
-        state |= part_state(match, "head.linear", net.head.linear, (head.classifier,))
+        state |= _head_state(match, net, head)
         if head.sigmoid:
             state = _two_classes(net, state)
         if background:
             state = _without_background(net, state)
         net.classes = _classes(match, head, net.num_classes, facts)
+        _tell(source, head, net.classes)
     else:
         came = f"the file has {outputs}" if outputs else "the file has none that can be taken over"
         state = _new_head(net, state, wanted, came)
     if net.aux and not any(name.startswith("aux.") for name in state):
         log.info("new auxiliary heads: the weights hold none")
     materialise(net, state)
-    net.preprocess, assumed = _preprocess(layout, model if kept else None, facts)
+    preprocess, assumed = _preprocess(layout, model if kept else None, facts)
+    net.preprocess = for_channels(preprocess, net.in_channels)
     return Loaded(
         net=net.eval(),
         provenance={"layout": layout.title},
         new_head=not kept,
-        assumed=assumed,
+        assumed=assumed if net.preprocess else (),
         scales_pixels=kept and model is not None and model.scale is not None,
     )
+
+
+def _usable_head(match: Match, settings: Mapping[str, Any], num_classes: int | None, *, own: bool) -> FileHead | None:
+    """The file's head, where it can be taken over.
+
+    Args:
+        match: the checkpoint.
+        settings: of the network.
+        num_classes: what the user asks for.
+        own: whether the user describes a head of his own.
+
+    Raises:
+        ValueError: there is one that cannot be taken over, and no `num_classes` for a new one.
+    """
+    head = None if own else find_head(match)
+    if isinstance(head, FileHead):
+        head = _misfit(match, settings, head) or head
+    if isinstance(head, FileHead) and num_classes == 1 and head.rows == 1:
+        head = None
+    if not isinstance(head, str):
+        return head
+    if num_classes is None:
+        raise ValueError(
+            f"{match.checkpoint.source}: the head cannot be taken over ({head}); give num_classes, and a new one is "
+            "put on (inceptions train DATA --weights does)"
+        )
+    log.info("the head of %s is left out (%s)", match.checkpoint.source, head)
+    return None
+
+
+def _misfit(match: Match, settings: Mapping[str, Any], head: FileHead) -> str | None:
+    """Why a head does not stand on the pooled features of its network, in words."""
+    with torch.device("meta"):
+        net = build(match.layout.network, **{**settings, "hidden": ()})
+    features, model = net.head.linear.in_features, match.checkpoint.model
+    if head.layers[0].inputs != features:
+        return f"{head.layers[0].name} reads {head.layers[0].inputs} numbers; {net.name} has {features} features"
+    if head.hidden and settings.get("bottleneck"):
+        return f"{net.name} with hidden layers and a bottleneck"
+    size = None if model is None else model.size
+    if head.window is not None and (size is None or net.table.grid(*size) != head.window):
+        came = "images of no fixed size" if size is None else f"a map of {net.table.grid(*size)}"
+        return f"its average pooling over {head.window} is not global for {came}"
+    return None
+
+
+def _network_and_body(match: Match, settings: Mapping[str, Any], stored: int) -> tuple[Network, State]:
+    """A network without memory, and the tensors of its body out of a file for images of `stored` channels."""
+    layout, channels = match.layout, settings["in_channels"]
+    with torch.device("meta"):
+        net = build(layout.network, **{**settings, "in_channels": stored})
+    state = part_state(match, "body", net.body, layout.body)
+    if channels != stored:
+        state = with_channels(net, state, channels)
+        with torch.device("meta"):
+            net = build(layout.network, **settings)
+        log.info(
+            "the weights are for images of %d channels, in_channels is %d: the first kernels are %s",
+            *(stored, channels, "added up" if channels == 1 else "repeated and scaled"),
+        )
+    return net, state
+
+
+def _head_state(match: Match, net: Network, head: FileHead) -> State:
+    """The linear layers of a head; batch norms around them become part of them."""
+    state = part_state(match, "head.hidden", net.head.hidden, tuple(layer.name for layer in head.hidden))
+    state |= part_state(match, "head.linear", net.head.linear, (head.classifier,))
+    for index, layer in enumerate(head.layers):
+        name = f"head.hidden.{index}.0" if index < len(head.hidden) else "head.linear"
+        weight, bias = state[f"{name}.weight"].double(), state[f"{name}.bias"].double()
+        for norm in reversed(layer.before):
+            factor, shift = norm_map(match, norm.name, norm.epsilon)
+            weight, bias = weight * _long(factor, layer.inputs, norm), bias + weight @ shift
+        for norm in layer.after:
+            factor, shift = norm_map(match, norm.name, norm.epsilon)
+            weight, bias = weight * _long(factor, layer.rows, norm)[:, None], bias * factor + shift
+        if layer.before or layer.after:
+            state |= {f"{name}.weight": weight.float(), f"{name}.bias": bias.float()}
+    return state
+
+
+def _long(numbers: Tensor, length: int, norm: FileNorm) -> Tensor:
+    if len(numbers) != length:
+        raise DataError(f"batch norm {norm.name} of the head has {len(numbers)} numbers; {length} are needed there")
+    return numbers
+
+
+def _tell(source: str, head: FileHead, classes: tuple[str, ...]) -> None:
+    """Says what of a head the file does not say, and what one output means."""
+    if head.told:
+        log.info("%s: %s", source, head.told)
+    if head.sigmoid:
+        log.info(
+            "%s has one output: two classes, %r and %r; the sigmoid of the output is the probability of %r",
+            *(source, *classes, classes[1]),
+        )
 
 
 def _refuse_contradictions(options: Mapping[str, Any], fixed: Mapping[str, Any], source: str) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from inceptions.image import Preprocess
 from inceptions.progress import DataError, log
-from inceptions.weights import archive, bundle, caffe, keras, pytorch, shards, tensorflow
+from inceptions.weights import archive, bundle, caffe, keras, pytorch, saved_model, shards, tensorflow
 from inceptions.weights.checkpoint import Checkpoint
 from inceptions.zoo.options import nearest
 
@@ -121,16 +121,20 @@ def read(path: Path) -> Checkpoint:
 
 
 def hub_file(folder: Path) -> Path:
-    """The weight file in a folder of the hub's form.
+    """The weight file in a folder of the hub's form, or of TensorFlow's.
 
     Raises:
         FileNotFoundError: there is none.
+        DataError: a SavedModel without its variables.
     """
     for name in (*_HUB_WEIGHTS, *_HUB_PARTS):
         if (folder / name).is_file():
             return folder / name
+    if (index := saved_model.checkpoint_in(folder)) is not None:
+        return index
     raise FileNotFoundError(
-        f"{folder} holds no weights: neither {_HUB_CONFIG} of inceptions nor {' nor '.join(_HUB_WEIGHTS)}"
+        f"{folder} holds no weights: neither {_HUB_CONFIG} of inceptions nor {' nor '.join(_HUB_WEIGHTS)} nor a "
+        "SavedModel or a checkpoint of TensorFlow"
     )
 
 
