@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from inceptions import create_model
+from inceptions.cli import main
 from inceptions.progress import DataError
 from inceptions.weights import load_weights, network_in
 from inceptions.weights.layouts import LAYOUTS, choose
@@ -137,7 +138,7 @@ def test_a_second_classifier_is_not_left_out_in_silence(tmp_path: Path) -> None:
 def test_a_module_within_the_body_makes_another_network(tmp_path: Path) -> None:
     torch.save({**state_dict(X), "block1.attention.weight": torch.ones(3, 3, 1, 1)}, tmp_path / "w.pth")
     for classes in (None, 3):
-        with pytest.raises(DataError, match=r"has no place for 1 .*block1\.attention"):
+        with pytest.raises(DataError, match=r"has no place for 1 .*block1\.attention$"):
             create_model("xception", weights=tmp_path / "w.pth", num_classes=classes, width=0.01)
 
 
@@ -242,6 +243,14 @@ def test_the_part_is_part_of_the_provenance(tmp_path: Path) -> None:
         assert loaded.provenance["weights_part"] == part
     net = create_model("xception", weights=tmp_path / "w.pth", weights_part="model", width=0.01)
     assert torch.equal(net.head.linear.weight, state_dict(X)["fc.weight"])
+
+
+def test_convert_takes_the_part_and_says_which(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": state_dict(X), "model_ema": MOVED}, tmp_path / "w.pth")
+    words = ["weights", "convert", str(tmp_path / "w.pth"), str(tmp_path / "out"), "--options.width", "0.01", "--json"]
+    for part, given in (("ema", []), ("model", ["--weights-part", "model"])):
+        assert main([*words, *given]) == 0
+        assert json.loads(capsys.readouterr().out)["weights_part"] == part
 
 
 # --- objects of other programs ----------------------------------------------------------------------------------------

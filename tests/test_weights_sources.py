@@ -15,7 +15,7 @@ from inceptions.cli import main
 from inceptions.predict import load_network
 from inceptions.progress import DataError
 from inceptions.weights import artifact, create_model, load_weights, network_in, tensorflow
-from inceptions.weights.layouts import LAYOUTS, choose
+from inceptions.weights.layouts import LAYOUTS, choose, recognise
 from inceptions.weights.source import locate
 from test_tensorflow import GOLDEN, unpacked
 from test_weights_torch import state_dict
@@ -133,6 +133,19 @@ def test_averages_of_a_few_variables_are_no_network(variables: dict[str, Any], m
 def test_a_scope_around_slims_is_taken_off(variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     inner = {f"tower_0/{name}": array for name, array in variables.items()} | {"loss/weights": np.ones(3, "f4")}
     assert chosen(inner, monkeypatch).checkpoint.tensors.keys() == variables.keys()
+
+
+def test_an_unknown_head_of_slims_stops_nobody_who_gives_num_classes(
+    variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {"InceptionV3/Mine/Conv/weights": np.ones((1, 3, 8, 5), "f4")}
+    checkpoint = chosen({**variables, **own}, monkeypatch).checkpoint
+    assert recognise(checkpoint, new_head=True).layout.network == "inception_v3"
+    with pytest.raises(DataError, match="Mine/Conv; give num_classes"):
+        recognise(checkpoint)
+    inside = {"InceptionV3/Mixed_5b/Gate/weights": np.ones((1, 3, 8, 5), "f4")}
+    with pytest.raises(DataError, match="Gate$"):
+        recognise(chosen({**variables, **inside}, monkeypatch).checkpoint, new_head=True)
 
 
 def test_a_file_of_one_network_holds_no_average() -> None:

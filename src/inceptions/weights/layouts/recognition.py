@@ -36,9 +36,13 @@ def recognise(checkpoint: Checkpoint, network: str | None = None, *, new_head: b
     if network is not None and match.layout.network != network:
         raise DataError(f"{checkpoint.source} holds {match.layout.title}, not {network}")
     if surplus := _surplus(match, new_head=new_head):
+        outside = not new_head and not _surplus(match, new_head=True)
+        hint = (
+            "; give num_classes for a new head, or name the part with the network (--weights-part)" if outside else ""
+        )
         raise DataError(
             f"{checkpoint.source}: the nearest layout, {match.layout.title}, has no place for {len(surplus)} of its "
-            f"modules: {_some(surplus)}" + ("" if new_head else "; if these are a head, give num_classes for a new one")
+            f"modules: {_some(surplus)}{hint}"
         )
     return match
 
@@ -50,9 +54,11 @@ def _surplus(match: Match, *, new_head: bool) -> tuple[str, ...]:
     """
     if match.checkpoint.dialect != "keras":
         separator, head = KERNELS[match.checkpoint.dialect][0][0], head_modules(match)
-        blocks = {name.partition(separator)[0] for name in match.layout.body} if new_head else set()
+        one_scope = len({name.partition(separator)[0] for name in match.layout.body}) == 1
+        depth = 2 if one_scope else 1
+        blocks = {tuple(name.split(separator)[:depth]) for name in match.layout.body}
         beside = [name for name in match.beside if name not in head]
-        return tuple(name for name in beside if not new_head or name.partition(separator)[0] in blocks)
+        return tuple(name for name in beside if not new_head or tuple(name.split(separator)[:depth]) in blocks)
     tensors = match.checkpoint.tensors
     kernels = {name.rpartition("/")[0] for name, tensor in tensors.items() if tensor.ndim > 2}
     return tuple(name for name in match.beside if name in kernels)
