@@ -144,7 +144,7 @@ def test_an_unknown_head_of_slims_stops_nobody_who_gives_num_classes(
     with pytest.raises(DataError, match="Mine/Conv; give num_classes"):
         recognise(checkpoint)
     inside = {"InceptionV3/Mixed_5b/Gate/weights": np.ones((1, 3, 8, 5), "f4")}
-    with pytest.raises(DataError, match="Gate$"):
+    with pytest.raises(DataError, match=r"Gate$"):
         recognise(chosen({**variables, **inside}, monkeypatch).checkpoint, new_head=True)
 
 
