@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from inceptions.cli import main
-from inceptions.train import checkpoint, find
+from inceptions.train import TrainConfig, checkpoint, find
 from inceptions.train.find import steepest
+from inceptions.train.settings import network_of
 from tiny import results, write_pictures
 
 TINY = "--model bn_inception --width 0.05 --depth 0.2 --stem small --img-size 32 -b 8 -j 0 --crop none --device cpu"
@@ -52,6 +53,28 @@ def test_resume_needs_only_the_output(data: Path, tmp_path: Path) -> None:
     assert main([*words, "--max-time", "0.001s"]) == 0
     assert main(["train", "--resume", "--output", str(run)]) == 0
     assert [row["epoch"] for row in results(run)] == ["1", "2"]
+
+
+def test_the_weights_decide_the_network(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, head = tmp_path / "run", tmp_path / "head"
+    assert main(["train", str(data), *TINY.split(), "--epochs", "1", "--output", str(run)]) == 0
+    words = ["train", str(data), "--weights", str(run / "model"), "--tune", "head", "-j", "0", "--device", "cpu"]
+    assert main([*words, "--output", str(head)]) == 0
+    stored = yaml.safe_load((head / "config.yaml").read_text())
+    assert stored["model"] == "bn_inception"
+    (head / "config.yaml").write_text(yaml.safe_dump({k: v for k, v in stored.items() if k != "weights_part"}))
+    assert main(["train", "--resume", "--output", str(head)]) == 0  # as an older version wrote it
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 0
+    assert (tmp_path / "runs" / f"{data.name}-bn_inception" / "model").is_dir()
+    assert main([*words, "--model", "xception", "--output", str(tmp_path / "x")]) == 2
+
+
+def test_without_weights_xception_is_trained() -> None:
+    assert network_of(TrainConfig("data")) == "xception"
+    assert network_of(TrainConfig("data", model="inception_v2")) == "bn_inception"
+    with pytest.raises(ValueError, match="weights_part=ema needs weights"):
+        TrainConfig("data", weights_part="ema")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

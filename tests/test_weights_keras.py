@@ -295,8 +295,8 @@ def test_keras_2_models_are_understood() -> None:
 @pytest.mark.parametrize(
     ("kind", "facts", "named"),
     [
-        ("BatchNormalization", {}, "BatchNormalization"),
-        ("Flatten", {}, "Flatten"),
+        ("LayerNormalization", {}, "LayerNormalization"),
+        ("GlobalMaxPooling2D", {}, "GlobalMaxPooling2D"),
         ("Dense", {"activation": "tanh", "units": 3}, "tanh"),
     ],
 )

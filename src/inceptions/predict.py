@@ -64,7 +64,7 @@ class Classifier:
         temperature: divides the logits; None: what was fitted on validation pictures, if anything was.
 
     Raises:
-        ValueError: the network has no preprocessing or no class names, or there is no such engine.
+        ValueError: the network has no preprocessing, no class names or one class only, or there is no such engine.
     """
 
     def __init__(
@@ -83,6 +83,8 @@ class Classifier:
         if net.preprocess is None or net.classes is None:
             missing = "preprocess" if net.preprocess is None else "classes"
             raise ValueError(f"{net.name} has no {missing}: set net.{missing}, a classifier needs to know")
+        if net.num_classes < 2:
+            raise ValueError(artifact.one_output(net.name))
         self.net = net
         self.classes: tuple[str, ...] = net.classes
         self.preprocess: Preprocess = net.preprocess
@@ -200,12 +202,13 @@ class Classifier:
         ]
 
 
-def load(path_or_name: str | Path, **options: Any) -> Classifier:
+def load(path_or_name: str | Path, *, weights_part: str | None = None, **options: Any) -> Classifier:
     """A classifier from a model's folder, a run's folder, an export's folder, or published weights.
 
     Args:
         path_or_name: a folder that `inceptions train` or `Classifier.save` wrote, or whatever
             `inceptions.create_model` takes as `weights`.
+        weights_part: as of `inceptions.create_model`.
         options: of `Classifier`: engine, precision, ...
 
     Raises:
@@ -213,16 +216,16 @@ def load(path_or_name: str | Path, **options: Any) -> Classifier:
         DataError: it is damaged.
         ValueError: it has no class names.
     """
-    return Classifier(load_network(path_or_name), **options)
+    return Classifier(load_network(path_or_name, weights_part), **options)
 
 
-def load_network(path_or_name: str | Path) -> Network:
+def load_network(path_or_name: str | Path, weights_part: str | None = None) -> Network:
     """The network of `load`, without the classifier."""
-    if exported.is_export(path_or_name):
+    if exported.is_export(path_or_name) and weights_part in (None, "model"):
         return exported.describe(path_or_name)
-    if artifact.is_artifact(Path(path_or_name)):
+    if artifact.is_artifact(Path(path_or_name)) and weights_part in (None, "model"):
         return artifact.load(path_or_name)
-    return load_weights(path_or_name).net
+    return load_weights(path_or_name, part=weights_part).net
 
 
 def unlabelled(files: Sequence[str | os.PathLike[str]], classes: tuple[str, ...] = ()) -> Split:

@@ -130,10 +130,11 @@ def conduct(name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS) -
         raise ValueError(f"seeds is {seeds}; at least 1 is needed")
     if seeds < SEEDS:
         log.warning("seeds is %d: fewer than %d runs of each arm allow no interval worth the name", seeds, SEEDS)
-    base = base.replace(model=zoo.resolve(base.model))
+    model = zoo.resolve(base.model or study.model)
+    base = base.replace(model=model)
     for arm in study.arms:  # the last must not refuse what the first have been trained for
         with torch.device("meta"):
-            zoo.build(base.model, **arm_config(base, arm, base.seed, output).options)
+            zoo.build(model, **arm_config(base, arm, base.seed, output).options)
     for seed in range(base.seed, base.seed + seeds):
         for arm in study.arms:
             _run(arm_config(base, arm, seed, output))

@@ -33,6 +33,7 @@ def explain(
     whole: bool = False,
     top_k: int = 3,
     output: Path = Path("explained"),
+    weights_part: str | None = None,
     json: bool = False,
 ) -> None:
     """Show which pixels spoke for an answer: Grad-CAM, integrated gradients or occlusion.
@@ -52,6 +53,8 @@ def explain(
             what the network saw: a file that ends in -whole.png.
         top_k: how many of the most probable classes to name.
         output: folder to write to.
+        weights_part: of a weight file with several networks: model (as trained), ema (their average), or what the names
+            begin with, such as teacher; none: the average where there is one.
         json: print one JSON object a picture and line: file, target, top_k, stage, map, branches, written; or file,
             error.
     """
@@ -64,7 +67,7 @@ def explain(
     if not pictures:
         raise UsageError("which pictures? give files or folders behind the model")
     files = some_pictures(pictures)
-    net = load_network(model)
+    net = load_network(model, weights_part)
     sheets: list[Explained] = []
     for number, file in enumerate(track(files, description="explaining"), start=1):
         try:

@@ -26,6 +26,7 @@ def export(
     check: bool = False,
     options: dict[str, str] | None = None,
     workers: Annotated[int, Parameter(name=["--workers", "-j"])] = 0,
+    weights_part: str | None = None,
     json: bool = False,
 ) -> None:
     """Write a model as ONNX, OpenVINO or .pt2, and prove on pictures that it answers the same.
@@ -53,6 +54,8 @@ def export(
             --format, --precision, --dynamic-batch and --with-preprocessing say.
         options: of the network, such as `--options.width 0.5`; only with a name.
         workers: processes that decode.
+        weights_part: of a weight file with several networks: model (as trained), ema (their average), or what the names
+            begin with, such as teacher; none: the average where there is one.
         json: print one JSON object instead of a table.
     """
     from inceptions import deploy
@@ -65,7 +68,9 @@ def export(
         raise UsageError(f"--max-drop {max_drop:g}: percentage points of accuracy, from 0 to 100")
     if pictures < 1:
         raise UsageError(f"--pictures {pictures}: at least one is needed for a proof")
-    net = deploy.open_original(model, options=parse_options(options or {}), img_size=img_size)
+    net = deploy.open_original(
+        model, options=parse_options(options or {}), img_size=img_size, weights_part=weights_part
+    )
     precision_written = "float32" if precision == "auto" else precision
     folder = output or Path(f"{model.rstrip('/')}-{format}-{precision_written}")
     allowed = 0.5 if max_drop is None else max_drop

@@ -29,6 +29,7 @@ def inspect(
     options: dict[str, str] | None = None,
     csv: Path | None = None,
     html: bool = False,
+    weights_part: str | None = None,
     json: bool = False,
 ) -> None:
     """Show a network's stages: shapes, parameters, multiply-adds, receptive fields.
@@ -49,6 +50,8 @@ def inspect(
         options: options of the network, such as `--options.width 0.5`, or arguments of the function.
         csv: write the table there too.
         html: write a page with all of it too, inspect-MODEL.html in the current folder.
+        weights_part: of a weight file with several networks: model (as trained), ema (their average), or what the names
+            begin with, such as teacher; none: the average where there is one.
         json: print one JSON object instead of the table.
     """
     from inceptions.anatomy.facts import Inspection
@@ -57,7 +60,7 @@ def inspect(
 
     if csv and not csv.parent.is_dir():
         raise UsageError(f"--csv {csv}: there is no folder {csv.parent}")
-    found = Inspection(open_network(model, options or {}), img_size)
+    found = Inspection(open_network(model, options or {}, part=weights_part), img_size)
     if stage is not None:
         facts = found.stage(stage)  # refuses a name that is none
     if principles:
@@ -82,7 +85,7 @@ def inspect(
         _print_parts(facts)
 
 
-def open_network(model: str, options: dict[str, str], *, weights: bool = False) -> nn.Module:
+def open_network(model: str, options: dict[str, str], *, weights: bool = False, part: str | None = None) -> nn.Module:
     """What `model` means, in evaluation mode.
 
     Without `weights`, with shapes alone where that is quicker.
@@ -99,7 +102,7 @@ def open_network(model: str, options: dict[str, str], *, weights: bool = False) 
     if path.exists() or model in RECORDS:
         if options:
             raise ValueError(f"{model} has its options already; give options with the name of a network")
-        return artifact.describe(path) if artifact.is_artifact(path) and not weights else load_network(model)
+        return artifact.describe(path) if artifact.is_artifact(path) and not weights else load_network(model, part)
     if colon and all(word.isidentifier() for word in [*package.split("."), name]):
         return _imported(package, name, parse_options(options))
     if weights:

@@ -39,6 +39,7 @@ def predict(
     device: str | None = None,
     img_size: int | None = None,
     early_exit: float | None = None,
+    weights_part: str | None = None,
 ) -> None:
     """Classify pictures, and folders of pictures.
 
@@ -64,6 +65,8 @@ def predict(
         img_size: side of the pictures for the network, px; none: as it was trained.
         early_exit: pictures stop at an auxiliary head (`train --aux`) whose probability is at least this. `val
             --early-exit` shows what that costs and saves.
+        weights_part: of a weight file with several networks: model (as trained), ema (their average), or what the names
+            begin with, such as teacher; none: the average where there is one.
     """
     from inceptions.cli import UsageError
     from inceptions.data import record_of
@@ -84,7 +87,7 @@ def predict(
         raise UsageError(f"--early-exit {early_exit:g}: a probability above 0 and at most 1")
     if workers is not None and workers < 0:
         raise UsageError(f"--workers {workers}: 0 or more")
-    net = load_network(run)
+    net = load_network(run, weights_part)
     if img_size is not None:
         net = resized(net, img_size)
     files = some_pictures(pictures)

@@ -30,7 +30,7 @@ class Given(TrainConfig):
         """
         from inceptions.recipes import configure, settings
         from inceptions.train.folder import stored_settings
-        from inceptions.train.settings import default_output
+        from inceptions.train.settings import default_output, network_of
         from inceptions.zoo import parse_options
 
         given: dict[str, Any] = preset | vars(self)["given"]
@@ -38,7 +38,7 @@ class Given(TrainConfig):
             given["options"] = parse_options(given["options"])
         asked = settings(recipe) | given
         if self.resume and "output" not in asked and "data" in asked:
-            asked["output"] = default_output(asked["data"], asked.get("model", TrainConfig.model))
+            asked["output"] = default_output(asked["data"], network_of(TrainConfig(**asked)))
         stored = stored_settings(asked["output"], resume=True) if self.resume and "output" in asked else None
         if stored is not None:
             return stored.replace(**{"max_time": None, **asked})

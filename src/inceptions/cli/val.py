@@ -42,6 +42,7 @@ def val(
     min_top1: float | None = None,
     label: str | None = None,
     output: Path | None = None,
+    weights_part: str | None = None,
     json: bool = False,
 ) -> None:
     """Evaluate a model on labelled pictures: accuracy with its interval, per class, confusion, calibration.
@@ -77,6 +78,8 @@ def val(
         min_top1: a gate: exit code 4 if the accuracy (0 to 1) is below.
         label: the label's column in a manifest or a table.
         output: the folder for the files; none: the run's.
+        weights_part: of a weight file with several networks: model (as trained), ema (their average), or what the names
+            begin with, such as teacher; none: the average where there is one.
         json: print one JSON object instead of tables.
     """
     from inceptions.cli import UsageError
@@ -92,7 +95,7 @@ def val(
     if problems:
         raise UsageError("; ".join(problems))
     sizes = _sizes(img_size)
-    nets = [load_network(source) for source in (run, *ensemble)]
+    nets = [load_network(source, weights_part) for source in (run, *ensemble)]
     if nets[0].classes is None:
         raise ValueError(f"{run} has no class names, so its answers cannot be compared with labels")
     recorded = [trained_in(source, net) for source, net in zip((run, *ensemble), nets, strict=True)]

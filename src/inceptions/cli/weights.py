@@ -34,6 +34,7 @@ def convert(
     interpolation: Literal["nearest", "box", "bilinear", "bicubic", "lanczos", "tf1_bilinear", "tf2_bilinear"]
     | None = None,
     labels: str | None = None,
+    weights_part: str | None = None,
     options: dict[str, str] | None = None,
     json: bool = False,
 ) -> None:
@@ -57,13 +58,15 @@ def convert(
             the others are Pillow's, which do.
         labels: names of the classes in order: a,b,c, or a file with one a line, or a .json file with a list of them or
             {"0": name, ...}.
+        weights_part: of a weight file with several networks: model (as trained), ema (their average), or what the names
+            begin with, such as teacher; none: the average where there is one.
         options: of the network, such as `--options.aux true`.
         json: print one JSON object instead of a table.
     """
     from inceptions.weights import artifact, load_weights, tell_assumed
     from inceptions.zoo import parse_options
 
-    loaded = load_weights(source, network=model, options=parse_options(options or {}))
+    loaded = load_weights(source, network=model, options=parse_options(options or {}), part=weights_part)
     net = loaded.net
     if loaded.new_head or net.preprocess is None:
         raise ValueError(

@@ -18,7 +18,13 @@ from inceptions.zoo import ALIASES, MEMBERS, Network
 from inceptions.zoo.options import nearest
 
 
-def open_original(model: str, *, options: Mapping[str, Any] | None = None, img_size: int | None = None) -> Network:
+def open_original(
+    model: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    img_size: int | None = None,
+    weights_part: str | None = None,
+) -> Network:
     """A network with preprocessing and classes.
 
     Args:
@@ -26,6 +32,7 @@ def open_original(model: str, *, options: Mapping[str, Any] | None = None, img_s
             numbered classes.
         options: of the network, only with a name.
         img_size: side of the pictures, px; None: the network's own.
+        weights_part: as of `create_model`.
 
     Raises:
         ValueError: options for a network that has its own already; a size below its minimum.
@@ -35,7 +42,7 @@ def open_original(model: str, *, options: Mapping[str, Any] | None = None, img_s
     if not bare and options:
         raise ValueError(f"{model} has its options already; give options with a name of `inceptions models`")
     try:
-        net = _fresh(model, options or {}) if bare else load_network(model)
+        net = _fresh(model, options or {}) if bare else load_network(model, weights_part)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}, nor a network's name{nearest(model, [*MEMBERS, *ALIASES])}") from error
     net.classes = net.classes or tuple(f"class{index}" for index in range(net.num_classes))

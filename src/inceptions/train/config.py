@@ -13,6 +13,9 @@ from cyclopts import Parameter
 
 from inceptions.data import Augment
 
+DEFAULT_MODEL = "xception"
+"""What is trained where neither a network nor weights are named."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -40,11 +43,14 @@ class TrainConfig:
 
     # The network
 
-    model: str = "xception"
-    """A name of `inceptions models`."""
+    model: str | None = None
+    """A name of `inceptions models`; none: the weights' network, without weights xception."""
 
     weights: str | None = None
     """Start from these: a file, a folder (model or run), or a published record's name. None: from nothing."""
+
+    weights_part: str | None = None
+    """Of a weight file with several networks: model (as trained), ema (their average), or what its names begin with."""
 
     tune: str | None = None
     """What is trained: all, head, or last:N (head and last N stages); none: all, or head with weights and no GPU."""
@@ -357,28 +363,13 @@ def idle(config: TrainConfig) -> dict[str, str]:
 
 
 _POSITIVE: tuple[str, ...] = (
-    "width",
-    "depth",
-    "aux_weight",
-    "img_size",
-    "epochs",
-    "grad_accum_steps",
-    "lr",
-    "decay_rate",
-    "patience",
+    *("width", "depth", "aux_weight", "img_size", "epochs", "grad_accum_steps", "lr", "decay_rate", "patience"),
+    *("decay_epochs", "opt_eps", "clip_grad", "init_scale"),
 )
-_POSITIVE += ("decay_epochs", "opt_eps", "clip_grad", "init_scale")
 _NOT_NEGATIVE: tuple[str, ...] = (
-    "workers",
-    "mixup",
-    "cutmix",
-    "weight_decay",
-    "warmup_epochs",
-    "warmup_lr",
-    "min_lr",
-    "split_seed",
+    *("workers", "mixup", "cutmix", "weight_decay", "warmup_epochs", "warmup_lr", "min_lr", "split_seed", "seed"),
+    "checkpoint_every",
 )
-_NOT_NEGATIVE += ("seed", "checkpoint_every")
 _SHARES: tuple[str, ...] = ("drop_rate", "momentum", "opt_decay", "smoothing", "model_ema_decay")  # 0 <= x < 1
 
 
@@ -400,7 +391,7 @@ def _problems(config: TrainConfig) -> list[str]:
 
     found = outside(_POSITIVE, "> 0") + outside(_NOT_NEGATIVE, ">= 0") + outside(_SHARES, "in [0, 1)")
     try:
-        resolve(config.model)
+        resolve(config.model or DEFAULT_MODEL)
     except ValueError as error:
         found.append(str(error))
     if not config.data:
@@ -438,6 +429,8 @@ def _problems(config: TrainConfig) -> list[str]:
         found.append(f"tune={config.tune} needs weights: the frozen part of a network from nothing knows nothing")
     if config.freeze_norm and config.weights is None:
         found.append("freeze_norm needs weights: the statistics of a network from nothing are of nothing")
+    if config.weights_part is not None and config.weights is None:
+        found.append(f"weights_part={config.weights_part} needs weights")
     if config.override and not config.resume:
         found.append("override goes with resume")
     return found

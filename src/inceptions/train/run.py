@@ -30,6 +30,7 @@ from inceptions.train.settings import (
     decide,
     default_output,
     network,
+    network_of,
     refuse_impossible,
     warn_of_idle,
 )
@@ -82,7 +83,9 @@ def run(config: TrainConfig) -> RunResult:
     started = time.monotonic()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("a run is trained by one process, several would write into one folder: leave torchrun out")
-    output = config.output or default_output(config.data, config.model)
+    if config.output is None:
+        config = config.replace(model=network_of(config))
+    output = config.output or default_output(config.data, network_of(config))
     stored = run_folder.stored_settings(output, resume=config.resume)
     stored, moved = relocated(config, stored, output / "split.json")
     config = _settle(config, stored).replace(output=output)

@@ -15,17 +15,17 @@ from inceptions.data.text import refuse_names
 from inceptions.image import Preprocess
 from inceptions.progress import log, to_json
 from inceptions.system import keep_freed_memory
-from inceptions.train.config import TrainConfig, idle
+from inceptions.train.config import DEFAULT_MODEL, TrainConfig, idle
 from inceptions.train.mix import class_weights
 from inceptions.train.step import freeze
-from inceptions.weights import artifact, create_model
+from inceptions.weights import artifact, create_model, network_in
 from inceptions.zoo import Network, resolve
 
 SMALL = 96  # px; up to here pictures are small ones (digits, CIFAR), which are not cropped for evaluation
 
 
 def decide(config: TrainConfig) -> TrainConfig:
-    """Fills in device and tune; what needs data or network follows (`workers`, `batch_size`).
+    """Fills in network, device and tune; what needs data or network follows (`workers`, `batch_size`).
 
     Raises:
         ValueError: no such device or network; an option the network does not have.
@@ -38,7 +38,20 @@ def decide(config: TrainConfig) -> TrainConfig:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {config.device} cannot be used: {str(error).splitlines()[0]}") from error
     tune = config.tune or ("head" if config.weights and device == "cpu" else "all")
-    return config.replace(model=resolve(config.model), device=device, tune=tune)
+    return config.replace(model=network_of(config), device=device, tune=tune)
+
+
+def network_of(config: TrainConfig) -> str:
+    """The network to train: the one named, else the one that the weights are for.
+
+    Raises:
+        ValueError, OSError: there is none of this name; the weights cannot be read.
+    """
+    if config.model is not None:
+        return resolve(config.model)
+    if config.weights in (None, "none"):
+        return DEFAULT_MODEL
+    return network_in(config.weights, config.weights_part)
 
 
 def choose_algorithms(config: TrainConfig) -> None:
@@ -78,16 +91,24 @@ def network(config: TrainConfig, data: Dataset) -> Network:
         ValueError: options or weights do not fit, or the pictures would be too small for the network.
     """
     torch.manual_seed(config.seed)
-    net = create_model(config.model, num_classes=len(data.classes), weights=config.weights, **_options(config))
+    net = create_model(
+        network_of(config),
+        num_classes=len(data.classes),
+        weights=config.weights,
+        weights_part=config.weights_part,
+        **_options(config),
+    )
     if config.weights is None:
         _scale_convolutions(net, config.init_scale)
     if net.classes != data.classes:
         net.reset_classifier(len(data.classes))
         net.classes = data.classes
+    if net.preprocess is None:
+        raise ValueError(f"{config.model} reads images of {net.in_channels} channels; image files have 1 or 3")
     net.preprocess = preprocess(config, net)
     if min(net.preprocess.size) < net.min_size:
         raise ValueError(
-            f"img_size {min(net.preprocess.size)} is too small: {config.model} needs at least {net.min_size} px"
+            f"img_size {min(net.preprocess.size)} is too small: {net.name} needs at least {net.min_size} px"
             + ("" if config.stem == "small" else "; --stem small is made for pictures of 32 to 96 px")
         )
     return net

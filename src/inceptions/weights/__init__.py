@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from inceptions.weights.create import Loaded, create_model, load_weights, tell_assumed
+from inceptions.weights.create import Loaded, create_model, load_weights, network_in, tell_assumed
 
-__all__ = ["Loaded", "create_model", "load_weights", "tell_assumed"]
+__all__ = ["Loaded", "create_model", "load_weights", "network_in", "tell_assumed"]

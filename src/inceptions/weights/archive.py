@@ -8,10 +8,12 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from inceptions.progress import DataError
 from inceptions.weights.checkpoint import Checkpoint
+from inceptions.weights.saved_model import METADATA, PROGRAM
 from inceptions.weights.tensorflow import read_tensorflow
 
 _WANTED = re.compile(r"[\w.-]+\.(ckpt(-\d+)?(\.index|\.data-\d{5}-of-\d{5})?|pb|index|data-\d{5}-of-\d{5})")
@@ -48,6 +50,8 @@ def read_archive(path: Path) -> Checkpoint:
         except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
             raise DataError(f"{path}: not readable as a .tar.gz archive ({error})") from error
         models = [file for file in files if ".data-" not in file.name]
+        if len(models) > 1:  # of a SavedModel its variables are read
+            models = [file for file in models if file.name not in (PROGRAM, METADATA)]
         if len(models) != 1:
             held = ", ".join(sorted(file.name for file in models)) or "no checkpoint and no frozen graph"
             raise DataError(f"{path} holds {held}; one is needed: unpack it and give the right file")
@@ -55,7 +59,7 @@ def read_archive(path: Path) -> Checkpoint:
             checkpoint = read_tensorflow(models[0])
         except (DataError, FileNotFoundError) as error:
             raise DataError(f"{path}: {str(error).replace(temporary + '/', '')}") from error
-    return Checkpoint(source=str(path), dialect=checkpoint.dialect, tensors=checkpoint.tensors)
+    return replace(checkpoint, source=str(path))
 
 
 def _unpack(path: Path, folder: Path) -> list[Path]:

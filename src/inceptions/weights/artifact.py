@@ -132,11 +132,8 @@ def describe(folder: str | Path) -> Network:
     for key in ("training", "metrics", "provenance"):
         if not isinstance(block.get(key), dict | None):
             raise DataError(f"{where}: {key} is {_kind(block[key])}, it must be an object or null")
-    if len(preprocess.mean) != net.in_channels or min(preprocess.size) < net.min_size:
-        raise DataError(
-            f"{where}: preprocess makes {preprocess.channels} channels, {preprocess.size[0]}x{preprocess.size[1]} px, "
-            f"but the network takes {net.in_channels} channels of at least {net.min_size} px"
-        )
+    if problem := _unfit(net, preprocess):
+        raise DataError(f"{where}: {problem}")
     net.preprocess, net.classes, net.artifact = preprocess, classes, block
     return net.eval()
 
@@ -164,6 +161,8 @@ def facts(
             f"{net.name} has no {missing}: set net.{missing} first, an artifact holds what a prediction needs"
         )
     classes = list(net.classes)
+    if problem := _unfit(net, net.preprocess):
+        raise ValueError(problem)
     if len(classes) != net.num_classes or len(set(classes)) != len(classes) or not all(_is_label(c) for c in classes):
         raise ValueError(
             f"net.classes must be {net.num_classes} different names that are not empty, one for each output; "
@@ -188,6 +187,26 @@ def facts(
             "temperature": temperature,
         },
     }
+
+
+def _unfit(net: Network, preprocess: Preprocess) -> str | None:
+    """Why `net` is no classifier of what `preprocess` makes: what is not read is not written either."""
+    if net.num_classes < 2:
+        return one_output(net.name)
+    if preprocess.channels == net.in_channels and min(preprocess.size) >= net.min_size:
+        return None
+    return (
+        f"preprocess makes {preprocess.channels} channels, {preprocess.size[0]}x{preprocess.size[1]} px, "
+        f"but the network takes {net.in_channels} channels of at least {net.min_size} px"
+    )
+
+
+def one_output(name: str) -> str:
+    """What to do with a network of one class."""
+    return (
+        f"{name} has one class, which every image would be with 100 %: a classifier needs two. Weights with one output "
+        "are read as two classes by its sigmoid: load or convert the original file again"
+    )
 
 
 def _to_json(config: Mapping[str, Any]) -> str:

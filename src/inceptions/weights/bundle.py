@@ -28,6 +28,9 @@ from inceptions.weights.tensor_protos import (
 from inceptions.weights.wire import as_bytes, as_int, as_text, fields, varint
 
 _OBJECT_GRAPH = b"_CHECKPOINTABLE_OBJECT_GRAPH"
+OBJECT = "/.ATTRIBUTES/VARIABLE_VALUE"
+"""How the key of a variable ends that is called by its path through objects."""
+_OPTIMIZERS = {"optimizer", "_optimizer", ".OPTIMIZER_SLOT"}
 _PART = b"\0"  # how the key of a partitioned variable's part begins
 _MAX_SHARDS = 99999  # what the file names' five digits can count
 
@@ -57,7 +60,8 @@ def index_of(path: Path) -> Path | None:
 
 
 def read_bundle(index: Path) -> dict[str, Array]:
-    """All numeric tensors of a bundle by name; those that `tf.train.Checkpoint` wrote by their variables' full names.
+    """All numeric tensors of a bundle by name; those that `tf.train.Checkpoint` wrote by their variables' full names,
+    without those of its optimizers, which copy the names of the variables that they are about.
 
     Raises:
         ValueError: it is damaged, cut short, or its parts contradict each other.
@@ -82,7 +86,7 @@ def read_bundle(index: Path) -> dict[str, Array]:
         elif key in stored and not key.startswith(_PART):
             tensors[_name(key)] = stored[key]
     full_names = _full_names(memoryview(object_graph))
-    return {full_names.get(name, name): tensor for name, tensor in tensors.items()}
+    return {full_names.get(name, name): tensor for name, tensor in tensors.items() if not _of_optimizer(name)}
 
 
 def _listing(index: Path) -> tuple[dict[bytes, _Entry], int]:
@@ -218,6 +222,11 @@ def _full_names(graph: memoryview) -> dict[str, str]:
                 names[as_text(texts[3], what="a key")] = as_text(texts[2], what="a name")
     seen = Counter(names.values())
     return {key: name for key, name in names.items() if seen[name] == 1}
+
+
+def _of_optimizer(key: str) -> bool:
+    """Whether an object's path leads through an optimizer."""
+    return key.endswith(OBJECT) and not _OPTIMIZERS.isdisjoint(key.split("/"))
 
 
 def _name(key: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from inceptions.progress import DataError
 from inceptions.weights.keras_graph import KerasModel
+
+ADVICE = "save model.state_dict() where the file comes from (torch.save(model.state_dict(), FILE)) and use that"
+"""What helps with every file of PyTorch's that cannot be read."""
 
 Dialect: TypeAlias = Literal["torch", "keras", "slim", "caffe"]
 """Whose habits the tensors follow: how they are called and how their axes are ordered."""
@@ -30,6 +33,17 @@ class Checkpoint:
     """The tensors under the file's own names, in the file's own shapes, on the CPU."""
     model: KerasModel | None = None
     """The layers around the tensors, where the file describes them (whole Keras models)."""
+    averages: Mapping[str, Tensor] = field(default_factory=dict)
+    """Moving averages that the file keeps of some of `tensors`, by the same names (TensorFlow's)."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Tensors that are no plain numbers (quantized, sparse, masks): what each is. An error only where one is needed."""
+    pickled: tuple[str, ...] = ()
+    """Classes of whole modules in it, whose tensors nobody gets at without running the file's code."""
+
+
+def without_code(classes: Iterable[str]) -> str:
+    """What is said of a file in which a network is an object of these classes."""
+    return f"it holds Python objects ({some(classes)}), not only tensors; {ADVICE}"
 
 
 def zip_names(path: Path) -> frozenset[str]:
@@ -66,3 +80,10 @@ def refuse_large(shapes: Iterable[tuple[str, int]], available: int, source: str)
             raise DataError(f"{source}: {name} claims {size:,} bytes, but the file has only {available:,}")
     if total > available:
         raise DataError(f"{source}: its tensors claim {total:,} bytes, but the file has only {available:,}")
+
+
+def some(names: Iterable[str], most: int = 5) -> str:
+    """The first of `names`, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(name[:100] for name in listed[:most]) + more

@@ -49,6 +49,29 @@ def part_state(match: Match, prefix: str, part: nn.Module, modules: tuple[str, .
     return _Conversion(match).state(prefix, part, modules)
 
 
+def norm_map(match: Match, module: str, epsilon: float) -> tuple[Tensor, Tensor]:
+    """What a batch norm of the file does when a model answers: the factor and what is added, in float64.
+
+    Raises:
+        DataError: its tensors are missing or of different lengths.
+    """
+    fetched = {suffix: _Conversion(match).fetch("norm", module, suffix) for suffix in _KERAS_NORM}
+    called, variance = fetched["running_var"]
+    mean = fetched["running_mean"][1]
+    if variance is None or mean is None or variance.ndim != 1:
+        raise DataError(f"{match.checkpoint.source}: {called} of its head is missing, or is no row of numbers")
+    factor = (variance.double() + epsilon).rsqrt()
+    shift = torch.zeros_like(factor)
+    for name, tensor in fetched.values():
+        if tensor is not None and tensor.shape != variance.shape:
+            raise DataError(f"{match.checkpoint.source}: {name} is {tuple(tensor.shape)}, not {tuple(variance.shape)}")
+    if (weight := fetched["weight"][1]) is not None:
+        factor = factor * weight.double()
+    if (bias := fetched["bias"][1]) is not None:
+        shift = shift + bias.double()
+    return factor, shift - mean.double() * factor
+
+
 def materialise(net: Network, state: Mapping[str, Tensor]) -> None:
     """Gives `net`, built without memory (on the meta device), the tensors of `state`, and fresh ones for the rest.
 
@@ -109,7 +132,7 @@ class _Conversion:
             if suffix == "num_batches_tracked":
                 yield suffix, torch.zeros((), dtype=torch.int64)
                 continue
-            called, tensor = self._fetch(role, theirs, suffix)
+            called, tensor = self.fetch(role, theirs, suffix)
             if tensor is None:
                 filled = self._filled(role, suffix, wanted, called)
             else:
@@ -122,10 +145,10 @@ class _Conversion:
             self._problems.append(f"{self._carried[0]} is a bias that this network has not")
             self._carried = None
         if "bias" not in module.state_dict() and role != "norm":
-            called, bias = self._fetch(role, theirs, "bias")
+            called, bias = self.fetch(role, theirs, "bias")
             self._carried = None if bias is None else (called, bias)
 
-    def _fetch(self, role: Role, theirs: str, suffix: str) -> tuple[str, Tensor | None]:
+    def fetch(self, role: Role, theirs: str, suffix: str) -> tuple[str, Tensor | None]:
         """The file's name of a tensor, and the tensor with our axes, or None where it is not there."""
         module = self._match.names.get(theirs, theirs)
         dialect = self._match.checkpoint.dialect

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from inceptions.image import Preprocess
-from inceptions.progress import log
+from inceptions.progress import DataError, log
 from inceptions.weights import artifact
-from inceptions.weights.convert import State, materialise, part_state
+from inceptions.weights.channels import channels_of, for_channels, with_channels
+from inceptions.weights.convert import State, materialise, norm_map, part_state
 from inceptions.weights.keras_graph import KerasModel
-from inceptions.weights.layouts import FileHead, Layout, Match, find_head, recognise
+from inceptions.weights.layouts import LAYOUTS, FileHead, FileNorm, Layout, Match, choose, find_head, recognise
 from inceptions.weights.published import class_names, default_preprocess
 from inceptions.weights.source import Facts, catalogue_facts, hub_facts, hub_file, is_none, locate, read
 from inceptions.zoo import MEMBERS, Network, build, resolve
@@ -53,7 +55,12 @@ class Loaded:
 
 
 def create_model(
-    name: str, *, num_classes: int | None = None, weights: str | Path | None = None, **options: Any
+    name: str,
+    *,
+    num_classes: int | None = None,
+    weights: str | Path | None = None,
+    weights_part: str | None = None,
+    **options: Any,
 ) -> Network:
     """Builds a member of the family, with published or own weights where asked for.
 
@@ -64,6 +71,8 @@ def create_model(
         name: one of `list_models()`, or an alias.
         num_classes: outputs; None: as in the weights, or as published. A head that fits is kept, any other is new.
         weights: a path, `https://...#sha256:HEX`, a catalogue name, `owner/name` on the Hugging Face hub, or None.
+        weights_part: of a file with several networks: "model" (the weights as trained), "ema" (their average), or what
+            its names begin with ("teacher"); None: the average where there is one.
         options: of the network (see `MEMBERS[name].options`).
 
     Returns:
@@ -78,7 +87,7 @@ def create_model(
         net = build(name, **options, **({} if num_classes is None else {"num_classes": num_classes}))
         net.preprocess = default_preprocess(net)
         return net
-    loaded = load_weights(weights, network=name, num_classes=num_classes, options=options)
+    loaded = load_weights(weights, network=name, num_classes=num_classes, options=options, part=weights_part)
     tell_assumed(loaded.net, loaded.assumed)
     return loaded.net
 
@@ -95,6 +104,7 @@ def load_weights(
     network: str | None = None,
     num_classes: int | None = None,
     options: Mapping[str, Any] | None = None,
+    part: str | None = None,
 ) -> Loaded:
     """Reads weights from any SOURCE and builds the network they are for.
 
@@ -103,6 +113,7 @@ def load_weights(
         network: the member it must be; None: whichever it is.
         num_classes: as in `create_model`.
         options: given by hand; those that contradict the weights are an error.
+        part: as `weights_part` of `create_model`.
 
     Raises:
         As `create_model`.
@@ -112,14 +123,33 @@ def load_weights(
         raise ValueError(f"num_classes is {num_classes}; at least 1 is needed")
     path, options = locate(source), dict(options or {})
     if artifact.is_artifact(path):
+        _refuse_part(part, path)
         return _from_artifact(path, network, num_classes, options)
     facts = hub_facts(path) if path.is_dir() else catalogue_facts(source)
     file = hub_file(path) if path.is_dir() else path
-    match = recognise(read(file), network)
+    chosen = choose(read(file), LAYOUTS, part, network)
+    match = recognise(chosen.checkpoint, network, new_head=num_classes is not None)
+    for note in chosen.notes:
+        log.info("%s", note)
     loaded = _from_checkpoint(match, num_classes, options, facts)
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return replace(loaded, provenance={"source": str(source), "sha256": digest, **loaded.provenance})
+    provenance = {"source": str(source), "sha256": digest, **loaded.provenance}
+    return replace(loaded, provenance=provenance | ({} if chosen.part is None else {"weights_part": chosen.part}))
+
+
+def network_in(source: str | Path, part: str | None = None) -> str:
+    """The member of the family that weights are for, without building it; arguments and errors as of `load_weights`."""
+    path = locate(source)
+    if artifact.is_artifact(path):
+        return artifact.describe(path).name
+    chosen = choose(read(hub_file(path) if path.is_dir() else path), LAYOUTS, part)
+    return recognise(chosen.checkpoint, new_head=True).layout.network
+
+
+def _refuse_part(part: str | None, path: Path) -> None:
+    if part not in (None, "model"):
+        raise ValueError(f"{path} is a model of ours, which holds one network: leave --weights-part {part} out")
 
 
 # --- our own artifacts ----------------------------------------------------------------------------------------------
@@ -154,55 +184,147 @@ def _from_checkpoint(match: Match, num_classes: int | None, options: dict[str, A
     defaults = {**MEMBERS[layout.network].options, **layout.options}
     fixed = {name: value for name, value in defaults.items() if name not in FREE}
     _refuse_contradictions(options, fixed, f"{source} ({layout.title})")
+    stored = channels_of(match) or defaults["in_channels"]
+    settings = {**defaults, "in_channels": stored, **options}
 
-    head = None if "bottleneck" in options or "hidden" in options else find_head(match)
-    if head is None and num_classes is None and model is not None and model.obstacle:
-        raise ValueError(
-            f"{source}: the head cannot be taken over ({model.obstacle}); give num_classes, and a new one is put on"
-        )
+    head = _usable_head(
+        match, {**settings, "in_channels": stored}, num_classes, own="bottleneck" in options or "hidden" in options
+    )
     outputs = head.outputs if head else None
     background = head is not None and head.background and num_classes == head.outputs - 1
     kept = head is not None and (background or num_classes in (None, outputs))
-
     wanted = defaults["num_classes"] if num_classes is None else num_classes
-    settings = {**defaults, **options, "num_classes": wanted}
-    if head is not None:  # as in the file first, so that every tensor is compared with it
-        settings["num_classes"] = head.rows
+    settings["num_classes"] = wanted if head is None else head.rows  # as in the file first: every tensor is compared
     if head is not None and kept:
-        settings["hidden"] = head.hidden_widths
-        settings["drop_rate"] = options.get(
-            "drop_rate", defaults["drop_rate"] if head.drop_rate is None else head.drop_rate
-        )
-    with torch.device("meta"):
-        net = build(layout.network, **settings)
-    state = part_state(match, "body", net.body, layout.body)
+        settings["hidden"] = tuple(layer.rows for layer in head.hidden)
+        if head.drop_rate is not None:
+            settings["drop_rate"] = options.get("drop_rate", head.drop_rate)
+
+    net, state = _network_and_body(match, settings, stored)
     for tap, modules in layout.aux.items():
         if tap in net.aux and all(module in match.names for module in modules):
             state |= part_state(match, f"aux.{tap}", net.aux[tap], modules)
     if net.options.get("bottleneck") and all(module in match.names for module in layout.bottleneck):
         state |= part_state(match, "head.bottleneck", net.head.bottleneck, layout.bottleneck)
     if head is not None and kept:
-        state |= part_state(match, "head.hidden", net.head.hidden, head.hidden)
-        state |= part_state(match, "head.linear", net.head.linear, (head.classifier,))
+        state |= _head_state(match, net, head)
         if head.sigmoid:
             state = _two_classes(net, state)
         if background:
             state = _without_background(net, state)
         net.classes = _classes(match, head, net.num_classes, facts)
+        _tell(source, head, net.classes)
     else:
         came = f"the file has {outputs}" if outputs else "the file has none that can be taken over"
         state = _new_head(net, state, wanted, came)
     if net.aux and not any(name.startswith("aux.") for name in state):
         log.info("new auxiliary heads: the weights hold none")
     materialise(net, state)
-    net.preprocess, assumed = _preprocess(layout, model if kept else None, facts)
+    preprocess, assumed = _preprocess(layout, model if kept else None, facts)
+    net.preprocess = for_channels(preprocess, net.in_channels)
     return Loaded(
         net=net.eval(),
         provenance={"layout": layout.title},
         new_head=not kept,
-        assumed=assumed,
+        assumed=assumed if net.preprocess else (),
         scales_pixels=kept and model is not None and model.scale is not None,
     )
+
+
+def _usable_head(match: Match, settings: Mapping[str, Any], num_classes: int | None, *, own: bool) -> FileHead | None:
+    """The file's head, where it can be taken over.
+
+    Args:
+        match: the checkpoint.
+        settings: of the network.
+        num_classes: what the user asks for.
+        own: whether the user describes a head of his own.
+
+    Raises:
+        ValueError: there is one that cannot be taken over, and no `num_classes` for a new one.
+    """
+    head = None if own else find_head(match)
+    if isinstance(head, FileHead):
+        head = _misfit(match, settings, head) or head
+    if isinstance(head, FileHead) and num_classes == 1 and head.rows == 1:
+        head = None
+    if not isinstance(head, str):
+        return head
+    if num_classes is None:
+        raise ValueError(
+            f"{match.checkpoint.source}: the head cannot be taken over ({head}); give num_classes, and a new one is "
+            "put on (inceptions train DATA --weights does)"
+        )
+    log.info("the head of %s is left out (%s)", match.checkpoint.source, head)
+    return None
+
+
+def _misfit(match: Match, settings: Mapping[str, Any], head: FileHead) -> str | None:
+    """Why a head does not stand on the pooled features of its network, in words."""
+    with torch.device("meta"):
+        net = build(match.layout.network, **{**settings, "hidden": ()})
+    features, model = net.head.linear.in_features, match.checkpoint.model
+    if head.layers[0].inputs != features:
+        return f"{head.layers[0].name} reads {head.layers[0].inputs} numbers; {net.name} has {features} features"
+    if head.hidden and settings.get("bottleneck"):
+        return f"{net.name} with hidden layers and a bottleneck"
+    size = None if model is None else model.size
+    if head.window is not None and (size is None or net.table.grid(*size) != head.window):
+        came = "images of no fixed size" if size is None else f"a map of {net.table.grid(*size)}"
+        return f"its average pooling over {head.window} is not global for {came}"
+    return None
+
+
+def _network_and_body(match: Match, settings: Mapping[str, Any], stored: int) -> tuple[Network, State]:
+    """A network without memory, and the tensors of its body out of a file for images of `stored` channels."""
+    layout, channels = match.layout, settings["in_channels"]
+    with torch.device("meta"):
+        net = build(layout.network, **{**settings, "in_channels": stored})
+    state = part_state(match, "body", net.body, layout.body)
+    if channels != stored:
+        state = with_channels(net, state, channels)
+        with torch.device("meta"):
+            net = build(layout.network, **settings)
+        log.info(
+            "the weights are for images of %d channels, in_channels is %d: the first kernels are %s",
+            *(stored, channels, "added up" if channels == 1 else "repeated and scaled"),
+        )
+    return net, state
+
+
+def _head_state(match: Match, net: Network, head: FileHead) -> State:
+    """The linear layers of a head; batch norms around them become part of them."""
+    state = part_state(match, "head.hidden", net.head.hidden, tuple(layer.name for layer in head.hidden))
+    state |= part_state(match, "head.linear", net.head.linear, (head.classifier,))
+    for index, layer in enumerate(head.layers):
+        name = f"head.hidden.{index}.0" if index < len(head.hidden) else "head.linear"
+        weight, bias = state[f"{name}.weight"].double(), state[f"{name}.bias"].double()
+        for norm in reversed(layer.before):
+            factor, shift = norm_map(match, norm.name, norm.epsilon)
+            weight, bias = weight * _long(factor, layer.inputs, norm), bias + weight @ shift
+        for norm in layer.after:
+            factor, shift = norm_map(match, norm.name, norm.epsilon)
+            weight, bias = weight * _long(factor, layer.rows, norm)[:, None], bias * factor + shift
+        if layer.before or layer.after:
+            state |= {f"{name}.weight": weight.float(), f"{name}.bias": bias.float()}
+    return state
+
+
+def _long(numbers: Tensor, length: int, norm: FileNorm) -> Tensor:
+    if len(numbers) != length:
+        raise DataError(f"batch norm {norm.name} of the head has {len(numbers)} numbers; {length} are needed there")
+    return numbers
+
+
+def _tell(source: str, head: FileHead, classes: tuple[str, ...]) -> None:
+    """Says what of a head the file does not say, and what one output means."""
+    if head.told:
+        log.info("%s: %s", source, head.told)
+    if head.sigmoid:
+        log.info(
+            "%s has one output: two classes, %r and %r; the sigmoid of the output is the probability of %r",
+            *(source, *classes, classes[1]),
+        )
 
 
 def _refuse_contradictions(options: Mapping[str, Any], fixed: Mapping[str, Any], source: str) -> None:

@@ -23,11 +23,13 @@ _LONGEST = 600  # seconds
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """The numeric data sets of a file, and the two attributes that Keras's files are understood by."""
+    """The numeric data sets of a file, and the attributes that Keras's files are understood by."""
 
     tensors: Mapping[str, Tensor]
     """By path in the file."""
     model_config: str | None
+    """The file's attribute of that name."""
+    training_config: str | None
     """The file's attribute of that name."""
     names: Mapping[str, str]
     """The attribute `name` of groups, by path."""
@@ -66,5 +68,8 @@ def read_hdf5(path: Path, source: str) -> Content:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (no mapping)
     return Content(
-        tensors=tensors, model_config=metadata.get("model_config"), names=json.loads(metadata.get("names", "{}"))
+        tensors=tensors,
+        model_config=metadata.get("model_config"),
+        training_config=metadata.get("training_config"),
+        names=json.loads(metadata.get("names", "{}")),
     )

@@ -92,9 +92,9 @@ def main(source: str, target: str) -> None:
         groups |= {f"{group.rpartition('/layers/')[0]}/vars" for group in groups if "/layers/" in group}
         called = {group: text(file[group], "name", size) for group in groups if group and group in file}
         metadata = {"names": json.dumps({group: name for group, name in called.items() if name is not None})}
-        config = text(file, "model_config", size)
-        if config is not None:
-            metadata["model_config"] = config
+        for attribute in ("model_config", "training_config"):
+            if (value := text(file, attribute, size)) is not None:
+                metadata[attribute] = value
         arrays = {
             name: np.ascontiguousarray(data[()], data.dtype.newbyteorder("=")) for name, data in data_sets.items()
         }

@@ -99,7 +99,8 @@ def _json(text: bytes | str, source: str) -> Any:
 
 
 def _checkpoint(content: Content, source: str, config: Any) -> Checkpoint:
-    model = None if config is None else read_model(config, source)
+    training = None if content.training_config is None else _json(content.training_config, source)
+    model = None if config is None else read_model(config, source, training)
     if any("/vars/" in name for name in content.tensors):
         named = dict(_by_layer(content, model, source))
     else:

@@ -8,29 +8,27 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from inceptions.progress import DataError
+from inceptions.weights.keras_head import (
+    FLATTENING,
+    NEUTRAL,
+    WINDOWS,
+    ChainLayer,
+    DenseLayer,
+    KerasHead,
+    loss_of,
+    read_head,
+)
 
-_CONTAINERS = ("Functional", "Model", "Sequential")
-_NEUTRAL = ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization")
-"""Layers that do nothing when a model answers."""
-_POOLING = ("GlobalAveragePooling2D", "GlobalAvgPool2D")
-_FLATTENING = (*_POOLING, "GlobalMaxPooling2D", "GlobalMaxPool2D", "Flatten")
-"""Layers that a head begins with: they end the maps of features."""
+CONTAINERS = ("Functional", "Model", "Sequential")
 _ARITHMETIC = {"TrueDivide": "/", "Divide": "/", "Multiply": "*", "Subtract": "-", "Add": "+"}
 _LEGACY_ARITHMETIC = {"truediv": "/", "divide": "/", "multiply": "*", "subtract": "-", "add": "+"}
 _DEEPEST = 16  # containers in containers
-
-
-@dataclass(frozen=True, kw_only=True)
-class DenseLayer:
-    """A fully connected layer of a head."""
-
-    name: str
-    activation: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,64 +43,63 @@ class KerasModel:
     """What is added after that."""
     base: str | None
     """Name of the layer that is the nested network; None where its layers stand in line with the others."""
-    dense: tuple[DenseLayer, ...]
-    """The dense layers after global average pooling, in order."""
-    drop_rate: float
-    """Of the dropout before the last dense layer."""
-    obstacle: str | None
-    """Why the head cannot be taken over; None: it can, or there is none."""
+    head: KerasHead
+    """What stands behind the network."""
     names: Mapping[str, str]
     """Layer names by the path Keras 3 files them under ("layers/functional/layers/conv2d_2"), from `model.layers`."""
 
+    @property
+    def dense(self) -> tuple[DenseLayer, ...]:
+        """The dense layers of its head."""
+        return self.head.dense
 
-@dataclass(frozen=True, kw_only=True)
-class _Layer:
-    name: str
-    kind: str
-    facts: Mapping[str, Any]
-    number: float | None
-    """The constant of a layer of arithmetic."""
-    inner: tuple[_Layer, ...]
-    """The chain of a container."""
+    @property
+    def drop_rate(self) -> float:
+        """Of the dropout before the last dense layer."""
+        return self.head.drop_rate
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why the head cannot be taken over; None: it can, or there is none."""
+        return self.head.obstacle
 
 
-def read_model(config: object, source: str) -> KerasModel:
+def read_model(config: object, source: str, training: object = None) -> KerasModel:
     """Reads a model's configuration (the JSON of `config.json`, or of a `.h5` file's attribute `model_config`).
+
+    Args:
+        config: the JSON.
+        source: how messages call the file.
+        training: what the model was compiled with, where it does not stand in `config` (`training_config`).
 
     Raises:
         DataError: it is no model, or it holds a Lambda layer (code).
     """
     _refuse_code(config, source)
     try:
-        return _model(config)
+        return _model(config, training)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError, OverflowError) as error:
         raise DataError(
             f"{source}: its model configuration is not understood ({type(error).__name__}: {error})"
         ) from error
 
 
-def _model(config: Any) -> KerasModel:
-    chain = list(_flat(_chain(config, 0)))
-    start = next((index for index, layer in enumerate(chain) if not _is_entrance(layer)), len(chain))
-    nested = next((index for index in range(start, len(chain)) if chain[index].inner), None)
-    base = None if nested is None else chain[nested]
-    if base is None or nested is None:
-        pooled, head = False, chain[_head_start(chain, start) :]
-    else:
-        pooled, head = base.inner[-1].kind in _POOLING, chain[nested + 1 :]
-    scale, offset = _affine(chain[:start])
-    dense, drop_rate, obstacle = _head(head, pooled)
-    if nested is not None and nested != start:
-        obstacle = f"{chain[start].kind} ({chain[start].name}) stands in front of the network"
+def _model(config: Any, training: object) -> KerasModel:
+    chain = list(_spread(_chain(config, 0), None))
+    convolutions = Counter(home for layer, home in chain if "Conv" in layer.kind)
+    base = convolutions.most_common(1)[0][0] if convolutions else None
+    layers = [layer for layer, _ in chain]
+    start = next((index for index, layer in enumerate(layers) if not _is_entrance(layer)), len(layers))
+    inside = [index for index, (_, home) in enumerate(chain) if home == base and index >= start]
+    first = inside[0] if base is not None else start
+    head = read_head(layers[_head_start(layers, inside) :], loss_of(training or config.get("compile_config")))
+    if len(outputs := _outputs(config)) > 1:
+        head = KerasHead(obstacle=f"it has {len(outputs)} outputs")
+    if first != start:
+        head = KerasHead(obstacle=f"{layers[start].kind} ({layers[start].name}) stands in front of the network")
+    scale, offset = _affine(layers[:start])
     return KerasModel(
-        size=_input_size(config),
-        scale=scale,
-        offset=offset,
-        base=base.name if base else None,
-        dense=dense,
-        drop_rate=drop_rate,
-        obstacle=obstacle,
-        names=dict(_names(config, "")),
+        size=_input_size(config), scale=scale, offset=offset, base=base, head=head, names=dict(_names(config, ""))
     )
 
 
@@ -130,8 +127,8 @@ def _inner(config: Any) -> list[Any]:
     """The configurations of a container's layers (the first Sequential of Keras 2 had a bare list)."""
     inside = config["config"]
     layers = inside if isinstance(inside, list) else inside["layers"]
-    if config["class_name"] not in _CONTAINERS or not isinstance(layers, list):
-        raise TypeError(f"it is a {config['class_name']!r:.80}, one of {', '.join(_CONTAINERS)} is read")
+    if config["class_name"] not in CONTAINERS or not isinstance(layers, list):
+        raise TypeError(f"it is a {config['class_name']!r:.80}, one of {', '.join(CONTAINERS)} is read")
     return layers
 
 
@@ -139,19 +136,19 @@ def _name(config: Any) -> str:
     return str(config.get("name") or config["config"]["name"])
 
 
-def _layer(config: Any, depth: int) -> _Layer:
+def _layer(config: Any, depth: int) -> ChainLayer:
     kind = str(config["class_name"])
     inside = config.get("config")
-    return _Layer(
+    return ChainLayer(
         name=_name(config),
         kind=kind,
         facts=inside if isinstance(inside, Mapping) else {},
         number=_constant(kind, config.get("inbound_nodes")),
-        inner=tuple(_chain(config, depth + 1)) if kind in _CONTAINERS else (),
+        inner=tuple(_chain(config, depth + 1)) if kind in CONTAINERS else (),
     )
 
 
-def _chain(config: Any, depth: int) -> list[_Layer]:
+def _chain(config: Any, depth: int) -> list[ChainLayer]:
     """The layers from input to output as far as each has one neighbour; between them the rest, as they are listed."""
     if depth > _DEEPEST:
         raise ValueError(f"containers stand deeper than {_DEEPEST} in each other")
@@ -203,19 +200,41 @@ def _parents(nodes: Any) -> Iterator[str]:
             yield str(tensor[0])
 
 
-def _flat(chain: list[_Layer]) -> Iterator[_Layer]:
-    """The chain with its little containers (augmentation, a head of its own) unpacked; a network stays one layer."""
+def _spread(chain: Iterable[ChainLayer], home: str | None) -> Iterator[tuple[ChainLayer, str | None]]:
+    """Every layer that is no container, and the nearest container around it."""
     for layer in chain:
-        if layer.inner and not any("Conv" in inner.kind or inner.inner for inner in layer.inner):
-            yield from layer.inner
+        if layer.inner:
+            yield from _spread(layer.inner, layer.name)
         else:
-            yield layer
+            yield layer, home
+
+
+def _head_start(layers: list[ChainLayer], inside: list[int]) -> int:
+    """Where the head begins: at what ends the maps of features, and what stands between the network and that.
+
+    Args:
+        layers: all of them.
+        inside: the places of those that stand in line with the network's.
+    """
+    ends = inside[-1] + 1 if inside else len(layers)
+    start = next((index for index in inside if layers[index].kind in FLATTENING), ends)
+    between = (*NEUTRAL, *WINDOWS, "BatchNormalization")  # every network of Keras's ends in none of these
+    while start > 0 and layers[start - 1].kind in between and start < len(layers):
+        start -= 1
+    return start
+
+
+def _outputs(config: Any) -> list[Any]:
+    """The outputs that a functional model lists."""
+    inside = config["config"]
+    listed = inside.get("output_layers") if isinstance(inside, Mapping) else None
+    return listed if isinstance(listed, list) and listed and isinstance(listed[0], list) else []
 
 
 # --- before the network -------------------------------------------------------------------------------------------
 
 
-def _is_entrance(layer: _Layer) -> bool:
+def _is_entrance(layer: ChainLayer) -> bool:
     return layer.kind in ("InputLayer", "Rescaling") or layer.kind.startswith("Random") or layer.number is not None
 
 
@@ -233,7 +252,7 @@ def _constant(kind: str, nodes: Any) -> float | None:
     return numbers[0] if len(numbers) == 1 else None
 
 
-def _affine(layers: list[_Layer]) -> tuple[tuple[float, ...] | None, tuple[float, ...]]:
+def _affine(layers: list[ChainLayer]) -> tuple[tuple[float, ...] | None, tuple[float, ...]]:
     """What the layers make of a pixel: scale (None where they leave it alone) and offset."""
     scale, offset = [1.0], [0.0]
     for layer in layers:
@@ -282,39 +301,6 @@ def _input_size(config: Any) -> tuple[int, int] | None:
     return None
 
 
-# --- after the network --------------------------------------------------------------------------------------------
-
-
-def _head_start(chain: list[_Layer], start: int) -> int:
-    """Where the head begins behind a network whose layers stand in line: at what ends the maps of features."""
-    return next((index for index in range(start, len(chain)) if chain[index].kind in _FLATTENING), len(chain))
-
-
-def _head(layers: list[_Layer], pooled: bool) -> tuple[tuple[DenseLayer, ...], float, str | None]:
-    """The dense layers after pooling, the dropout before the last one, and what stands against taking them over."""
-    dense: list[DenseLayer] = []
-    rate = drop_rate = 0.0
-    for layer in layers:
-        if layer.kind in _POOLING:
-            pooled = True
-        elif layer.kind == "Dense" and pooled:
-            dense.append(DenseLayer(name=layer.name, activation=str(layer.facts.get("activation") or "linear")))
-            rate, drop_rate = 0.0, rate
-        elif layer.kind == "Dropout":
-            rate = float(layer.facts.get("rate", 0.0))
-        elif layer.kind in ("Activation", "Softmax") and dense and layer is layers[-1]:
-            activation = "softmax" if layer.kind == "Softmax" else str(layer.facts.get("activation"))
-            dense[-1] = DenseLayer(name=dense[-1].name, activation=activation)
-        elif layer.kind not in _NEUTRAL:
-            return (), 0.0, f"its head holds {layer.kind} ({layer.name})"
-    for position, layer_ in enumerate(dense):
-        last = position == len(dense) - 1
-        allowed = ("linear", "softmax", "sigmoid") if last else ("relu",)
-        if layer_.activation not in allowed:
-            return (), 0.0, f"its layer {layer_.name} ends in {layer_.activation}, understood is {' or '.join(allowed)}"
-    return tuple(dense), drop_rate, None
-
-
 # --- paths --------------------------------------------------------------------------------------------------------
 
 
@@ -326,7 +312,7 @@ def _names(config: Any, path: str) -> Iterator[tuple[str, str]]:
         number = seen[kind] = seen.get(kind, -1) + 1
         place = f"{path}layers/{kind}" + (f"_{number}" if number else "")
         yield place, _name(layer)
-        if layer["class_name"] in _CONTAINERS:
+        if layer["class_name"] in CONTAINERS:
             yield from _names(layer, f"{place}/")
 
 

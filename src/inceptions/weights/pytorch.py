@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import mmap
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from threading import Lock
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from inceptions.progress import DataError, text_path
-from inceptions.weights.checkpoint import Checkpoint, refuse_large, zip_names
+from inceptions.weights.checkpoint import ADVICE, Checkpoint, refuse_large, some, without_code, zip_names
 from inceptions.weights.opcodes import ForeignError, refuse_hostile
+from inceptions.weights.standins import stand_ins
 
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
-"""Where training scripts keep the state dict inside of what they save."""
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
-"""What DataParallel, `torch.compile` and wrapper classes put in front of every name."""
-_ADVICE = "save model.state_dict() where the file comes from and use that"
 _MOST_TENSORS = 20_000  # Inception-ResNet v2 has 1,500; an empty one takes 50 bytes of a file, and thousands of memory
+_DEEPEST, _MOST_VALUES = 12, 10_000_000  # what is searched for tensors: containers in each other, values in all
+_ONE_AT_A_TIME = Lock()  # PyTorch keeps what a file may name in one place for all threads
 _PICKLE_PARTS = 5  # of the container before 2019: magic number, version, system, object, list of storages
 
 
@@ -52,7 +51,7 @@ def read_safetensors(path: Path) -> Checkpoint:
             names = list(file.keys())
             if len(names) > _MOST_TENSORS:
                 raise DataError(f"{path}: holds {len(names):,} tensors; at most {_MOST_TENSORS:,} are read")
-            return _checkpoint({name: file.get_tensor(name) for name in names}, path)
+            return _checkpoint({name: file.get_tensor(name) for name in names}, path, ())
     except (SafetensorError, UnicodeDecodeError, MemoryError) as error:  # a file with holes claims what no memory holds
         raise DataError(f"{path}: not readable as safetensors ({error})") from error
 
@@ -60,22 +59,28 @@ def read_safetensors(path: Path) -> Checkpoint:
 def read_pickle(path: Path) -> Checkpoint:
     """Reads what `torch.save` wrote: a state dict, or a checkpoint that holds one.
 
+    Settings and counters that are objects of some program's are left out, and nothing of that program is run.
+
     Raises:
-        DataError: damaged, larger than the file can be, or holding objects other than tensors and plain values.
+        DataError: damaged, larger than the file can be, or without tensors that can be had without the file's code.
     """
-    _refuse_bombs(path)
+    foreign = _refuse_bombs(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with _ONE_AT_A_TIME, torch.serialization.safe_globals(stand_ins(foreign)):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler meets arbitrary bytes and answers with any kind of error
         text = str(error).split("\n")[0]
-        text = f"TorchScript; {_ADVICE}" if "TorchScript" in text else text or type(error).__name__
+        text = f"TorchScript; {ADVICE}" if "TorchScript" in text else text or type(error).__name__
         raise DataError(f"{path}: not readable as PyTorch weights ({text})") from error
-    return _checkpoint(_state_dict(content, path), path)
+    return _checkpoint(content, path, foreign)
 
 
-def _refuse_bombs(path: Path) -> None:
-    """Refuses what would make the unpickler allocate more than the file holds, or work for ever, before it sees it."""
-    size = path.stat().st_size
+def _refuse_bombs(path: Path) -> dict[str, str]:
+    """Refuses what would make the unpickler allocate more than the file holds, or work for ever, before it sees it.
+
+    Returns what `refuse_hostile` does.
+    """
+    size, foreign = path.stat().st_size, dict[str, str]()
     try:
         if zip_names(path):
             with zipfile.ZipFile(path) as archive:
@@ -85,16 +90,17 @@ def _refuse_bombs(path: Path) -> None:
                 refuse_large(((entry.filename, entry.file_size) for entry in entries), size, str(path))
                 for entry in entries:
                     if entry.filename.endswith("/data.pkl"):
-                        refuse_hostile(archive.read(entry), size, 1)
+                        foreign |= refuse_hostile(archive.read(entry), size, 1)
         else:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                refuse_hostile(content, size, _PICKLE_PARTS)
+                foreign |= refuse_hostile(content, size, _PICKLE_PARTS)
     except ForeignError as error:
-        raise DataError(f"{path}: it holds Python objects ({error}), not only tensors; {_ADVICE}") from None
+        raise DataError(f"{path}: {without_code([str(error)])}") from None
     except DataError as error:
         raise DataError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
     except Exception as error:  # zipfile and pickletools meet arbitrary bytes as well
         raise DataError(f"{path}: not readable as PyTorch weights ({error or type(error).__name__})") from error
+    return foreign
 
 
 def _stated_contents(path: Path) -> int | None:
@@ -114,40 +120,56 @@ def _stated_contents(path: Path) -> int | None:
     return int.from_bytes(large[48:], "little") if int.from_bytes(locator[8:16], "little") == size - 98 else None
 
 
-def _state_dict(content: object, path: Path) -> Mapping[str, object]:
-    for _ in range(3):  # {"state_dict": {...}}, and scripts that wrap twice
-        if not isinstance(content, Mapping):
-            break
-        if any(isinstance(value, Tensor) for value in content.values()):
-            return content
-        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        content = inner
-    held = ", ".join(str(key) for key in content)[:200] if isinstance(content, Mapping) else type(content).__name__
-    raise DataError(f"{path}: no state dict in it (found: {held}); one of {', '.join(_WRAPPERS)} may hold it")
+def _tensors_in(content: object, path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Every named tensor in a checkpoint, however deep, with the names of all containers around it.
+
+    Dictionaries, lists and tuples are gone through; a tensor without a name of its own is nobody's weight.
+    """
+    waiting: list[tuple[str, object, int]] = [("", content, 0)]
+    left = _MOST_VALUES
+    while waiting:
+        place, value, depth = waiting.pop()
+        if not isinstance(value, Mapping | list | tuple):
+            continue
+        left -= 1 + len(value)
+        if left < 0:
+            raise DataError(f"{path}: holds more than {_MOST_VALUES:,} values; {ADVICE}")
+        inner: Iterable[tuple[object, object]] = value.items() if isinstance(value, Mapping) else enumerate(value)
+        containers = []
+        for key, item in inner:
+            if isinstance(item, Tensor) and isinstance(key, str):
+                yield place + key, item
+            elif isinstance(item, Mapping | list | tuple) and isinstance(key, str | int) and depth < _DEEPEST:
+                containers.append((f"{place}{key}.", item, depth + 1))
+        waiting += reversed(containers)
 
 
-def _checkpoint(content: Mapping[str, object], path: Path) -> Checkpoint:
+def _checkpoint(content: object, path: Path, foreign: Collection[str]) -> Checkpoint:
     tensors: dict[str, Tensor] = {}
-    for name, value in content.items():
-        if not isinstance(name, str):
-            raise DataError(f"{path}: a name in it is {name!r:.80}; names must be text")
-        if not isinstance(value, Tensor):
-            continue  # versions and counters that some scripts mix in
+    unreadable: dict[str, str] = {}
+    claimed: dict[tuple[object, ...], tuple[str, int]] = {}
+    for name, value in _tensors_in(content, path):
+        if name in tensors or name in unreadable:
+            raise DataError(f"{path}: two of its tensors are called {name[:100]}")
         if value.layout != torch.strided or value.is_quantized or value.dtype not in _DTYPES or value.is_meta:
-            kind = "quantised" if value.is_quantized else f"{value.dtype}, {value.layout}"
-            raise DataError(f"{path}: {name} is {kind}; plain floating-point tensors are needed")
+            unreadable[name] = "quantized" if value.is_quantized else f"{value.dtype}, {value.layout}"
+            continue
         tensors[name] = value.detach()
+        # one tensor may stand under several names; a view can repeat a few stored numbers for ever: what it claims
+        # counts, not what it occupies
+        stored = (value.data_ptr(), value.dtype, tuple(value.shape), value.stride())
+        claimed[stored] = name, value.numel() * value.element_size()
     if not tensors:
-        raise DataError(f"{path}: holds no tensors")
-    # a view can repeat a few stored numbers for ever: what it claims counts, not what it occupies
-    sizes = ((name, tensor.numel() * tensor.element_size()) for name, tensor in tensors.items())
-    refuse_large(sizes, path.stat().st_size, str(path))
-    return Checkpoint(source=str(path), dialect="torch", tensors=_without_prefixes(tensors))
+        raise DataError(f"{path}: {_without_tensors(content, unreadable, foreign)}")
+    refuse_large(claimed.values(), path.stat().st_size, str(path))
+    modules = tuple(sorted(name for name in foreign if name.startswith("torch.nn.modules.")))
+    return Checkpoint(source=str(path), dialect="torch", tensors=tensors, unreadable=unreadable, pickled=modules)
 
 
-def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in tensors)), None):
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return tensors
+def _without_tensors(content: object, unreadable: Mapping[str, str], foreign: Collection[str]) -> str:
+    for name, kind in unreadable.items():
+        return f"{name} is {kind}; plain floating-point tensors are needed"
+    if foreign:  # a whole module, pickled: its tensors are inside of objects that only its own code can build
+        return without_code(sorted(foreign))
+    held = some([str(key) for key in content]) if isinstance(content, Mapping) else type(content).__name__
+    return f"no state dict in it (found: {held or 'nothing'}); {ADVICE}"

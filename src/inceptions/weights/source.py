@@ -1,7 +1,8 @@
 """SOURCE: what a user may give where weights are asked for.
 
 An existing path (a file, an artifact, a run), `https://...#sha256:HEX`, a name of the catalogue, `owner/name` on the
-Hugging Face hub, or `none`. Only the last three that are not on this machine yet cause network access.
+Hugging Face hub (also as `hf-hub:owner/name` or the address of its page), or `none`. Only addresses and names cause
+network access, and only for what is not on this machine yet.
 """
 
 from __future__ import annotations
@@ -13,15 +14,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from inceptions.image import Preprocess
 from inceptions.progress import DataError, log
-from inceptions.weights import archive, bundle, caffe, keras, pytorch, tensorflow
+from inceptions.weights import archive, bundle, caffe, keras, pytorch, saved_model, shards, tensorflow
 from inceptions.weights.checkpoint import Checkpoint
 from inceptions.zoo.options import nearest
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_HUB_PARTS = tuple(f"{name}.index.json" for name in _HUB_WEIGHTS)
+_HUB_DIVIDED = ("model-*-of-*.safetensors", "pytorch_model-*-of-*.bin")
+"""What lists the files that large weights are divided into, and these files."""
+_OF_THE_HUB = re.compile(r"(?:hf[-_]hub|hf|huggingface):(?://)?", re.IGNORECASE)
+_OF_A_FOLDER = re.compile(r"(?:local[-_]dir|file):(?://(?=/))?", re.IGNORECASE)
+"""How timm, the hub's own tools and file systems write where a name leads; without it means the same."""
+_HUB_PAGE = re.compile(
+    r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([^/?#]+/[^/?#]+)"
+    r"(?:/(?:tree|blob|resolve|raw)/([^/?#]+)(?:/([^?#]+))?)?/?(?:\?[^#]*)?"
+)
+"""A page of a network on the hub, or of a file in it."""
 _HUB_CONFIG = "config.json"
 _LARGEST_CONFIG = 16 << 20  # bytes
 
@@ -47,12 +60,20 @@ def locate(source: str | Path) -> Path:
         ValueError: a download that names no SHA-256, or another one than arrived.
         OSError: it cannot be fetched.
     """
-    path = Path(os.path.expanduser(source))  # pathlib's raises where there is no home
+    text = str(source)
+    if isinstance(source, str) and (page := _HUB_PAGE.fullmatch(text)) is not None:
+        name, revision, file = page.groups()
+        return _from_hub(name, revision, unquote(file) if file else None)
+    if isinstance(source, str) and (scheme := _OF_THE_HUB.match(text)) is not None and not Path(text).exists():
+        name, _, revision = text[scheme.end() :].strip("/").partition("@")
+        if not _HUB_NAME.fullmatch(name):
+            raise ValueError(f"{text!r} names nothing on the Hugging Face hub; write owner/name behind {scheme[0]}")
+        return _from_hub(name, revision or None)
+    path = Path(os.path.expanduser(_OF_A_FOLDER.sub("", text, count=1) if not Path(text).exists() else text))
     if path.exists():
         return path
     if (index := bundle.index_of(path)) is not None:  # a checkpoint of TensorFlow's goes by what its files share
         return index
-    text = str(source)
     if text.startswith(("https://", "http://")):
         from inceptions.weights.download import fetch_url
 
@@ -79,6 +100,8 @@ def read(path: Path) -> Checkpoint:
     """
     if not path.is_file():  # a pipe would make its reader wait for ever
         raise DataError(f"{path} is no regular file")
+    if shards.is_index(path):
+        return shards.read_shards(path, read)
     if keras.is_hdf5(path) or keras.is_archive(path):
         return keras.read_keras(path)
     if pytorch.is_safetensors(path):
@@ -99,16 +122,20 @@ def read(path: Path) -> Checkpoint:
 
 
 def hub_file(folder: Path) -> Path:
-    """The weight file in a folder of the hub's form.
+    """The weight file in a folder of the hub's form, or of TensorFlow's.
 
     Raises:
         FileNotFoundError: there is none.
+        DataError: a SavedModel without its variables.
     """
-    for name in _HUB_WEIGHTS:
+    for name in (*_HUB_WEIGHTS, *_HUB_PARTS):
         if (folder / name).is_file():
             return folder / name
+    if (index := saved_model.checkpoint_in(folder)) is not None:
+        return index
     raise FileNotFoundError(
-        f"{folder} holds no weights: neither {_HUB_CONFIG} of inceptions nor {' nor '.join(_HUB_WEIGHTS)}"
+        f"{folder} holds no weights: neither {_HUB_CONFIG} of inceptions nor {' nor '.join(_HUB_WEIGHTS)} nor a "
+        "SavedModel or a checkpoint of TensorFlow"
     )
 
 
@@ -160,21 +187,38 @@ def _timm_preprocess(config: Mapping[str, Any]) -> Preprocess | None:
     )
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, revision: str | None = None, file: str | None = None) -> Path:
+    """The folder of a network on the hub, or one file of it."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    wanted = [_HUB_CONFIG, *_HUB_WEIGHTS]
+    given: dict[str, Any] = {} if revision is None else {"revision": revision}
+    whole, divided = [_HUB_CONFIG, *_HUB_WEIGHTS], [*_HUB_PARTS, *_HUB_DIVIDED]
+
+    def fetched(wanted: list[str], *, here: bool) -> Path:
+        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=here, **given))
+
     try:
-        cached = Path(snapshot_download(name, allow_patterns=wanted, local_files_only=True))
-        hub_file(cached)
-        return cached  # without any request
+        return _held(fetched([*whole, *divided], here=True), file)  # without any request
     except FileNotFoundError:
         log.debug("%s is not in the hub's cache", name)
     try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
+        folder = fetched(whole if file is None else [file], here=False)
+        if file is None and not any((folder / one).is_file() for one in _HUB_WEIGHTS):
+            folder = fetched(divided, here=False)
+        return _held(folder, file)
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise OSError(
             f"{name} is no path that exists here (is it spelt right?), and cannot be fetched from the Hugging Face hub "
             f"(where HF_HUB_OFFLINE is set, it forbids that; else download its files yourself): {error}"
         ) from error
+
+
+def _held(folder: Path, file: str | None) -> Path:
+    """The folder of the hub, which holds weights, or the one file that is wanted of it. Raises `FileNotFoundError`."""
+    if file is None:
+        hub_file(folder)
+        return folder
+    if not (folder / file).is_file():
+        raise FileNotFoundError(f"{folder} of the Hugging Face hub has no file {file}")
+    return folder / file

@@ -2,7 +2,8 @@
 
 * the tensor bundle ("V2"): `NAME.index`, a table of what lies where, and `NAME.data-00000-of-00001`, the bare bytes;
 * the older single file ("V1", `NAME.ckpt`): one table that holds the tensors themselves, in slices;
-* the frozen graph (`.pb`): a GraphDef in which every variable has become a `Const` node.
+* the frozen graph (`.pb`): a GraphDef in which every variable has become a `Const` node;
+* a SavedModel (`saved_model.pb` and `variables/`), whose variables are a tensor bundle.
 
 Every size is compared with the file before anything is allocated, and every checksum that the file has is checked.
 Nothing of a graph is executed.
@@ -13,11 +14,15 @@ types}.proto, core/util/saved_tensor_slice_util.cc (keys of slices).
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from torch import Tensor
+
 from inceptions.progress import DataError, track
-from inceptions.weights import sstable
-from inceptions.weights.bundle import index_of, read_bundle
+from inceptions.weights import saved_model, sstable
+from inceptions.weights.bundle import OBJECT, index_of, read_bundle
 from inceptions.weights.checkpoint import Checkpoint
 from inceptions.weights.tensor_protos import (
     ALL,
@@ -36,8 +41,15 @@ _EXPANSION, _SLACK = 4, 16 << 20  # a graph's tensors take so many times its byt
 _KINDS = (
     "weights", "biases", "depthwise_weights", "pointwise_weights", "gamma", "beta", "moving_mean", "moving_variance"
 )  # fmt: skip
-_VARIABLES = {kind: kind for kind in _KINDS} | {"conv2d_params": "weights"}
-"""What the last part of a network's variable may be, and what slim calls it; the graph of 2015 is older than slim."""
+_VARIABLES = {kind: kind for kind in _KINDS} | {"conv2d_params": "weights", "kernel": "weights", "bias": "biases"}
+"""What the last part of a network's variable may be, and what slim calls it; the graph of 2015 is older than slim, and
+a head of somebody's own may have been made with `tf.layers`."""
+_KERAS = (
+    "kernel", "bias", "depthwise_kernel", "pointwise_kernel", "gamma", "beta", "moving_mean", "moving_variance"
+)  # fmt: skip
+
+_AVERAGE = "/ExponentialMovingAverage"
+"""What follows a variable's name in the name of its moving average; what optimizers keep has other names."""
 
 
 def is_tensorflow(path: Path) -> bool:
@@ -55,18 +67,43 @@ def read_tensorflow(path: Path) -> Checkpoint:
         DataError: none of these, damaged, cut short, or its parts contradict each other.
         OSError: a file of it is missing or cannot be read.
     """
+    if path.suffix == ".pb" and saved_model.is_saved_model(path):
+        path = saved_model.checkpoint_in(path.parent) or path
     tensors = _read_frozen_graph(path) if path.suffix == ".pb" else read_checkpoint(path)
-    variables = {}
+    kinds = {kind: kind for kind in _KERAS} if _is_keras(tensors) else _VARIABLES
+    variables: dict[str, Tensor] = {}
+    averages: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        scope, _, kind = name.rpartition("/")
-        if kind in _VARIABLES:
-            variables[f"{scope}/{_VARIABLES[kind]}"] = as_tensor(tensor)
-    if not variables:
-        raise DataError(
-            f"{path}: {len(tensors)} tensors, and none is called like a layer's ({', '.join(_VARIABLES)}); "
-            "save the network's variables by their names"
+        bare = name.removesuffix(_AVERAGE)
+        scope, _, kind = bare.rpartition("/")
+        if kind in kinds:
+            (variables if bare == name else averages)[f"{scope}/{kinds[kind]}"] = as_tensor(tensor)
+    if not variables and not averages:
+        raise DataError(f"{path}: {_nameless(tensors)}")
+    if kinds is _VARIABLES:
+        return Checkpoint(source=str(path), dialect="slim", tensors=variables, averages=averages)
+    index = index_of(path)
+    model = None if index is None else saved_model.keras_model(index)
+    return Checkpoint(source=str(path), dialect="keras", tensors=variables, averages=averages, model=model)
+
+
+def _is_keras(tensors: Iterable[str]) -> bool:
+    """Whether most matrices and filters are called as Keras calls them, not slim."""
+    kinds = Counter(name.rpartition("/")[2] for name in tensors)
+    return kinds["kernel"] + kinds["depthwise_kernel"] > kinds["weights"] + kinds["depthwise_weights"]
+
+
+def _nameless(tensors: Collection[str]) -> str:
+    if any(name.endswith(OBJECT) for name in tensors):
+        return (
+            f"{len(tensors)} tensors of a SavedModel or of Keras's save_weights that are not called by their layers' "
+            "names, so nobody can tell them apart without the program; load the model where it comes from, and give "
+            "what model.save('model.keras') writes there"
         )
-    return Checkpoint(source=str(path), dialect="slim", tensors=variables)
+    return (
+        f"{len(tensors)} tensors, and none is called like a layer's ({', '.join(_VARIABLES)}, {', '.join(_KERAS)}); "
+        "save the network's variables by their names"
+    )
 
 
 def read_checkpoint(path: Path) -> dict[str, Array]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from inceptions.weights.layouts.heads import FileHead, FileLinear, FileNorm, find_head
 from inceptions.weights.layouts.layout import Layout
-from inceptions.weights.layouts.recognition import LAYOUTS, FileHead, Match, find_head, recognise
+from inceptions.weights.layouts.match import Match
+from inceptions.weights.layouts.parts import choose
+from inceptions.weights.layouts.recognition import LAYOUTS, recognise
 
-__all__ = ["LAYOUTS", "FileHead", "Layout", "Match", "find_head", "recognise"]
+__all__ = ["LAYOUTS", "FileHead", "FileLinear", "FileNorm", "Layout", "Match", "choose", "find_head", "recognise"]

@@ -2,100 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from inceptions.progress import DataError
-from inceptions.weights.checkpoint import Checkpoint, Dialect
+from inceptions.weights.checkpoint import Checkpoint
 from inceptions.weights.layouts import caffe, keras, pytorch, slim
+from inceptions.weights.layouts.heads import head_modules
 from inceptions.weights.layouts.layout import Layout
+from inceptions.weights.layouts.match import KERNELS, Match
 
 LAYOUTS: tuple[Layout, ...] = (*pytorch.LAYOUTS, *keras.LAYOUTS, *slim.LAYOUTS, *caffe.LAYOUTS)
 
-_KERNELS: Mapping[Dialect, tuple[str, int]] = {
-    "torch": (".weight", 0), "caffe": (".weight", 0), "keras": ("/kernel", -1), "slim": ("/weights", -1),
-}  # fmt: skip
-"""What follows a linear layer's name in the name of its matrix, and the axis of its outputs."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Match:
-    """A checkpoint and the layout it follows."""
-
-    checkpoint: Checkpoint
-    layout: Layout
-    names: Mapping[str, str]
-    """The file's own name of each module of the layout that is there."""
-    beside: tuple[str, ...]
-    """Modules of the file that the layout does not know (a user's head)."""
-
-    def rows(self, module: str) -> int | None:
-        """Outputs of the linear layer that the layout calls `module`; None where the file has no such layer."""
-        kernel, axis = _KERNELS[self.checkpoint.dialect]
-        tensor = self.checkpoint.tensors.get(self.names.get(module, module) + kernel)
-        return None if tensor is None or tensor.ndim < 2 else tensor.shape[axis]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileHead:
-    """The classifier of a checkpoint, as far as it can be taken over."""
-
-    classifier: str
-    """The last linear layer."""
-    rows: int
-    """Its outputs in the file."""
-    hidden: tuple[str, ...] = ()
-    """Layers with a ReLU between pooling and classifier."""
-    hidden_widths: tuple[int, ...] = ()
-    drop_rate: float | None = None
-    """Of the dropout in front of it, where the file says so."""
-    sigmoid: bool = False
-    """One output under a sigmoid: two classes."""
-    background: bool = False
-    """The first class is "background", which nothing is."""
-
-    @property
-    def outputs(self) -> int:
-        """Classes it tells apart."""
-        return 2 if self.sigmoid else self.rows
-
-
-def find_head(match: Match) -> FileHead | None:
-    """The head of a checkpoint: the layout's own, or the dense layers that a Keras user put behind the network."""
-    model, layout = match.checkpoint.model, match.layout
-    if model is not None and model.obstacle:
-        return None
-    if model is not None and model.dense:
-        *hidden, last = model.dense
-        widths = [match.rows(layer.name) for layer in hidden]
-        rows = match.rows(last.name)
-        if rows is None or None in widths:
-            raise DataError(
-                f"{match.checkpoint.source}: its dense layers ({', '.join(d.name for d in model.dense)}) lack weights"
-            )
-        if last.activation == "sigmoid" and rows > 1:
-            return None  # several labels a picture: no classifier
-        return FileHead(
-            classifier=last.name,
-            rows=rows,
-            hidden=tuple(layer.name for layer in hidden),
-            hidden_widths=tuple(width for width in widths if width is not None),
-            drop_rate=model.drop_rate,
-            sigmoid=last.activation == "sigmoid",
-        )
-    for name in layout.heads:
-        rows = match.rows(name) if name in match.names else None
-        if rows is not None:
-            return FileHead(classifier=name, rows=rows, background=rows == layout.classes + 1)
-    return None
-
-
-def recognise(checkpoint: Checkpoint, network: str | None = None) -> Match:
+def recognise(checkpoint: Checkpoint, network: str | None = None, *, new_head: bool = False) -> Match:
     """Finds the layout whose every module of the body is in the file.
 
     Args:
         checkpoint: what was read.
         network: the member of the family that it is to be; None for whichever it is.
+        new_head: the classifier will be a new one, so nobody needs to know what stands behind the body.
 
     Raises:
         DataError: no layout fits; the message names the nearest one and what is missing, or what is too much.
@@ -110,18 +35,30 @@ def recognise(checkpoint: Checkpoint, network: str | None = None) -> Match:
     match = min(full, key=lambda m: (len(m.beside), not _has_published_head(m)))
     if network is not None and match.layout.network != network:
         raise DataError(f"{checkpoint.source} holds {match.layout.title}, not {network}")
-    if surplus := _surplus(match):
+    if surplus := _surplus(match, new_head=new_head):
+        outside = not new_head and not _surplus(match, new_head=True)
+        hint = (
+            "; give num_classes for a new head, or name the part with the network (--weights-part)" if outside else ""
+        )
         raise DataError(
             f"{checkpoint.source}: the nearest layout, {match.layout.title}, has no place for {len(surplus)} of its "
-            f"modules: {_some(surplus)}"
+            f"modules: {_some(surplus)}{hint}"
         )
     return match
 
 
-def _surplus(match: Match) -> tuple[str, ...]:
-    """What makes a file another network: any module too much; in Keras a convolution, as dense layers may be a head."""
+def _surplus(match: Match, *, new_head: bool) -> tuple[str, ...]:
+    """What makes a file another network: any module that is no head's; in Keras only a convolution.
+
+    Where the head will be new, only what stands in a block of the body.
+    """
     if match.checkpoint.dialect != "keras":
-        return match.beside
+        separator, head = KERNELS[match.checkpoint.dialect][0][0], head_modules(match)
+        one_scope = len({name.partition(separator)[0] for name in match.layout.body}) == 1
+        depth = 2 if one_scope else 1
+        blocks = {tuple(name.split(separator)[:depth]) for name in match.layout.body}
+        beside = [name for name in match.beside if name not in head]
+        return tuple(name for name in beside if not new_head or tuple(name.split(separator)[:depth]) in blocks)
     tensors = match.checkpoint.tensors
     kernels = {name.rpartition("/")[0] for name, tensor in tensors.items() if tensor.ndim > 2}
     return tuple(name for name in match.beside if name in kernels)
@@ -135,7 +72,7 @@ def _has_published_head(match: Match) -> bool:
 def _candidates(checkpoint: Checkpoint) -> Iterator[tuple[float, Match]]:
     """Each layout of the file's dialect, in each container of the file, with the share of its body that is there."""
     nested = checkpoint.dialect == "keras"
-    separator = _KERNELS[checkpoint.dialect][0][0]
+    separator = KERNELS[checkpoint.dialect][0][0]
     containers: dict[str, set[str]] = {}
     for tensor in checkpoint.tensors:
         module = tensor.rpartition(separator)[0]
