@@ -203,19 +203,22 @@ def hint(precision: str) -> str:
     return "f32" if precision == "int8" and not processor().has_bf16 else HINTS[precision]
 
 
-def small_graph(precision: str) -> Any:
-    """An `openvino.Model` with one convolution, of 8-bit numbers for "int8": to ask the runtime what it executes."""
+def small_graph(precision: str, *, channels: int = 16, kernel: int = 1, links: int = 1) -> Any:
+    """An `openvino.Model` of convolutions without borders, one after the other, of 8-bit numbers for "int8": to ask the
+    runtime what it executes, and how fast."""
     import openvino
-    from openvino import opset14
+    from openvino import PartialShape, opset14
 
-    images = opset14.parameter([1, 16, 8, 8], np.float32)
-    weights = opset14.constant(np.linspace(-1, 1, 16 * 16, dtype=np.float32).reshape(16, 16, 1, 1))
-    node, kernel = images, weights
-    if precision == "int8":
-        node = opset14.fake_quantize(node, *(np.float32(bound) for bound in (0, 2.55, 0, 2.55)), 256)
-        kernel = opset14.fake_quantize(kernel, *(np.float32(bound) for bound in (-1.27, 1.27, -1.27, 1.27)), 255)
-    border = [0, 0]
-    return openvino.Model([opset14.convolution(node, kernel, [1, 1], border, border, [1, 1])], [images])
+    images = opset14.parameter(PartialShape([-1, channels, -1, -1]), np.float32)
+    values = np.linspace(-1, 1, channels**2 * kernel**2, dtype=np.float32).reshape(channels, channels, kernel, kernel)
+    node, border = images, [0, 0]
+    for _ in range(links):
+        weights = opset14.constant(values)
+        if precision == "int8":
+            node = opset14.fake_quantize(node, *(np.float32(bound) for bound in (0, 2.55, 0, 2.55)), 256)
+            weights = opset14.fake_quantize(weights, *(np.float32(bound) for bound in (-1.27, 1.27, -1.27, 1.27)), 255)
+        node = opset14.convolution(node, weights, [1, 1], border, border, [1, 1])
+    return openvino.Model([node], [images])
 
 
 @cache

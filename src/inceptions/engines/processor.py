@@ -11,7 +11,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -78,6 +78,8 @@ class Processor:
         architecture: "x86_64", "arm64", or what the system says.
         features: instruction sets, by the names of this module.
         cores: logical ones, of the machine.
+        maker: vendor, family and model of an x86 core, such as "AuthenticAMD 25 17", or the part of an ARM core; empty:
+            the system does not say.
         limit: the value of `ONEDNN_MAX_CPU_ISA` where that hides a part of them from PyTorch and OpenVINO.
     """
 
@@ -85,6 +87,7 @@ class Processor:
     architecture: str
     features: frozenset[str]
     cores: int
+    maker: str = ""
     limit: str | None = None
 
     @property
@@ -124,13 +127,7 @@ def processor() -> Processor:
     left = _LIMITS.get(limit.lower()) if limit else None
     if left is None or found.architecture != "x86_64" or found.features <= left:
         return found
-    return Processor(
-        model=found.model,
-        architecture=found.architecture,
-        features=found.features & left,
-        cores=found.cores,
-        limit=limit,
-    )
+    return replace(found, features=found.features & left, limit=limit)
 
 
 @cache
@@ -145,6 +142,7 @@ def _hardware() -> Processor:
         architecture=architecture,
         features=features,
         cores=os.cpu_count() or 1,
+        maker=" ".join(filter(None, map(_lines().get, ("vendor_id", "cpu family", "model", "cpu part")))),
     )
 
 
