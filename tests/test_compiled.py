@@ -81,10 +81,6 @@ def test_no_batch_size_is_tried_since_each_would_be_waited_for(monkeypatch: pyte
 
 def test_benchmarks_have_it_beside_the_same_limit_as_eager_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "compiler", lambda: "g++")
-    found = cases(["a"], engines=["torch-compiled"], precisions=None, batches=[1], threads=[1])
-    assert [(case.engine, case.precision) for case in found] == [("torch-compiled", p) for p in ("float32", "bf16")]
-    monkeypatch.setattr(benchmark, "SIDES", {"cpu": 16})
-    for case, dtype in zip(found, (torch.float32, torch.bfloat16), strict=True):
-        product = benchmark._product(case)()
-        assert isinstance(product, torch.Tensor)
-        assert (product.shape, product.dtype) == ((16, 16), dtype)
+    found = cases(["a"], engines=["torch-compiled", "torch"], precisions=["bf16"], batches=[1], threads=[1])
+    assert [case.engine for case in found] == ["torch-compiled", "torch"]
+    assert len({benchmark._key(case) for case in found}) == 1
