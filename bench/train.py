@@ -6,8 +6,8 @@
 Needs the competitors' environment (`make parity`). Ours is the step of `inceptions train --amp --channels-last`, from
 uint8 pictures; theirs (bench/peers.py says which) get tensors that are normalised already. A step is forward, loss,
 backward, update. torchvision's network has an auxiliary head; "ours with aux" is the same work. The limit is that of
-`inceptions benchmark` in bf16 (in float32 where the processor has no bf16); three times the multiply-adds of `inceptions inspect` are taken for what a step needs. With a
-GPU, everybody but Keras on TensorFlow runs on it.
+`inceptions benchmark` in bf16 (float32 where the processor has none); three times the multiply-adds of `inceptions
+inspect` are taken for what a step needs. With a GPU, everybody but Keras on TensorFlow runs on it.
 """
 
 from __future__ import annotations
