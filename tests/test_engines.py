@@ -278,7 +278,8 @@ def test_openvino_answers_one_picture_on_all_threads_and_many_on_streams(net: Ne
     for request, hint in ((single, "LATENCY"), (queue[0], "THROUGHPUT")):
         model = request.get_compiled_model()
         assert str(model.get_property("PERFORMANCE_HINT")).endswith(hint)
-        assert model.get_property("INFERENCE_NUM_THREADS") == 2
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        assert model.get_property("INFERENCE_NUM_THREADS") == min(2, cores), "it takes no more than there are"
 
 
 def test_batch_norm_is_folded_and_the_head_stays_exact_in_bf16(net: Network) -> None:
