@@ -6,8 +6,8 @@
 A model may have options: googlenet,norm=batch is GoogLeNet as torchvision publishes it, without response normalisation.
 Needs the competitors' environment (`make parity`). Every competitor has its own process; they take turns. Ours and
 timm's answer pictures ready in memory; `benchmark_app` runs the very file that our OpenVINO engine runs, in the better
-of its modes (latency and throughput are tried in the first round). The limit is the matrix product of `inceptions
-benchmark`. timm has no GoogLeNet and no BN-Inception.
+of its modes (latency and throughput are tried in the first round). The limit is that of `inceptions
+benchmark`; precisions that the processor lacks are left out. timm has no GoogLeNet and no BN-Inception.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from data import pictures
 from peers import NAMES
-from turns import HERE, PEERS, Competitor, device, medians, member, ratio, write
+from turns import HERE, PEERS, Competitor, device, highest, limits, medians, member, ratio, write
 
 from inceptions.anatomy import cost
-from inceptions.deploy.benchmark import operations
 from inceptions.deploy.original import open_original
-from inceptions.engines import ENGINES, available
-from inceptions.engines.open_vino import HINTS
+from inceptions.engines import ENGINES, PRECISIONS, available, support
+from inceptions.engines.open_vino import hint
 
 APPLICATION = """
 import sys
@@ -44,13 +44,18 @@ sys.exit(main())
 """
 
 
+def place_of(engine: str) -> str:
+    """Where an engine runs: PyTorch's on a GPU where there is one."""
+    return device() if engine.startswith("torch") else "cpu"
+
+
 class BenchmarkApp(Competitor):
     """OpenVINO's `benchmark_app` on a file, in its better mode; started anew for every turn."""
 
     def __init__(self, file: Path, precision: str, shape: tuple[int, ...]) -> None:
         self.name = f"benchmark_app {precision}"
         self.command = [sys.executable, "-c", APPLICATION, "-m", str(file)]
-        self.command += ["-infer_precision", HINTS[precision], "-shape", json.dumps([1, *shape])]
+        self.command += ["-infer_precision", hint(precision), "-shape", json.dumps([1, *shape])]
         self.facts = {"openvino": version("openvino")}
         self.medians, self.fastest = [], []
 
@@ -84,34 +89,38 @@ def alone(model: str, options: argparse.Namespace, folder: Path) -> dict[str, An
         for engine in available()
         for precision in ENGINES[engine]
         if engine in options.engines and precision in options.precisions
+        if support(engine, precision, torch.device(place_of(engine))).pays
     ]
+    places = {place: sorted({one for engine, one in pairs if place_of(engine) == place}) for place in ("cpu", "cuda")}
+    before = {place: limits(precisions, place) for place, precisions in places.items() if precisions}
     peers = {}
     if model in NAMES["timm"]:
         peers["over_timm"] = Competitor("timm eager", PEERS, "peers.py", "timm-inference", *work)
         peers["over_timm_best"] = Competitor("timm best flags", PEERS, "peers.py", "timm-inference-best", *work)
-    ours, products, apps = {}, {}, {}
+    ours, apps = {}, {}
     for pair in pairs:
         engine, precision = pair
         file = folder / f"{model}-{precision}.xml"
         graph = [str(file)] if engine == "openvino" else []
         name = f"{engine} {precision}"
         ours[pair] = Competitor(name, sys.executable, "ours.py", "inference", *work, *pair, *graph)
-        products[pair] = Competitor(f"product {name}", sys.executable, "ours.py", "product", *work, *pair)
         if engine == "openvino":
             apps[pair] = BenchmarkApp(file, precision, net.preprocess.shape)
-    everybody = [*peers.values(), *ours.values(), *products.values(), *apps.values()]
+    everybody = [*peers.values(), *ours.values(), *apps.values()]
     medians(everybody, rounds=options.rounds, seconds=options.seconds)
+    peaks = {place: highest(found, limits(list(found), place)) for place, found in before.items()}
     needed = 2 * cost(net, net.preprocess.size[0]).multiply_adds
     rates = {timm.name: options.batch / statistics.median(timm.medians) for timm in peers.values()}
     result: dict[str, Any] = {name: {"pictures_per_second": rate} for name, rate in rates.items()}
     for pair, mine in ours.items():
         rate = options.batch / statistics.median(mine.medians)
-        place = device() if pair[0].startswith("torch") else "cpu"
-        limit = operations(place) / statistics.median(products[pair].fastest)
+        peak = peaks[place_of(pair[0])][pair[1]]
         found: dict[str, Any] = {
             "pictures_per_second": rate,
-            "peak_gops": limit / 1e9,
-            "share_of_peak": rate * needed / limit,
+            "peak_gops": peak["gops"],
+            "peak_by": peak["by"],
+            "register_gops": peak["register_gops"],
+            "share_of_peak": rate * needed / peak["gops"] / 1e9,
         }
         found |= {key: ratio(timm, mine) for key, timm in peers.items()}
         if pair in apps:
@@ -133,7 +142,7 @@ def profile(file: Path, precision: str, shape: tuple[int, ...]) -> dict[str, flo
     core = openvino.Core()
     graph = core.read_model(file)
     graph.reshape([1, *shape])
-    options = {"INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": 1, "PERF_COUNT": True}
+    options = {"INFERENCE_PRECISION_HINT": hint(precision), "INFERENCE_NUM_THREADS": 1, "PERF_COUNT": True}
     request = core.compile_model(graph, "CPU", options).create_infer_request()
     spent: Counter[str] = Counter()
     for _ in range(10):
@@ -199,7 +208,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["inception_v3", "xception"])
     parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=list(ENGINES))
-    parser.add_argument("--precisions", nargs="+", default=list(HINTS), choices=list(HINTS))
+    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=list(PRECISIONS))
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0, help="of one turn")

@@ -4,6 +4,7 @@ python bench/ours.py train inception_v3 16                    (then turns.py's J
 python bench/ours.py inference inception_v3 16 openvino int8 graph.xml
 python bench/ours.py data FOLDER 299
 python bench/ours.py profile inception_v3 16                  (one JSON object)
+python bench/ours.py limit cpu 0 float32 int8                 (one JSON object)
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from itertools import count
@@ -25,8 +27,8 @@ from PIL import Image
 from turns import device, member, one_core, serve, synchronise
 
 from inceptions.data import Augment, Batch, batches, load
-from inceptions.deploy.benchmark import Case, _product
 from inceptions.deploy.original import open_original
+from inceptions.deploy.peak import Limit
 from inceptions.engines import open_engine
 from inceptions.image import Preprocess
 from inceptions.train import TrainConfig
@@ -118,18 +120,14 @@ def reading(folder: str, size: int, *, color_jitter: float = 0.0, workers: int =
     return epoch
 
 
-def product(model: str, batch: int, engine: str, precision: str) -> Callable[[], object]:
-    """The large matrix product that `inceptions benchmark` takes for the machine's limit."""
-    threads = torch.get_num_threads()
-    place = place_of(engine)
-    case = Case(model=model, engine=engine, precision=precision, batch=batch, threads=threads, device=place)
-    return _product(case)
+def limit(place: str, precisions: Sequence[str]) -> dict[str, dict[str, object]]:
+    """Precision -> what this machine can do at most in it."""
+    found = {precision: Limit(precision, place, torch.get_num_threads()) for precision in precisions}
+    return {precision: asdict(one.turn(3.0)) for precision, one in found.items()}
 
 
 WORK: dict[str, Callable[..., Callable[[], object]]] = {
     "inference": inference,
-    "product": product,
-    "train-product": partial(product, engine="torch", precision="bf16"),
     "train": training,
     "train-float32": partial(training, amp=False),
     "train-aux": partial(training, aux=True),
@@ -173,7 +171,9 @@ if __name__ == "__main__":
     alone = kind in ("data", "data-jitter")  # their workers would have the other cores
     if alone:
         one_core()
-    if kind == "profile":
+    if kind == "limit":
+        print(json.dumps(limit(subject, sys.argv[4:])))
+    elif kind == "profile":
         print(json.dumps(profile(subject, number)))
     else:
         work = WORK[kind](subject, number, *sys.argv[4:])

@@ -5,26 +5,26 @@
 
 Needs the competitors' environment (`make parity`). Ours is the step of `inceptions train --amp --channels-last`, from
 uint8 pictures; theirs (bench/peers.py says which) get tensors that are normalised already. A step is forward, loss,
-backward, update. torchvision's network has an auxiliary head; "ours with aux" is the same work. The limit is a large
-matrix product in bf16; three times the multiply-adds of `inceptions inspect` are taken for what a step needs. With a
-GPU, everybody but Keras on TensorFlow runs on it.
+backward, update. torchvision's network has an auxiliary head; "ours with aux" is the same work. The limit is that of
+`inceptions benchmark` in bf16 (float32 where the processor has none); three times the multiply-adds of `inceptions
+inspect` are taken for what a step needs. With a GPU, everybody but Keras on TensorFlow runs on it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 from typing import Any
 
+import torch
 from peers import NAMES
-from turns import HERE, PEERS, Competitor, device, medians, ratio, write
+from turns import HERE, PEERS, Competitor, device, highest, limits, medians, ratio, write
 
 from inceptions.anatomy import cost
-from inceptions.deploy.benchmark import operations
 from inceptions.deploy.original import open_original
+from inceptions.engines import fast_bf16
 
 EVERYBODY = {
     "ours": "train",
@@ -70,10 +70,11 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="print what our step is spent on")
     options = parser.parse_args()
     everybody = competitors(options.model, options.batch, options.only, compiled=options.compiled)
-    product = Competitor("product", sys.executable, "ours.py", "train-product", options.model, str(options.batch))
-    found = medians([*everybody.values(), product], rounds=options.rounds, seconds=options.seconds)
-    product.close()
-    limit = operations(device()) / statistics.median(product.fastest)
+    precision = "bf16" if fast_bf16(torch.device(device())) else "float32"
+    before = limits([precision], device())
+    found = medians([*everybody.values()], rounds=options.rounds, seconds=options.seconds)
+    peak = highest(before, limits([precision], device()))[precision]
+    limit = peak["gops"] * 1e9
     net = open_original(options.model)
     needed = 3 * 2 * cost(net, net.preprocess.size[0]).multiply_adds  # forward, and backward to inputs and to weights
     result: dict[str, Any] = {}
@@ -87,7 +88,7 @@ def main() -> None:
         line = f"{name:26} {rate:7.2f} pictures/s {competitor.peak_memory / 1e9:6.2f} GB"
         if name in ("ours", "ours compiled"):
             result[name]["share_of_peak"] = rate * needed / limit
-            line += f"   {rate * needed / limit:.0%} of the {limit / 1e9:.0f} GOP/s of a large bf16 product"
+            line += f"   {rate * needed / limit:.0%} of the {limit / 1e9:.0f} GOP/s of {peak['by']} in {precision}"
         mine = COUNTERPART.get(name, "ours")
         if not name.startswith("ours") and mine in everybody:
             result[name]["ours_is_faster"] = {mine: ratio(competitor, everybody[mine])}
@@ -96,7 +97,8 @@ def main() -> None:
     for competitor in everybody.values():
         competitor.close()
     facts: dict[str, Any] = {"model": options.model, "batch": options.batch, "rounds": options.rounds}
-    facts |= {"peak_gops": limit / 1e9, "competitors": result}
+    facts |= {"peak_gops": peak["gops"], "peak_by": peak["by"], "register_gops": peak["register_gops"]}
+    facts |= {"peak_precision": precision, "competitors": result}
     if options.profile:
         profile = [sys.executable, str(HERE / "ours.py"), "profile", options.model, str(options.batch)]
         done = subprocess.run(profile, check=True, stdout=subprocess.PIPE, text=True)

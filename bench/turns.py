@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -115,15 +114,30 @@ def ratio(theirs: Competitor, mine: Competitor, *, batch: float = 1) -> float:
     return statistics.median(batch * a / b for a, b in zip(theirs.medians, mine.medians, strict=True))
 
 
+def limits(precisions: Sequence[str], place: str = "cpu") -> dict[str, dict[str, Any]]:
+    """Precision -> what this machine can do at most in it, as `inceptions benchmark` measures it; to be called before
+    and after the competitors: see `highest`."""
+    command = [sys.executable, str(HERE / "ours.py"), "limit", place, "0", *precisions]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def highest(before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of two measurements of the limits the better one."""
+    return {key: max(limit, after[key], key=lambda one: float(one["gops"])) for key, limit in before.items()}
+
+
 def machine() -> dict[str, Any]:
     """What the numbers were measured on."""
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
+    from inceptions.engines.processor import processor  # a competitor's environment does not have us
+
+    here = processor()
     return {
         "date": date.today().isoformat(),
-        "processor": model,
+        "processor": here.model,
+        "instruction_set": here.instruction_set,
+        "limited_by": here.limit,
         "cores": os.cpu_count(),
         "python": sys.version.split()[0],
     }

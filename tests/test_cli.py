@@ -348,13 +348,18 @@ def test_models_prints_the_same_facts_as_its_json(
 def test_doctor_tells_versions_processor_and_space(capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
+    from inceptions.engines.processor import processor
+
     assert main(["doctor", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     versions = {row["package"]: row["version"] for row in facts["packages"]}
     assert versions["torch"] == torch.__version__
     assert 0 < facts["processor"]["usable_cores"] <= facts["processor"]["cores"]
-    assert facts["processor"]["AVX512"] == ("AVX512" in torch.backends.cpu.get_cpu_capability())
+    assert facts["processor"]["instruction_set"] == processor().instruction_set
     assert facts["space"]["disk_free"] > 0
+    pays = {(row["engine"], row["precision"]): row["pays"] for row in facts["precisions"]}
+    assert pays["torch", "float32"]
+    assert pays["torch", "bf16"] == facts["processor"]["bf16"]
     assert main(["doctor"]) == 0
     assert torch.__version__ in capsys.readouterr().out
 

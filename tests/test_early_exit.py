@@ -312,6 +312,7 @@ def test_with_one_threshold_the_evaluation_runs_so(
     shares = (answers.double() / 2).softmax(1)  # the stored temperature divides every head's logits
     assert told["loss"] == pytest.approx(-float(shares[range(32), truth].log().mean()), abs=1e-5)
     assert told["early_exit"] == dividing(said) == told["exits"][1]["threshold"]
+    assert told["ran"] == ["torch, float32"], "what computed, not what was asked for"
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         assert [row["prediction"] for row in csv.DictReader(file)] == [CLASSES[i] for i in answers.argmax(1)]
 
@@ -335,6 +336,7 @@ def test_predict_answers_with_the_head_that_a_picture_left_at(
     told = [json.loads(line) for line in captured.out.splitlines()]
     assert np.allclose([one["probability"] for one in told], (answers.double() / 2).softmax(1).amax(1), atol=1e-5)
     assert [one["label"] for one in told] == [CLASSES[i] for i in answers.argmax(1)]
+    assert "computed by torch, float32" in captured.err
     assert f"left early: {100 * which.count(0) / 32:.0f} % at {next(iter(classifier().aux))}" in captured.err
     python = inceptions.load(run, early_exit=dividing(said)).predict(files, top_k=1)
     assert [one.label for one in python] == [one["label"] for one in told]

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from inceptions.cli.terminal import print_json, table
 
-# What the fast number formats need of a processor: our name -> torch's names, any of which will do.
+# What people ask a processor for: our name -> instruction sets, any of which will do.
 _INSTRUCTIONS = {
     "AVX2": ("avx2",),
-    "AVX512": ("avx512_f",),
-    "VNNI": ("avx512_vnni", "avx_vnni", "i8mm"),
+    "AVX512": ("avx512",),
+    "VNNI": ("avx512_vnni", "avx_vnni", "amx_int8", "dotprod", "i8mm"),
     "bf16": ("avx512_bf16", "amx_bf16", "bf16"),
-    "AMX": ("amx_tile",),
+    "AMX": ("amx_int8", "amx_bf16"),
 }
 _ENOUGH_SHARED_MEMORY = 512 * 2**20  # bytes; loader workers hand their batches over through /dev/shm
 _ENOUGH_DISK = 2 * 2**30
@@ -29,13 +29,15 @@ _ENOUGH_DISK = 2 * 2**30
 def doctor(*, json: bool = False) -> int:
     """Show what this machine offers and what is missing or broken.
 
-    Lists versions, processor, devices, memory and disk, and ends with advice where something deserves it. The exit code
+    Lists versions, processor, devices, memory and disk, which precisions each engine has on this processor and whether
+    they are faster than float32, and ends with advice where something deserves it. The exit code
     is 1 where a package that inceptions cannot do without is missing or outside the range it works with.
 
     Args:
         json: print one JSON object instead of tables.
     """
     packages = _packages()
+    precisions = _precisions()
     space = _space()
     torchvision = _torchvision()
     facts: dict[str, Mapping[str, object]] = {
@@ -49,11 +51,13 @@ def doctor(*, json: bool = False) -> int:
     advice = [f"{row['package']} is {row['problem']}: pip install '{row['wanted']}'" for row in broken]
     advice += _advice(space, torchvision)
     if json:
-        print_json({**facts, "packages": packages, "advice": advice})
+        print_json({**facts, "precisions": precisions, "packages": packages, "advice": advice})
     else:
         for title, values in facts.items():
             table([(name, _readable(value)) for name, value in values.items()], (title, ""))
             print()
+        table([tuple(map(_said, row.values())) for row in precisions], list(precisions[0]))
+        print()
         table([tuple(row.values()) for row in packages], [name.replace("_", " ") for name in packages[0]])
         print(
             "\n".join(
@@ -98,15 +102,38 @@ def _packages() -> list[dict[str, str | None]]:
 def _processor() -> dict[str, object]:
     import torch
 
-    # Asked for by name because the function is younger than the oldest torch we work with.
-    able = getattr(torch.cpu, "get_capabilities", dict[str, object])()
+    from inceptions.engines.processor import processor
+
+    here = processor()
     return {
-        "name": able.get("cpu_name") or platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
+        "name": here.model,
+        "cores": here.cores,
         "usable_cores": _usable_cores(),
         "torch_threads": torch.get_num_threads(),
-        **{ours: any(able.get(theirs) for theirs in names) for ours, names in _INSTRUCTIONS.items()},
+        "instruction_set": here.instruction_set,
+        **({"limited_by": f"ONEDNN_MAX_CPU_ISA={here.limit}"} if here.limit else {}),
+        **{ours: not here.features.isdisjoint(names) for ours, names in _INSTRUCTIONS.items()},
     }
+
+
+def _precisions() -> list[dict[str, object]]:
+    """What each installed engine computes on the CPU where a precision is asked for, and whether that pays."""
+    import torch
+
+    from inceptions.engines import ENGINES, available, support
+
+    asked = [(engine, precision) for engine in available() for precision in ENGINES[engine]]
+    found = [support(engine, precision, torch.device("cpu")) for engine, precision in asked]
+    return [
+        {
+            "engine": one.engine,
+            "precision": one.precision,
+            "computes": "emulated in float32" if one.emulated else one.computes,
+            "pays": one.pays,
+            "note": one.note,
+        }
+        for one in found
+    ]
 
 
 def _usable_cores() -> float:
@@ -168,6 +195,10 @@ def _advice(space: Mapping[str, int], torchvision: str) -> list[str]:
     if torchvision.startswith("broken"):
         advice.append("torchvision is installed but does not import; inceptions never uses it, other programs might")
     return advice
+
+
+def _said(value: object) -> object:
+    return {True: "yes", False: "no", None: "nothing"}.get(value, value) if isinstance(value, bool | None) else value
 
 
 def _readable(value: object) -> object:

@@ -128,7 +128,10 @@ def predict(
                 sink(prediction)
     if output is not None:
         log.info("%d predictions are in %s", len(files), output)
-    if isinstance(ran := classifier.engine(), EarlyExit) and ran.seen:
+    ran = classifier.engine()
+    if unreadable < len(files):
+        log.info("computed by %s, %s", ran.name, ran.computes)
+    if isinstance(ran, EarlyExit) and ran.seen:
         log.info("left early: %s", ", ".join(f"{100 * n / ran.seen:.0f} % at {stage}" for stage, n in ran.left.items()))
     _tell(unreadable, len(files))
 

@@ -151,6 +151,7 @@ def val(
         "changed": list(dataset.changed),
         "engine": engine,
         "precision": precision or _own_precision(nets[0]),
+        "ran": list(outcomes[0].ran),
         "crops": crops,
         "img_size": sizes[0] or nets[0].preprocess.size[0],
         "early_exit": protocol.early_exit,
@@ -270,6 +271,7 @@ def _show(facts: dict[str, Any]) -> None:
 
     rows: list[list[object]] = [
         ["pictures", f"{facts['n']:,}", f"{facts['skipped']} unreadable, {facts['unknown']} of unknown classes"],
+        ["computed by", "; ".join(facts["ran"]), ""],
         share("top1"),
         share("top5"),
         ["loss", f"{facts['loss']:.4f}", "95 %: {:.4f} to {:.4f} nats".format(*facts["loss_interval"])],

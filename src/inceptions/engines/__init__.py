@@ -3,7 +3,10 @@
     torch           always there; no conversion; float32 and bf16, CPU and GPU
     torch-compiled  the same, compiled for half a minute first; on a CPU it needs a C++ compiler
     onnxruntime     float32 on any CPU
-    openvino        float32, bf16 and int8 on x86 and ARM CPUs; the fastest of all there
+    openvino        float32, bf16 and int8 on x86 and ARM CPUs
+
+Which is fastest is measured (`auto`); which precisions a machine has is asked of its processor and of the runtime
+(`support`), and what ran is read back (`Engine.precision`, `Engine.computes`).
 
 With an early exit, a network's parts run one after the other on any of them (`EarlyExit`).
 
@@ -12,10 +15,11 @@ Conversion happens in memory, from the same module that PyTorch runs, normalisat
 
 from __future__ import annotations
 
-from inceptions.engines.choice import ENGINES, PRECISIONS, available, fast_bf16, open_engine, settled
+from inceptions.engines.choice import available, open_engine, settled
 from inceptions.engines.early_exit import EarlyExit
 from inceptions.engines.engine import Engine
 from inceptions.engines.finite import NotFiniteError, blaming, finite, refuse_damaged
+from inceptions.engines.precisions import ENGINES, PRECISIONS, Support, fast_bf16, support
 
 __all__ = [
     "ENGINES",
@@ -23,6 +27,7 @@ __all__ = [
     "EarlyExit",
     "Engine",
     "NotFiniteError",
+    "Support",
     "available",
     "blaming",
     "fast_bf16",
@@ -30,4 +35,5 @@ __all__ = [
     "open_engine",
     "refuse_damaged",
     "settled",
+    "support",
 ]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from inceptions.engines.engine import Engine
+from inceptions.engines.precisions import layers_of
 from inceptions.engines.prepared import Prepared
 from inceptions.engines.siblings import merge_siblings
 
@@ -35,6 +36,7 @@ class TorchEngine(Engine):
         if device.type == "cuda" and batch_size == 1:
             merge_siblings(prepared)
         self.module = (prepared.in_bf16() if precision == "bf16" else prepared).to(device)
+        self.executed = layers_of(self.module)
         for parameter in self.module.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

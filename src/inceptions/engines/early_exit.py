@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from inceptions.engines.engine import Engine
+from inceptions.engines.precisions import said
 from inceptions.engines.prepared import Prepared
 from inceptions.zoo import Network
 
@@ -32,7 +34,16 @@ class EarlyExit(Engine):
         super().__init__(rest.precision, rest.batch_size, f"{rest.reason}; early exit at {threshold:g}")
         self.name, self.worth_tuning = rest.name, rest.worth_tuning
         self.heads, self.rest, self.threshold = heads, rest, threshold
+        self.emulated = rest.emulated
         self.seen, self.left = 0, dict.fromkeys(heads, 0)
+
+    @property
+    def computes(self) -> str:
+        """As in `Engine`, of all parts that ran."""
+        layers = Counter[str]()
+        for part in (*self.heads.values(), self.rest):
+            layers.update(part.executed)
+        return said(dict(layers.most_common()) or {self.precision: 1}, emulated=self.emulated)
 
     def at(self, threshold: float) -> EarlyExit:
         """The same parts, opened once, under another threshold and with counts of its own."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from inceptions.engines.finite import finite
+from inceptions.engines.precisions import said
 
 
 class Engine(ABC):
@@ -22,7 +23,11 @@ class Engine(ABC):
 
     Attributes:
         name: the runtime.
-        precision: "float32", "bf16" or "int8": of the arithmetic; answers are float32 always.
+        precision: "float32", "bf16" or "int8": of the arithmetic that runs, as its runtime tells it after the first
+            run; answers are float32 always.
+        executed: precision -> how many of the layers that multiply run in it, the most first; known after the first
+            run at the latest, empty where the runtime does not tell.
+        emulated: whether `precision` is that of the numbers only, and the arithmetic is float32's.
         batch_size: pictures that are run at once.
         reason: why this engine was chosen.
     """
@@ -35,6 +40,13 @@ class Engine(ABC):
 
     def __init__(self, precision: str, batch_size: int, reason: str) -> None:
         self.precision, self.batch_size, self.reason = precision, batch_size, reason
+        self.executed: Mapping[str, int] = {}
+        self.emulated = False
+
+    @property
+    def computes(self) -> str:
+        """What runs, for people: "bf16", "int8 (94 layers; bf16 1)", "bf16 (emulated in float32)"."""
+        return said(self.executed or {self.precision: 1}, emulated=self.emulated)
 
     @property
     def at_once(self) -> int:
@@ -42,7 +54,7 @@ class Engine(ABC):
         return self.batch_size
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.precision}, batches of {self.batch_size}: {self.reason}"
+        return f"{self.name}, {self.computes}, batches of {self.batch_size}: {self.reason}"
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """Logits (N, classes) of `pictures`.

@@ -19,14 +19,17 @@ from torch import Tensor
 from inceptions.engines.engine import Engine
 from inceptions.engines.equalise import equalise
 from inceptions.engines.operators import openvino_extensions, pad_rounded_pools
+from inceptions.engines.precisions import executed
 from inceptions.engines.prepared import Prepared, exported, quiet
+from inceptions.engines.processor import processor
+from inceptions.progress import log
 
 # OpenVINO and NNCF report their use to an analytics host as soon as they find this package; we never phone home.
 # It must stand before any import of theirs, which is why they are imported in this room only.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None: Python's way to say "not importable"
 
 HINTS = {"float32": "f32", "bf16": "bf16", "int8": "bf16"}
-"""precision -> OpenVINO's hint. int8: of what is not quantised; a CPU without bf16 takes float32."""
+"""precision -> OpenVINO's hint. int8: of what is not quantised, see `hint`."""
 PER_REQUEST = 4  # pictures a request, untuned: weights are fetched from memory a quarter as often as for single ones
 PER_THREAD = 8  # requests a call: so many that what the last one makes the other threads wait is little
 
@@ -90,7 +93,17 @@ class OpenVinoEngine(Engine):
             graph = graph if self.calibration is None else quantise(graph, self.calibration)
             self._graphs[key] = Streams(graph, self.precision, self.threads)
         logits, features = self._graphs[key](pictures, self.batch_size)
+        if not self.executed:
+            self._tell(self._graphs[key].executed)
         return logits, features
+
+    def _tell(self, layers: dict[str, int]) -> None:
+        """Say what runs, as the runtime tells it, where that is not what was asked for."""
+        self.executed = layers
+        if layers and self.precision not in layers:
+            ran = next(iter(layers))
+            log.warning("OpenVINO computes %s, not %s, on this processor", ran, self.precision)
+            self.precision = ran
 
 
 class Streams:
@@ -136,6 +149,12 @@ class Streams:
                 _fill(ready, (outputs, start))
         return [torch.from_numpy(output) for output in outputs]
 
+    @property
+    def executed(self) -> dict[str, int]:
+        """Precision -> how many layers that multiply run in it, as the runtime tells it; empty before the first run."""
+        ready = next(iter((*self._single.values(), *(queue[0] for queue in self._queues.values()))), None)
+        return {} if ready is None else executed(ready.get_compiled_model())
+
     def keep(self, batch_size: int) -> None:
         """Let go of what only other batch sizes use."""
         self._queues = {shape: queue for shape, queue in self._queues.items() if shape[0] == batch_size}
@@ -172,11 +191,34 @@ def compiled(graph: Any, shape: Iterable[int], precision: str, threads: int, *, 
     fixed = graph.clone()
     fixed.reshape(list(shape))
     properties = {
-        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_PRECISION_HINT": hint(precision),
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY",
     }
     return core().compile_model(fixed, "CPU", properties)
+
+
+def hint(precision: str) -> str:
+    """OpenVINO's precision hint. What int8 leaves unquantised runs in bf16 where the processor multiplies in it."""
+    return "f32" if precision == "int8" and not processor().has_bf16 else HINTS[precision]
+
+
+def small_graph(precision: str, *, channels: int = 16, kernel: int = 1, links: int = 1) -> Any:
+    """An `openvino.Model` of convolutions without borders, one after the other, of 8-bit numbers for "int8": to ask the
+    runtime what it executes, and how fast."""
+    import openvino
+    from openvino import PartialShape, opset14
+
+    images = opset14.parameter(PartialShape([-1, channels, -1, -1]), np.float32)
+    values = np.linspace(-1, 1, channels**2 * kernel**2, dtype=np.float32).reshape(channels, channels, kernel, kernel)
+    node, border = images, [0, 0]
+    for _ in range(links):
+        weights = opset14.constant(values)
+        if precision == "int8":
+            node = opset14.fake_quantize(node, *(np.float32(bound) for bound in (0, 2.55, 0, 2.55)), 256)
+            weights = opset14.fake_quantize(weights, *(np.float32(bound) for bound in (-1.27, 1.27, -1.27, 1.27)), 255)
+        node = opset14.convolution(node, weights, [1, 1], border, border, [1, 1])
+    return openvino.Model([node], [images])
 
 
 @cache

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from inceptions.engines.operators import whole_operators
+from inceptions.image import Preprocess
 from inceptions.zoo import Network
 
 
@@ -41,9 +42,7 @@ class Prepared(nn.Module):
 
     def __init__(self, net: Network, *, after: str | None = None, until: str | None = None) -> None:
         super().__init__()
-        if net.preprocess is None:
-            raise ValueError(f"{net.name} carries no preprocessing: set net.preprocess to an inceptions.Preprocess")
-        self.preprocess = net.preprocess
+        self.preprocess = preprocess_of(net)
         self.after, self.until = after, until
         self.net = fold_batch_norm(net, aux=until is not None)
         first = 0 if after is None else net.stages.index(after) + 1
@@ -72,6 +71,18 @@ class Prepared(nn.Module):
 
     def _laid_out(self, images: Tensor) -> Tensor:
         return images.to(self.dtype).contiguous(memory_format=torch.channels_last)
+
+
+def preprocess_of(net: Network) -> Preprocess:
+    """What pictures go through before they come to `net`.
+
+    Raises:
+        ValueError: the network carries none.
+    """
+    if net.preprocess is None:
+        raise ValueError(f"{net.name} carries no preprocessing: set net.preprocess to an inceptions.Preprocess")
+    preprocess: Preprocess = net.preprocess
+    return preprocess
 
 
 def fold_batch_norm(net: Network, *, aux: bool = False) -> Network:

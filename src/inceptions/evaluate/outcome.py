@@ -39,6 +39,8 @@ class Outcome:
     """(n, classes), where they were kept."""
     refused: tuple[Refused, ...]
     """What could not be read, and why."""
+    ran: tuple[str, ...] = ()
+    """The engine of each network, and what it computed in, as its runtime tells it."""
 
     @cached_property
     def metrics(self) -> Metrics:

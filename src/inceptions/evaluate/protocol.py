@@ -84,7 +84,8 @@ def judge(
     streams = [_stream(net, engine, split, mine, protocol) for net, engine in zip(networks, ready, strict=True)]
     stream = streams[0] if len(streams) == 1 else mean(streams, orders)
     seen = track(stream, description="evaluating", total=len(mine), amount=lambda a: len(a.targets) + a.skipped)
-    return collect(seen, classes, keep_logits=keep_logits).gathered()
+    outcome = collect(seen, classes, keep_logits=keep_logits).gathered()
+    return replace(outcome, ran=tuple(f"{engine.name}, {engine.computes}" for engine in ready))
 
 
 def opened(net: Network, protocol: Protocol, pictures: int) -> Engine:
