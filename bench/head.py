@@ -28,11 +28,11 @@ def engine(data: str, weights: str) -> Callable[[], object]:
     import torch
 
     from inceptions.engines import open_engine
-    from inceptions.evaluate.features import READ_AT_ONCE
-    from inceptions.train import TrainConfig
-    from inceptions.train.head import views_of
-    from inceptions.train.run import assemble
-    from inceptions.train.settings import decide
+    from inceptions.features import READ_AT_ONCE
+    from inceptions.training import TrainConfig
+    from inceptions.training.head import views_of
+    from inceptions.training.resolve import decide
+    from inceptions.training.run import assemble
 
     _, found, net = assemble(decide(TrainConfig(data, weights=weights, tune="head")))
     parts = found.splits

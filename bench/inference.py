@@ -34,7 +34,7 @@ from turns import HERE, PEERS, Competitor, device, highest, limits, medians, mem
 from inceptions.anatomy import cost
 from inceptions.deploy.original import open_original
 from inceptions.engines import ENGINES, PRECISIONS, available, support
-from inceptions.engines.open_vino import hint
+from inceptions.engines.openvino import hint
 
 APPLICATION = """
 import sys

@@ -31,9 +31,9 @@ from inceptions.deploy.original import open_original
 from inceptions.deploy.peak import Limit
 from inceptions.engines import open_engine
 from inceptions.image import Preprocess
-from inceptions.train import TrainConfig
-from inceptions.train.loop import Training
-from inceptions.train.settings import choose_algorithms, decide, network
+from inceptions.training import TrainConfig
+from inceptions.training.loop import Training
+from inceptions.training.resolve import choose_algorithms, decide, network
 
 
 def place_of(engine: str) -> str:

@@ -24,7 +24,7 @@ from papers import TABLES
 from words import Say, chinese, english
 
 from inceptions.anatomy import Cost, cost, receptive_fields
-from inceptions.anatomy.claims import STUDIES
+from inceptions.studies.claims import STUDIES
 from inceptions.zoo import MEMBERS, Network, build
 
 FAMILY = Path(__file__).parent / "family"

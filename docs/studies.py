@@ -22,10 +22,10 @@ from typing import Any
 
 from PIL import Image
 
-from inceptions.anatomy.study import ArmResult, StudyResult, conduct, resolve
 from inceptions.data import load
-from inceptions.progress import write_atomically
-from inceptions.train import TrainConfig
+from inceptions.files import write_atomically
+from inceptions.studies.study import ArmResult, StudyResult, conduct, resolve
+from inceptions.training import TrainConfig
 
 RESULTS = Path(__file__).parent / "studies"
 SEEDS = 3

@@ -10,8 +10,8 @@ from typing import Any
 import kept
 from words import Say
 
-from inceptions.anatomy.claims import STUDIES
 from inceptions.report.charts import Series, chart
+from inceptions.studies.claims import STUDIES
 
 RESULTS = Path(__file__).parent / "studies"
 

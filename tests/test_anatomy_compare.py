@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from inceptions.anatomy import cost
-from inceptions.anatomy.compare import portrait
 from inceptions.anatomy.difference import answer_differences, tensor_differences
+from inceptions.anatomy.summary import portrait
 from inceptions.cli import main
 from inceptions.image import Preprocess
 from inceptions.weights import artifact

@@ -14,15 +14,15 @@ import torch
 import yaml
 
 from inceptions.anatomy import cost, study
-from inceptions.anatomy.claims import STUDIES
-from inceptions.anatomy.significance import estimate, holm, paired_difference, t_cdf, t_quantile
-from inceptions.anatomy.study import DIVERGED, arm_config, conduct, summary
 from inceptions.cli import main
 from inceptions.image import Preprocess
 from inceptions.report.study import study_page, verdict
-from inceptions.train import TrainConfig
-from inceptions.train.loop import DivergenceError
-from inceptions.train.settings import network
+from inceptions.studies.claims import STUDIES
+from inceptions.studies.significance import estimate, holm, paired_difference, t_cdf, t_quantile
+from inceptions.studies.study import DIVERGED, arm_config, conduct, summary
+from inceptions.training import TrainConfig
+from inceptions.training.loop import DivergenceError
+from inceptions.training.resolve import network
 from inceptions.weights import artifact
 from inceptions.zoo import build
 from tiny import config, write_pictures

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from inceptions.errors import DataError
 from inceptions.image import Preprocess
-from inceptions.progress import DataError
 from inceptions.weights import artifact
 from inceptions.zoo import Network, build
 

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights import create_model, load_weights
 from inceptions.weights.caffe import read_caffe
 

@@ -17,7 +17,7 @@ from inceptions.cli import main
 from inceptions.weights.catalogue import RECORDS
 from inceptions.weights.download import cache_folder
 from inceptions.weights.layouts import LAYOUTS
-from inceptions.weights.source import catalogue_facts, locate
+from inceptions.weights.locate import catalogue_facts, locate
 from inceptions.zoo import MEMBERS
 
 DIGITS = {"sha256": 64, "sha1": 40, "md5": 32}
@@ -122,7 +122,7 @@ def test_a_name_of_the_hub_comes_from_its_cache_under_hf_home_without_a_request(
     environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
     nowhere = "http://127.0.0.1:9"  # a request would fail there
     environment |= {"HF_HOME": str(tmp_path / "hf"), "https_proxy": nowhere, "http_proxy": nowhere}
-    script = "from inceptions.weights.source import locate; print(locate('inception_v3.tf_in1k'))"
+    script = "from inceptions.weights.locate import locate; print(locate('inception_v3.tf_in1k'))"
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(folder)
 

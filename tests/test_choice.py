@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-import inceptions.engines.choice as choice
 import inceptions.engines.measured as measured
+import inceptions.engines.select as choice
 from inceptions.engines import Engine, open_engine
 from inceptions.engines.measured import best, key, remember, remembered
 from inceptions.engines.onnx_runtime import OnnxRuntimeEngine
-from inceptions.engines.open_vino import OpenVinoEngine
+from inceptions.engines.openvino import OpenVinoEngine
 from inceptions.engines.processor import Processor
 from inceptions.zoo import Network
 from tests.test_engines import network, pictures

@@ -28,8 +28,9 @@ from cyclopts import Parameter
 import inceptions.cli
 from inceptions.cli import VERBS, doctor, main
 from inceptions.cli.terminal import plain, print_json, table
+from inceptions.errors import DataError, GateError, RunError
 from inceptions.image import VARIABLE, max_pixels
-from inceptions.progress import DataError, GateError, RunError, log
+from inceptions.progress import log
 
 PYTHON = [sys.executable, "-W", "error"]
 

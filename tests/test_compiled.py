@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import inceptions.deploy.benchmark as benchmark
-import inceptions.engines.choice as choice
+import inceptions.engines.select as choice
 from inceptions.deploy.benchmark import cases
 from inceptions.engines import Engine, available, open_engine
 from inceptions.engines.compiled import CompiledEngine, compiler

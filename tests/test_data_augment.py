@@ -13,9 +13,9 @@ from PIL import Image
 
 from inceptions.data import Augment, augmented
 from inceptions.data.augment import _choose_part
-from inceptions.data.colour import distorted
-from inceptions.data.draws import AUGMENT, ORDER, Draws
-from inceptions.data.trivial import OPERATIONS, trivial_augment
+from inceptions.data.color_jitter import distorted
+from inceptions.data.keyed_random import AUGMENT, ORDER, Draws
+from inceptions.data.trivial_augment import OPERATIONS, trivial_augment
 from inceptions.image import Preprocess, UnreadablePicture
 
 SMALL = Preprocess(size=(32, 32), crop_pct=1.0)

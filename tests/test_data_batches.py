@@ -19,10 +19,10 @@ import torch
 from PIL import Image
 
 from inceptions.data import Augment, Batch, Split, balanced_order, batches, class_weights, epoch_order, shard
-from inceptions.data.workers import dismiss
+from inceptions.data.worker_pool import dismiss
+from inceptions.errors import DataError
 from inceptions.image import Preprocess
 from inceptions.image.formats import READ
-from inceptions.progress import DataError
 from tiny import workers_alive
 
 SMALL = Preprocess(size=(8, 8), crop_pct=1.0)

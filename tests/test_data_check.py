@@ -12,7 +12,7 @@ from PIL import Image
 
 from inceptions.cli.data import check as verb
 from inceptions.data.check import check
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 
 
 @pytest.fixture

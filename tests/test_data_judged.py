@@ -15,10 +15,10 @@ from PIL import Image
 
 from inceptions.data import Dataset, evaluation_split, learned_part, load, read_split, record_of, write_split
 from inceptions.data.contents import copies, hashed
-from inceptions.data.splitfile import changed, read_record
-from inceptions.data.splits import Entry, divide
+from inceptions.data.dataset import Entry, divide
+from inceptions.data.split_file import changed, read_record
 from inceptions.deploy import find_pictures
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from tiny import saved_again
 
 CLASSES = ("a", "b")

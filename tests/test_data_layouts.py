@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from inceptions.data import load
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from sets import folder, picture
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from inceptions.data import evaluation_split, load, read_split, write_split
-from inceptions.data.folders import read_folders
-from inceptions.data.splitfile import changed
-from inceptions.data.splits import Entry, divide, natural
-from inceptions.progress import DataError
+from inceptions.data.dataset import Entry, divide, natural
+from inceptions.data.readers.folders import read_folders
+from inceptions.data.split_file import changed
+from inceptions.errors import DataError
 from sets import folder, manifest, names, picture
 
 SHARED = Path(__file__).parents[2] / "shared"

@@ -8,7 +8,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from inceptions.data.names import folded, is_wrapper, label_of, may_be_class, split_called, splits_among
+from inceptions.data.readers.names import folded, is_wrapper, label_of, may_be_class, split_called, splits_among
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from PIL import Image
 
 from inceptions.data import load, read_split, write_split
 from inceptions.data.check import check
-from inceptions.data.splitfile import changed
-from inceptions.progress import DataError
+from inceptions.data.split_file import changed
+from inceptions.errors import DataError
 from sets import folder, manifest, names, picture, table
 
 SHARED = Path(__file__).parents[2] / "shared"

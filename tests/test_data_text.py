@@ -15,9 +15,9 @@ from inceptions.cli import main
 from inceptions.data import load
 from inceptions.data.check import check
 from inceptions.data.text import class_problems, read_json, read_names, read_text
-from inceptions.progress import DataError
-from inceptions.train.folder import stored_settings
-from inceptions.train.mix import class_weights
+from inceptions.errors import DataError
+from inceptions.training.folder import stored_settings
+from inceptions.training.losses import class_weights
 
 FORMS = {
     "UTF-8": lambda text: text.encode(),

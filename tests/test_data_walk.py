@@ -12,9 +12,9 @@ from inceptions.cli import main
 from inceptions.cli.data import check as verb
 from inceptions.data import load
 from inceptions.data.check import check
-from inceptions.data.walk import Walk
+from inceptions.data.readers.walk import Walk
+from inceptions.errors import DataError
 from inceptions.predict import pictures_in, some_pictures
-from inceptions.progress import DataError
 from sets import folder, picture
 
 

@@ -24,10 +24,10 @@ from inceptions.engines import open_engine
 from inceptions.engines.exported import ExportedEngine, describe
 from inceptions.engines.prepared import quiet
 from inceptions.engines.pt2 import refuse_code
+from inceptions.errors import DataError, GateError
 from inceptions.image import Preprocess
 from inceptions.predict import Classifier
 from inceptions.predict import load as load_classifier
-from inceptions.progress import DataError, GateError
 from inceptions.zoo import Network, build
 
 EVERY = [(form, precision) for form, precisions in FORMATS.items() for precision in precisions]

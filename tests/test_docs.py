@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from inceptions.anatomy.claims import STUDIES
 from inceptions.cli import main
-from inceptions.train import TrainConfig
+from inceptions.studies.claims import STUDIES
+from inceptions.training import TrainConfig
 from inceptions.zoo import MEMBERS, googlenet
 from inceptions.zoo.variants import with_rows
 from tiny import write_pictures
@@ -213,7 +213,7 @@ def test_the_command_of_a_study_asks_for_the_same_runs(
         asked.append((base, seeds))
         raise ValueError("enough")
 
-    monkeypatch.setattr("inceptions.anatomy.study.conduct", conduct)
+    monkeypatch.setattr("inceptions.studies.study.conduct", conduct)
     main(shlex.split(studies.command(name, "flowers-96px"))[1:])
     ((base, seeds),) = asked
     assert base.replace(workers=0) == studies.base(name, "flowers-96px")  # reading processes change no result
@@ -245,6 +245,6 @@ def test_studies_are_run_and_kept_and_not_run_again(
     def again(config: TrainConfig) -> None:
         raise AssertionError(f"{config.output} was run again")
 
-    monkeypatch.setattr("inceptions.anatomy.study.train", again)
+    monkeypatch.setattr("inceptions.studies.study.train", again)
     studies.main()
     assert (tmp_path / "kept" / "auxiliary.json").read_text(encoding="utf-8") == kept

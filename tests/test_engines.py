@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import inceptions.engines.choice as choice
+import inceptions.engines.select as choice
 from inceptions.engines import ENGINES, Engine, available, open_engine, support
 from inceptions.engines.prepared import Prepared
 from inceptions.engines.processor import processor
@@ -306,7 +306,7 @@ def refuse(*arguments, **options):
     raise OSError("no network in this test")
 
 socket.getaddrinfo = socket.socket.connect = socket.create_connection = refuse
-import inceptions.engines.open_vino
+import inceptions.engines.openvino
 import openvino, nncf
 """
 
@@ -335,7 +335,7 @@ def test_openvino_would_phone_home_without_our_line(tmp_path: Path) -> None:
         tmp_path / "src" / "inceptions",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
-    room = tmp_path / "src/inceptions/engines/open_vino.py"
+    room = tmp_path / "src/inceptions/engines/openvino.py"
     lines = room.read_text().splitlines()
     without = [line for line in lines if not line.startswith('sys.modules["openvino_telemetry"] = None')]
     assert len(without) == len(lines) - 1

@@ -11,7 +11,7 @@ import torch
 from sklearn import metrics as sklearn_metrics
 from torch import Tensor
 
-from inceptions.evaluate import (
+from inceptions.evaluation import (
     Answer,
     Counts,
     Metrics,

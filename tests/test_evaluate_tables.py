@@ -12,16 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from inceptions.evaluate import fonts
-from inceptions.evaluate.tables import (
-    draw_confusion,
-    prediction_rows,
-    rank,
-    safe_cell,
-    safe_path,
-    write_confusion,
-    write_predictions,
-)
+from inceptions.engines.probabilities import rank
+from inceptions.evaluation import fonts
+from inceptions.evaluation.csv_files import draw_confusion, prediction_rows, write_confusion, write_predictions
+from inceptions.files import safe_cell, safe_path
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -13,8 +13,8 @@ import torch
 import inceptions
 from inceptions.cli import main
 from inceptions.engines import Engine
-from inceptions.evaluate import features
-from inceptions.evaluate.features import Extractor, cache_folder
+from inceptions.evaluation import features
+from inceptions.features import Extractor, cache_folder
 from inceptions.image import Preprocess
 from inceptions.predict import pictures_in, unlabelled
 from inceptions.weights import artifact

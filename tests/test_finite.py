@@ -12,8 +12,8 @@ from torch import Tensor
 
 from inceptions.cli import main
 from inceptions.engines import Engine, NotFiniteError, available, blaming, finite, open_engine
-from inceptions.evaluate import fit_temperature
-from inceptions.evaluate.tables import rank
+from inceptions.engines.probabilities import rank
+from inceptions.evaluation import fit_temperature
 from inceptions.image import Preprocess
 from inceptions.predict import Classifier
 from inceptions.weights import artifact

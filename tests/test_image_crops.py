@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inceptions.data import batches
-from inceptions.data.splits import Split
+from inceptions.data.dataset import Split
 from inceptions.image import Preprocess, UnreadablePicture, with_crops
 from inceptions.image.crops import scales
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from inceptions.report import write_report
-from inceptions.train import train
+from inceptions.training import train
 from tiny import config, write_pictures
 
 LEFT_OUT = {"train/c0/broken.png", "val/c1/broken.png", "train/c2/link.png"}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from inceptions.engines import open_engine
 from inceptions.engines.onnx_runtime import to_onnx
-from inceptions.engines.open_vino import compiled, quantise, to_openvino
+from inceptions.engines.openvino import compiled, quantise, to_openvino
 from inceptions.engines.operators import whole_operators
 from inceptions.engines.prepared import Prepared
 from inceptions.image import Preprocess

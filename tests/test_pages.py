@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 
 from browser import browsing
-from inceptions.anatomy.claims import STUDIES
-from inceptions.anatomy.significance import estimate, paired_difference
-from inceptions.anatomy.study import ArmResult, StudyResult
 from inceptions.cli import main
 from inceptions.image import Preprocess
 from inceptions.report.study import study_page
-from inceptions.train import TrainConfig
+from inceptions.studies.claims import STUDIES
+from inceptions.studies.significance import estimate, paired_difference
+from inceptions.studies.study import ArmResult, StudyResult
+from inceptions.training import TrainConfig
 from inceptions.weights import artifact
 from inceptions.zoo import build
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from inceptions.cli import main
-from inceptions.evaluate.features import Store
-from inceptions.evaluate.features import cache_folder as features_folder
+from inceptions.errors import DataError
+from inceptions.features import Store
+from inceptions.features import cache_folder as features_folder
+from inceptions.files import user_cache, write_atomically
 from inceptions.image import Preprocess
-from inceptions.progress import DataError, user_cache, write_atomically
-from inceptions.train import train
-from inceptions.train.settings import default_output
+from inceptions.training import train
+from inceptions.training.resolve import default_output
 from inceptions.weights import artifact, create_model
 from inceptions.weights.download import Address, cache_folder, fetch, recorded
 from tiny import config, write_pictures

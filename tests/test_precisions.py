@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-import inceptions.engines.choice as choice
-import inceptions.engines.open_vino as open_vino
+import inceptions.engines.openvino as open_vino
 import inceptions.engines.precisions as room
+import inceptions.engines.select as choice
 from inceptions.engines import EarlyExit, fast_bf16, open_engine, settled, support
 from inceptions.engines.precisions import executed, said
 from inceptions.engines.processor import Processor, processor

@@ -14,7 +14,7 @@ from PIL import Image
 import inceptions
 from inceptions.data import batches, load
 from inceptions.engines import Engine, open_engine
-from inceptions.evaluate import Protocol, judge
+from inceptions.evaluation import Protocol, judge
 from inceptions.image import Preprocess
 from inceptions.predict import Classifier, Prediction, pictures_in
 from inceptions.weights import artifact

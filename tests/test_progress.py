@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from inceptions.progress import note, track, write_atomically
+from inceptions.files import write_atomically
+from inceptions.progress import note, track
 
 
 class Terminal(StringIO):

@@ -28,24 +28,28 @@ FILES = sorted(SOURCE.rglob("*.py"))
 # A room imports only from rooms of a smaller number, and from itself.
 ROOMS = {
     "system": 0,
-    "progress": 1,
-    "layers": 2,
-    "zoo": 3,
-    "passes": 4,
+    "errors": 1,
+    "progress": 2,
+    "files": 3,
+    "layers": 4,
     "image": 5,
-    "weights": 6,
-    "engines": 7,
-    "data": 8,
-    "evaluate": 9,
-    "train": 10,
-    "recipes": 11,
-    "anatomy": 12,
-    "explain": 13,
-    "predict": 14,
-    "deploy": 15,
-    "report": 16,
-    "cli": 17,
-    "__main__": 18,
+    "zoo": 6,
+    "passes": 7,
+    "weights": 8,
+    "engines": 9,
+    "data": 10,
+    "features": 11,
+    "evaluation": 12,
+    "training": 13,
+    "recipes": 14,
+    "anatomy": 15,
+    "studies": 16,
+    "explain": 17,
+    "predict": 18,
+    "deploy": 19,
+    "report": 20,
+    "cli": 21,
+    "__main__": 22,
 }
 FORBIDDEN = {"utils", "util", "common", "base", "helpers", "registry", "callbacks", "types", "misc"}
 LONGEST = 450  # lines
@@ -101,8 +105,8 @@ def test_a_room_imports_only_from_rooms_before_it() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "from inceptions.train import train",
-        "import inceptions.train.loop",
+        "from inceptions.training import train",
+        "import inceptions.training.loop",
         "from inceptions import cli",
         "from ..predict import load",
         "from .. import serve",
@@ -241,8 +245,8 @@ import sys, inceptions
 assert not {"torch", "numpy", "PIL"} & set(sys.modules)
 for name in inceptions.__all__: getattr(inceptions, name)
 assert set(inceptions.__all__) <= set(dir(inceptions))
-from inceptions.train import TrainConfig
-import inceptions.evaluate, inceptions.train
+from inceptions.training import TrainConfig
+import inceptions.evaluate, inceptions.training
 assert callable(inceptions.train) and callable(inceptions.evaluate), "a room hides the function of its name"
 assert inceptions.TrainConfig is TrainConfig
 try: inceptions.no_such_name

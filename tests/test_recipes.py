@@ -10,10 +10,10 @@ import pytest
 
 from inceptions.cli import main
 from inceptions.cli.train import train
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.recipes import RECIPES, configure
-from inceptions.train import TrainConfig
-from inceptions.train.optim import learning_rate
+from inceptions.training import TrainConfig
+from inceptions.training.optim import learning_rate
 from inceptions.zoo import build
 
 
@@ -41,7 +41,7 @@ def test_what_was_run_is_a_command_that_changes_only_the_budget(name: str, monke
         configs.append(config)
         raise DataError("enough")
 
-    monkeypatch.setattr(sys.modules["inceptions.train"], "train", stopped)
+    monkeypatch.setattr(sys.modules["inceptions.training"], "train", stopped)
     recipe = RECIPES[name]
     assert main(shlex.split(recipe.command)[1:]) == 3
     (config,) = configs

@@ -20,12 +20,12 @@ from PIL import Image
 
 from browser import browsing
 from inceptions.cli import main
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.report.charts import Series, chart, reliability, ticks
 from inceptions.report.facts import Answer, Run, read_run
 from inceptions.report.page import percent, plain, whole
 from inceptions.report.run import GALLERY, _matrix, report, write_report
-from inceptions.train import TrainConfig, train
+from inceptions.training import TrainConfig, train
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from inceptions.train import TrainConfig
+from inceptions.training import TrainConfig
 from tiny import config, results, write_pictures
 
 # What a training process does, and a voice: it says each step, and each rename of a checkpoint, which it delays.
 CHILD = """
 import sys, time, yaml
 from pathlib import Path
-from inceptions.train import TrainConfig, train
-from inceptions.train.loop import Training
+from inceptions.training import TrainConfig, train
+from inceptions.training.loop import Training
 
 update, rename = Training.update, Path.replace
 

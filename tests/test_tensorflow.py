@@ -18,7 +18,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights import create_model, load_weights
 from inceptions.weights.crc32c import crc32c, masked
 from inceptions.weights.sstable import snappy
@@ -224,7 +224,7 @@ def test_a_flipped_bit_or_a_cut_gives_an_error_or_the_same_names(
 
 
 def load_damaged(path: Path) -> Any:
-    from inceptions.weights.source import read
+    from inceptions.weights.locate import read
 
     return read(path).tensors if path.suffix == ".gz" or path.suffix == ".pb" else read_checkpoint(path)
 

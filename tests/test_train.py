@@ -19,12 +19,12 @@ import yaml
 from safetensors.torch import load_file
 from torch import nn
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.recipes import RECIPES, configure
-from inceptions.train import checkpoint, train
-from inceptions.train.config import TrainConfig, idle
-from inceptions.train.loop import DivergenceError, Training
-from inceptions.train.step import parts, starved
+from inceptions.training import checkpoint, train
+from inceptions.training.config import TrainConfig, idle
+from inceptions.training.loop import DivergenceError, Training
+from inceptions.training.step import parts, starved
 from inceptions.weights import artifact
 from inceptions.zoo import build
 from tiny import config, results, workers_alive, write_pictures
@@ -243,7 +243,7 @@ def test_a_last_batch_of_one_is_left_out(tmp_path: Path) -> None:
 
 
 def test_two_pictures_are_needed(tmp_path: Path) -> None:
-    from inceptions.train.settings import batch_count
+    from inceptions.training.resolve import batch_count
 
     with pytest.raises(ValueError, match="at least two"):
         batch_count(1, config(tmp_path, tmp_path))

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from inceptions.progress import DataError
-from inceptions.train import checkpoint
-from inceptions.train.config import TrainConfig
-from inceptions.train.optim import optimizer
+from inceptions.errors import DataError
+from inceptions.training import checkpoint
+from inceptions.training.config import TrainConfig
+from inceptions.training.optim import optimizer
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(7), "empty": torch.zeros(0)}
 FACTS = {"epoch": 3, "loss": 1 / 3, "name": "Blüte", "infinite": float("inf")}

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from inceptions.cli import main
-from inceptions.train import TrainConfig, checkpoint, find
-from inceptions.train.find import steepest
-from inceptions.train.settings import network_of
+from inceptions.training import TrainConfig, checkpoint, find
+from inceptions.training.lr_finder import steepest
+from inceptions.training.resolve import network_of
 from tiny import results, write_pictures
 
 TINY = "--model bn_inception --width 0.05 --depth 0.2 --stem small --img-size 32 -b 8 -j 0 --crop none --device cpu"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from inceptions.evaluate.features import Features
-from inceptions.progress import DataError
-from inceptions.train import train
-from inceptions.train.head import CONVERGED, _held_out, choose
+from inceptions.errors import DataError
+from inceptions.features import Features
+from inceptions.training import train
+from inceptions.training.head import CONVERGED, _held_out, choose
 from inceptions.weights import artifact
 from tiny import config, results, write_pictures
 

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from inceptions.train.find import find_rate
-from inceptions.train.loop import Training
-from inceptions.train.mix import cross_entropy, loss_weight, mix, soft_targets
-from inceptions.train.run import assemble
-from inceptions.train.settings import decide
-from inceptions.train.state import State
+from inceptions.training.loop import Training
+from inceptions.training.losses import cross_entropy, loss_weight, soft_targets
+from inceptions.training.lr_finder import find_rate
+from inceptions.training.mixup import mix
+from inceptions.training.resolve import decide
+from inceptions.training.run import assemble
+from inceptions.training.state import State
 from tiny import config, write_pictures
 
 

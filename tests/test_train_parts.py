@@ -14,10 +14,11 @@ import pytest
 import torch
 from torch import nn
 
-from inceptions.train.config import TrainConfig, changes, seconds
-from inceptions.train.ema import Average
-from inceptions.train.mix import class_weights, cross_entropy, cut_box, mix, soft_targets
-from inceptions.train.optim import RMSPropTF, decay_groups, learning_rate, optimizer
+from inceptions.training.config import TrainConfig, changes, seconds
+from inceptions.training.ema import Average
+from inceptions.training.losses import class_weights, cross_entropy, soft_targets
+from inceptions.training.mixup import cut_box, mix
+from inceptions.training.optim import RMSPropTF, decay_groups, learning_rate, optimizer
 
 # Settings
 
@@ -168,8 +169,8 @@ def test_the_one_pass_a_cpu_takes_moves_the_weights_as_torchs_plain_loop_does(na
 def test_a_run_on_a_cpu_asks_the_system_for_its_memory_once() -> None:
     program = """
 import resource, torch
-from inceptions.train.config import TrainConfig
-from inceptions.train.settings import choose_algorithms
+from inceptions.training.config import TrainConfig
+from inceptions.training.resolve import choose_algorithms
 
 choose_algorithms(TrainConfig("d", device="cpu"))
 for step in range(10):

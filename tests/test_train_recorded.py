@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from inceptions.cli import main
-from inceptions.data.splitfile import read_record
+from inceptions.data.split_file import read_record
 from inceptions.report.facts import read_run
-from inceptions.train import train
+from inceptions.training import train
 from inceptions.weights import artifact
 from tiny import config, results, saved_again, write_pictures
 

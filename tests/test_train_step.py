@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from inceptions.train import checkpoint, train
-from inceptions.train import settings as run_settings
-from inceptions.train.loop import Training
-from inceptions.train.optim import RMSPropTF
+from inceptions.training import checkpoint, train
+from inceptions.training import settings as run_settings
+from inceptions.training.loop import Training
+from inceptions.training.optim import RMSPropTF
 from inceptions.zoo import build
 from tiny import config, results, write_pictures
 

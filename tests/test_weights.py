@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 
 from inceptions import create_model, list_models
 from inceptions.cli import main
+from inceptions.errors import DataError
 from inceptions.image import Preprocess
-from inceptions.progress import DataError
 from inceptions.weights import artifact, load_weights
-from inceptions.weights.published import imagenet_classes
-from inceptions.weights.source import locate
+from inceptions.weights.defaults import imagenet_classes
+from inceptions.weights.locate import locate
 from inceptions.zoo import Network, build
 
 GOLDEN = Path(__file__).parent / "golden" / "weights"

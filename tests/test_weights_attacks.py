@@ -25,11 +25,11 @@ from safetensors.torch import save as safetensors_bytes
 
 from inceptions import create_model
 from inceptions.cli import main
+from inceptions.errors import DataError
 from inceptions.image import Preprocess
-from inceptions.progress import DataError
 from inceptions.weights import artifact
+from inceptions.weights.locate import hub_facts, read
 from inceptions.weights.opcodes import refuse_hostile
-from inceptions.weights.source import hub_facts, read
 from inceptions.zoo import build
 from test_weights_hostile import little_memory
 

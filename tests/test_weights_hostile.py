@@ -22,11 +22,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save as safetensors_bytes
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights.keras import read_keras
 from inceptions.weights.keras_graph import read_model
+from inceptions.weights.locate import read
 from inceptions.weights.pytorch import read_pickle, read_safetensors
-from inceptions.weights.source import read
 
 GOLDEN = Path(__file__).parent / "golden" / "weights"
 MEMORY = 1 << 30  # bytes that a refusal may need beyond what the tests themselves use

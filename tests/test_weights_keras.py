@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from inceptions import create_model
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights.keras import read_keras
 from inceptions.weights.keras_graph import read_model
 from inceptions.zoo import Network

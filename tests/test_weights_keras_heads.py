@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import batch_norm
 
 from inceptions import create_model
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights.keras_graph import KerasModel, read_model
 from inceptions.zoo import Network
 from test_weights_keras import _layer, _legacy, fixture, picture

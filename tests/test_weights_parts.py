@@ -19,10 +19,10 @@ from torch import Tensor
 
 from inceptions import create_model
 from inceptions.cli import main
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights import load_weights, network_in
 from inceptions.weights.layouts import LAYOUTS, choose
-from inceptions.weights.source import read
+from inceptions.weights.locate import read
 from test_weights_torch import state_dict
 
 X = "xception/timm"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights.opcodes import refuse_hostile
 from inceptions.weights.pytorch import read_pickle
 from test_weights_attacks import START, old_torch, torch_zip

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from inceptions import create_model
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights.keras import read_keras
 from inceptions.zoo import Network
 from tensorflow_writer import END, bundle, saved_model

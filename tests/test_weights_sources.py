@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 
 from inceptions.cli import main
+from inceptions.errors import DataError
 from inceptions.predict import load_network
-from inceptions.progress import DataError
 from inceptions.weights import artifact, create_model, load_weights, network_in, tensorflow
 from inceptions.weights.layouts import LAYOUTS, choose, recognise
-from inceptions.weights.source import locate
+from inceptions.weights.locate import locate
 from test_tensorflow import GOLDEN, unpacked
 from test_weights_torch import state_dict
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from inceptions import create_model
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights import load_weights
 from inceptions.weights.layouts import LAYOUTS
 from inceptions.zoo import MEMBERS

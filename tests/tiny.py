@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from inceptions.train import TrainConfig
+from inceptions.training import TrainConfig
 
 TIME_COLUMNS = {"seconds", "waiting", "pictures_per_second"}
 
@@ -56,4 +56,4 @@ def results(run: Path) -> list[dict[str, str]]:
 def workers_alive() -> list[int]:
     """Our children that run the data worker's module."""
     found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-    return [int(line.split()[0]) for line in found.stdout.splitlines() if "inceptions.data.worker" in line]
+    return [int(line.split()[0]) for line in found.stdout.splitlines() if "inceptions.data.worker_process" in line]

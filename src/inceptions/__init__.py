@@ -5,16 +5,14 @@ The public names below are imported at their first use, so that `import inceptio
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from inceptions.evaluate import evaluate
+    from inceptions.evaluation import evaluate
     from inceptions.image import Preprocess
     from inceptions.predict import Classifier, load
-    from inceptions.train import TrainConfig, train
+    from inceptions.training import TrainConfig, train
     from inceptions.weights import create_model
     from inceptions.zoo import list_models
 
@@ -23,12 +21,12 @@ __all__ = ["Classifier", "Preprocess", "TrainConfig", "create_model", "evaluate"
 _ROOMS = {
     "Classifier": "predict",
     "Preprocess": "image",
-    "TrainConfig": "train",
+    "TrainConfig": "training",
     "create_model": "weights",
-    "evaluate": "evaluate",
+    "evaluate": "evaluation",
     "list_models": "zoo",
     "load": "predict",
-    "train": "train",
+    "train": "training",
 }
 
 
@@ -46,17 +44,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, "__version__"})
-
-
-class _Package(ModuleType):
-    """Keeps `inceptions.train` and `inceptions.evaluate` the functions, though rooms of these names exist too.
-
-    Importing a room binds it in its package under its own name; where a public name is spelt the same, that one wins.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _ROOMS and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from inceptions.data import Split, batches
-from inceptions.data.splits import natural
-from inceptions.data.walk import Walk, say_skipped
+from inceptions.data.batches import reading_workers
+from inceptions.data.dataset import natural
+from inceptions.data.readers.walk import Walk, say_skipped
 from inceptions.engines import Engine, blaming, exported, open_engine
-from inceptions.evaluate.answers import temperature_of, tempered
-from inceptions.evaluate.protocol import reading_workers
-from inceptions.evaluate.tables import rank
+from inceptions.engines.probabilities import rank, temperature_of, tempered
+from inceptions.errors import DataError
 from inceptions.image import Preprocess, Source, UnreadablePicture
-from inceptions.progress import DataError, log
+from inceptions.progress import log
 from inceptions.weights import artifact, load_weights
 from inceptions.zoo import Network
 
@@ -241,7 +241,7 @@ def unlabelled(files: Sequence[str | os.PathLike[str]], classes: tuple[str, ...]
 def pictures_in(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     """The pictures that `paths` name: files as they are, folders with everything below them.
 
-    Folders are walked as for training (`inceptions.data.walk`), and what is not taken is told in one line. Names sort
+    Folders are walked as for training (`data.readers.walk`), and what is not taken is told in one line. Names sort
     naturally (`2.jpg` before `10.jpg`); the order of `paths` is kept. A path that does not exist, or leads nowhere,
     stays in the list: whoever reads it will say so.
     """

@@ -1,23 +1,14 @@
-"""What every room says while it works: the log, progress bars, errors with an exit code, files written whole."""
+"""What every room says while it works: the log and the progress bars."""
 
 from __future__ import annotations
 
-import errno
-import json
 import logging
 import os
-import re
-import secrets
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
-
-from inceptions.system import flush, sync
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,19 +18,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 log = logging.getLogger("inceptions")
-
-
-class DataError(ValueError):
-    """The data is invalid: the message names every problem found. Exit code 3."""
-
-
-class RunError(ValueError):
-    """What was asked for is right, and did not work out: a loss that diverges, a compiler that fails, a file that is
-    not the one it should be. Exit code 1."""
-
-
-class GateError(ValueError):
-    """A result is below what the user demanded (`--min-top1`, a parity bound). Exit code 4."""
 
 
 def track(
@@ -84,96 +62,6 @@ def note(text: str) -> None:
     """Shows `text` ("loss 0.31") in a line of its own below the innermost bar; nothing happens where no bar runs."""
     if _stack:
         _stack[-1].note = text
-
-
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Writes `data` so that `path` holds either its old content or all of the new one, even after a power cut.
-
-    A str is written as UTF-8; file names that are no UTF-8 (surrogate escapes) keep their bytes.
-
-    Raises:
-        OSError: the folder is missing, full or not writable; `path` is then as it was.
-    """
-    with open_atomically(path) as file:
-        file.write(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
-
-
-def to_json(value: object, *, indent: int | None = None) -> str:
-    """`value` as JSON that people can read: letters of every script as they are; a byte of a file's name that is no
-    UTF-8 becomes an escape, which reads back as the same name.
-
-    Raises:
-        TypeError, ValueError: JSON cannot hold it; NaN and infinities are no JSON.
-    """
-    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def writable(folder: Path, variable: str) -> Path:
-    """`folder`, made where it is missing; a new temporary one, with a warning, where it cannot be written to.
-
-    Args:
-        folder: of a cache.
-        variable: of the environment, that puts the cache elsewhere.
-
-    Raises:
-        OSError: the disk is full.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # what `os.access` says of network folders need not be true
-            return folder
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        other = Path(tempfile.mkdtemp(prefix="inceptions-"))
-        log.warning("%s: %s: using %s; %s names a folder that keeps", folder, error.strerror or error, other, variable)
-        return other
-
-
-def text_path(path: Path) -> Path:
-    """`path`, for the libraries of tensors and exports, which take no other names of files than UTF-8.
-
-    Raises:
-        DataError: it is not, or the folder is not in which it lies.
-    """
-    whole = os.fsencode(os.path.abspath(path))
-    try:
-        whole.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{whole.decode('utf-8', 'backslashreplace')}: files of tensors can be neither written nor read where a "
-            "folder's name is no UTF-8: rename it, or choose another place"
-        ) from error
-    return path
-
-
-@contextmanager
-def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the name `path` when the block ends well; until then, and after an error, nothing changes.
-
-    Raises:
-        OSError: the folder is missing, full or not writable; `path` is then as it was.
-    """
-    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            sync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    flush(path.parent)  # the rename itself must reach the disk
-
-
-def user_cache() -> Path | None:
-    """The folder of this user's caches: XDG_CACHE_HOME, else ~/.cache; None for a user who has no home."""
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given)
-    home = os.path.expanduser("~")  # pathlib's raises where there is none
-    return None if home == "~" else Path(home) / ".cache"
 
 
 class _Bar:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inceptions.train.config import TrainConfig
+from inceptions.training.config import TrainConfig
 from inceptions.zoo.options import nearest
 
 
@@ -125,7 +125,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "head": Recipe(
         title="A new classifier on the pooled features of a published network: minutes on a laptop",
-        source="ours: features computed once, logistic regression fitted to convergence (see `inceptions.train.head`).",
+        source="ours: features computed once, logistic regression fitted to convergence (`training.head`).",
         published="",
         settings={"tune": "head"},
         command="inceptions train DATA --recipe head --weights WEIGHTS",

@@ -17,7 +17,7 @@ from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
-from inceptions.progress import DataError, GateError, RunError
+from inceptions.errors import DataError, GateError, RunError
 
 VERBS = {
     "train": ("inceptions.cli.train:train", "Train a network on labelled pictures, or adapt a published one."),

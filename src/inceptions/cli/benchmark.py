@@ -109,7 +109,7 @@ def _draw(found: list[Measured], file: Path) -> None:
     """Bars of pictures/s, and behind each the machine's limit."""
     from matplotlib.figure import Figure
 
-    from inceptions.evaluate.fonts import legible
+    from inceptions.evaluation.fonts import legible
 
     labels = [f"{one.model}  {one.engine} {one.precision}  batch {one.batch}, {one.threads} threads" for one in found]
     figure = Figure(figsize=(9, 1 + 0.32 * len(found)), layout="constrained")

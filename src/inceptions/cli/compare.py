@@ -6,11 +6,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from inceptions.cli.terminal import print_json, table
-from inceptions.progress import DataError, log
+from inceptions.errors import DataError
+from inceptions.progress import log
 
 if TYPE_CHECKING:
-    from inceptions.anatomy.compare import Portrait
     from inceptions.anatomy.difference import AnswerDifference, TensorDifference
+    from inceptions.anatomy.summary import Portrait
     from inceptions.zoo import Network
 
 SHOWN = 20
@@ -44,7 +45,7 @@ def compare(
     if weights:
         _compare_weights(*weights, models, img_size=img_size, json=json)
         return
-    from inceptions.anatomy.compare import portrait
+    from inceptions.anatomy.summary import portrait
     from inceptions.progress import track
     from inceptions.zoo import list_models
 
@@ -154,7 +155,7 @@ def _compare_weights(first: str, second: str, paths: tuple[str, ...], *, img_siz
 
 
 def _sized(net: Network, img_size: int | None) -> Network:
-    from inceptions.evaluate.protocol import resized
+    from inceptions.evaluation.protocol import resized
 
     return net if img_size is None or net.preprocess is None else resized(net, img_size)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from inceptions.cli.terminal import print_json, table
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 
 if TYPE_CHECKING:
     from inceptions.data.check import Report

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from inceptions.cli.terminal import plain, print_json
-from inceptions.progress import DataError, log, track
+from inceptions.errors import DataError
+from inceptions.progress import log, track
 
 if TYPE_CHECKING:
     from inceptions.explain import Explanation
@@ -92,7 +93,7 @@ def explain(
 
 
 def _page(model: str, net: Network, method: str, sheets: Sequence[Explained], output: Path, *, filters: bool) -> None:
-    from inceptions.progress import write_atomically
+    from inceptions.files import write_atomically
     from inceptions.report.explained import explained_page
 
     kernels = _filters(net, output) if filters else None

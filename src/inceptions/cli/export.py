@@ -61,7 +61,7 @@ def export(
     from inceptions import deploy
     from inceptions.cli import UsageError
     from inceptions.engines.exported import describe, proof
-    from inceptions.evaluate.protocol import trained_in
+    from inceptions.evaluation.protocol import trained_in
     from inceptions.zoo import parse_options
 
     if max_drop is not None and not 0 <= max_drop <= 100:

@@ -142,7 +142,7 @@ def _raised_by(what: str) -> Iterator[None]:
     except ModuleNotFoundError:
         raise
     except Exception as error:
-        from inceptions.progress import RunError
+        from inceptions.errors import RunError
 
         raise RunError(f"{what} raised {type(error).__name__}: {error}") from error
 
@@ -155,7 +155,7 @@ def _heads(facts: Facts) -> list[Facts]:
 
 
 def _write_csv(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
-    from inceptions.progress import write_atomically
+    from inceptions.files import write_atomically
 
     text = io.StringIO()
     writer = DictWriter(text, fieldnames=columns, lineterminator="\n", restval="")
@@ -166,7 +166,8 @@ def _write_csv(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> No
 
 
 def _write_page(model: str, found: Inspection) -> None:
-    from inceptions.progress import log, write_atomically
+    from inceptions.files import write_atomically
+    from inceptions.progress import log
     from inceptions.report.inspected import inspected_page
 
     path = Path(model)

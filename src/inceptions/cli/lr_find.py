@@ -34,7 +34,7 @@ def lr_find(
         json: print one JSON object: suggestion (null: none stands out), rates, losses, smoothed, plot.
     """
     from inceptions.cli import UsageError
-    from inceptions.train.find import find_rate
+    from inceptions.training.lr_finder import find_rate
 
     if plot.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UsageError(f"--plot {plot}: the name must end in .png, .svg or .pdf")

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from inceptions.cli.terminal import plain, print_json
-from inceptions.progress import DataError, log, open_atomically, to_json, track
+from inceptions.errors import DataError
+from inceptions.files import open_atomically, to_json
+from inceptions.progress import log, track
 
 if TYPE_CHECKING:
-    from inceptions.evaluate.features import Extractor
+    from inceptions.features import Extractor
     from inceptions.predict import Prediction
 
 Sink = Callable[["Prediction"], None]
@@ -71,8 +73,8 @@ def predict(
     from inceptions.cli import UsageError
     from inceptions.data import record_of
     from inceptions.engines import EarlyExit
-    from inceptions.evaluate.features import Extractor
-    from inceptions.evaluate.protocol import ranges, resized
+    from inceptions.evaluation.protocol import ranges, resized
+    from inceptions.features import Extractor
     from inceptions.predict import Classifier, load_network, some_pictures
 
     if not pictures:
@@ -165,7 +167,8 @@ def _write_features(path: Path, extract: Extractor, files: Sequence[str]) -> Non
 @contextmanager
 def _file(path: Path) -> Iterator[Sink]:
     """Writes predictions as they come; the file takes its name when all are in it."""
-    from inceptions.evaluate.tables import safe_cell, safe_path, top_json
+    from inceptions.evaluation.csv_files import top_json
+    from inceptions.files import safe_cell, safe_path
 
     with open_atomically(path) as raw:
         # a name that is no UTF-8 becomes an escape: readable in CSV, and exact in JSON

@@ -37,9 +37,9 @@ def study(
     if name is None:
         _list()
         return
-    from inceptions.anatomy.study import conduct, resolve
-    from inceptions.progress import write_atomically
+    from inceptions.files import write_atomically
     from inceptions.report.study import study_page, verdict
+    from inceptions.studies.study import conduct, resolve
 
     base = config.settle(recipe, model=resolve(name).model)
     output = base.output or Path("runs") / f"study-{name}-{Path(base.data).resolve().stem}"
@@ -54,7 +54,7 @@ def study(
 
 
 def _list() -> None:
-    from inceptions.anatomy.claims import STUDIES
+    from inceptions.studies.claims import STUDIES
 
     rows = [(name, one.title, one.model, "; ".join(arm.name for arm in one.arms)) for name, one in STUDIES.items()]
     table(rows, ("study", "question", "network", "arms"))

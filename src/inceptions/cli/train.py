@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from inceptions.cli.terminal import print_json
 from inceptions.progress import log
-from inceptions.train.config import TrainConfig
+from inceptions.training.config import TrainConfig
 
 
 class Given(TrainConfig):
@@ -29,8 +29,8 @@ class Given(TrainConfig):
             ValueError: there is no such recipe; settings out of range or in conflict.
         """
         from inceptions.recipes import configure, settings
-        from inceptions.train.folder import stored_settings
-        from inceptions.train.settings import default_output, network_of
+        from inceptions.training.folder import stored_settings
+        from inceptions.training.resolve import default_output, network_of
         from inceptions.zoo import parse_options
 
         given: dict[str, Any] = preset | vars(self)["given"]
@@ -61,7 +61,7 @@ def train(
         json: end with one JSON object: output, model, top1, seconds and more.
     """
     from inceptions.report import write_report
-    from inceptions.train import train as run
+    from inceptions.training import train as run
 
     result = run(config.settle(recipe))
     log.info("the report is %s", write_report(result.output))

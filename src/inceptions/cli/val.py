@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from inceptions.cli.terminal import plain, print_json, table
-from inceptions.progress import GateError, log, to_json, write_atomically
+from inceptions.errors import GateError
+from inceptions.files import to_json, write_atomically
+from inceptions.progress import log
 
 if TYPE_CHECKING:
     from inceptions.data import Split
-    from inceptions.evaluate import Outcome
+    from inceptions.evaluation import Outcome
     from inceptions.zoo import Network
 
 _MOST_CLASSES = 40  # of the table on the terminal; --json and the files have all
@@ -84,8 +86,8 @@ def val(
     """
     from inceptions.cli import UsageError
     from inceptions.data import evaluation_split, learned_part
-    from inceptions.evaluate import Protocol, exits, judge
-    from inceptions.evaluate.protocol import trained_in
+    from inceptions.evaluation import Protocol, exits, judge
+    from inceptions.evaluation.protocol import trained_in
     from inceptions.predict import load_network
 
     thresholds = _thresholds(early_exit)
@@ -254,7 +256,7 @@ def _calibrate(run: str, net: Network, outcome: Outcome) -> tuple[dict[str, floa
 
 
 def _write(folder: Path, facts: dict[str, Any], outcome: Outcome, split: Split) -> list[str]:
-    from inceptions.evaluate.tables import draw_confusion, write_confusion, write_predictions
+    from inceptions.evaluation.csv_files import draw_confusion, write_confusion, write_predictions
 
     folder.mkdir(parents=True, exist_ok=True)
     write_predictions(folder / "predictions.csv", outcome.rows(split))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inceptions.cli.terminal import print_json, table
-from inceptions.progress import RunError
+from inceptions.errors import RunError
 
 if TYPE_CHECKING:
     from inceptions.weights.catalogue import Record
@@ -79,7 +79,7 @@ def pull(name: str, /, *, json: bool = False) -> None:
         name: a name of the catalogue.
         json: print one JSON object instead of the path.
     """
-    from inceptions.weights.source import locate
+    from inceptions.weights.locate import locate
 
     path = locate(_record(name).name)
     if json:

@@ -6,11 +6,11 @@ imports torch before the first batch is made.
 
 from inceptions.data.augment import Augment, augmented
 from inceptions.data.batches import Batch, batches
+from inceptions.data.dataset import Dataset, Refused, Split
 from inceptions.data.judged import evaluation_split, learned_part, record_of
-from inceptions.data.load import load
-from inceptions.data.order import balanced_order, class_weights, epoch_order, shard
-from inceptions.data.splitfile import read_split, write_split
-from inceptions.data.splits import Dataset, Refused, Split
+from inceptions.data.read import load
+from inceptions.data.sampling import balanced_order, class_weights, epoch_order, shard
+from inceptions.data.split_file import read_split, write_split
 
 __all__ = [
     "Augment",

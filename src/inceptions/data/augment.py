@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inceptions.data.colour import distorted
-from inceptions.data.draws import AUGMENT, Draws
-from inceptions.data.trivial import trivial_augment
+from inceptions.data.color_jitter import distorted
+from inceptions.data.keyed_random import AUGMENT, Draws
+from inceptions.data.trivial_augment import trivial_augment
 from inceptions.image import RESAMPLING, Picture, Preprocess, Source, opened
 
 _ATTEMPTS = 10  # a crop that fits in is nearly always found at once; the search must end for strips, too

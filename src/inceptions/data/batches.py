@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptions.data.augment import Augment, augmented
-from inceptions.data.splits import Refused, Split
+from inceptions.data.dataset import Refused, Split
 from inceptions.image import Preprocess, Source, UnreadablePicture
 from inceptions.progress import log
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+FEW_PIXELS = 20_000_000  # decoding fewer than these is over before a worker process has started
+MOST_WORKERS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +121,7 @@ def batches(
         raise ValueError(f"pad {augment.pad} is not smaller than the picture, {preprocess.size}")
     parts = [indices[at : at + batch_size] for at in range(start * batch_size, len(indices), batch_size)]
     if workers and parts:
-        from inceptions.data.workers import work_ahead
+        from inceptions.data.worker_pool import work_ahead
 
         return work_ahead(split, work, parts, min(workers, len(parts)))
     return _work_here(split, work, parts)
@@ -146,3 +150,9 @@ def assemble(split: Split, part: NDArray[np.int64], pictures: NDArray[Any], refu
         indices=torch.from_numpy(kept),
         refused=left_out,
     )
+
+
+def reading_workers(pictures: int, preprocess: Preprocess) -> int:
+    """How many processes should decode: one a core, or none where the work is over before they have started."""
+    height, width = preprocess.size
+    return 0 if pictures * height * width < FEW_PIXELS else min(os.cpu_count() or 1, MOST_WORKERS)

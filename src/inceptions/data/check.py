@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inceptions.data.load import load
-from inceptions.data.splits import Refused, Split
+from inceptions.data.dataset import Refused, Split
+from inceptions.data.read import load
 from inceptions.data.text import refuse_names
 from inceptions.image import UnreadablePicture, opened
 from inceptions.progress import track

@@ -23,7 +23,7 @@ import numpy as np
 from inceptions.progress import log, track
 
 if TYPE_CHECKING:
-    from inceptions.data.splits import Dataset, Entry, Split
+    from inceptions.data.dataset import Dataset, Entry, Split
 
 _BLOCK = 1 << 20  # bytes read at once
 _TURN = 64  # images a thread hashes before it reports: a report costs as much as a small file

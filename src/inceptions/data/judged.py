@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from inceptions.data.contents import hashed, named
-from inceptions.data.load import load
-from inceptions.data.splitfile import NAME, Record, gone, read_record, read_split
-from inceptions.data.splits import Dataset, Split
-from inceptions.progress import DataError, log
+from inceptions.data.dataset import Dataset, Split
+from inceptions.data.read import load
+from inceptions.data.split_file import NAME, Record, gone, read_record, read_split
+from inceptions.errors import DataError
+from inceptions.progress import log
 
 
 class LearnedError(DataError):

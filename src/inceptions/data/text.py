@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 
 LARGEST = 1 << 28
 """Bytes of a text that `read_text` takes unless it is told otherwise."""

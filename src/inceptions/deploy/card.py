@@ -7,7 +7,7 @@ from typing import Any
 
 from inceptions.deploy.parity import Parity
 from inceptions.engines.exported import FILES
-from inceptions.engines.open_vino import HINTS
+from inceptions.engines.openvino import HINTS
 
 
 def export_card(config: Mapping[str, Any], parity: Parity) -> str:

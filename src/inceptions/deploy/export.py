@@ -24,10 +24,12 @@ from inceptions.deploy.pictures import Pictures
 from inceptions.engines import open_engine, refuse_damaged
 from inceptions.engines.equalise import equalise
 from inceptions.engines.exported import FILES, PARITY, ExportedEngine, digest
-from inceptions.engines.open_vino import convert
+from inceptions.engines.openvino import convert
 from inceptions.engines.operators import onnx_translations, whole_operators
 from inceptions.engines.prepared import quiet
-from inceptions.progress import GateError, log, text_path, to_json, track, write_atomically
+from inceptions.errors import GateError
+from inceptions.files import text_path, to_json, write_atomically
+from inceptions.progress import log, track
 from inceptions.weights import artifact
 from inceptions.zoo import Network
 
@@ -268,7 +270,7 @@ def _quantised(
     pictures: Pictures, calibration: list[Tensor], max_drop: float, workers: int,
 ) -> tuple[Any, tuple[str, ...]]:  # fmt: skip
     from inceptions.deploy.quantise import costly_layers, quantise_within
-    from inceptions.engines.open_vino import quantise
+    from inceptions.engines.openvino import quantise
 
     if not pictures.labelled:
         log.warning("int8 without labelled pictures: how much accuracy it costs is unknown")

@@ -11,8 +11,9 @@ from torch import Tensor
 from inceptions.data import Split, batches
 from inceptions.engines import Engine, finite
 from inceptions.engines.exported import ExportedEngine
+from inceptions.errors import DataError
 from inceptions.image import Preprocess
-from inceptions.progress import DataError, track
+from inceptions.progress import track
 
 LOGITS = {"float32": 1e-4, "bf16": 5e-2}
 """precision -> largest allowed difference of a logit, as a share of the largest logit. bf16 keeps 8 bits of a number

@@ -121,7 +121,7 @@ def _onnx_product(side: int, threads: int) -> Kernel:
 
 
 def _convolutions(precision: str, channels: int, kernel: int, side: int, threads: int) -> Kernel:
-    from inceptions.engines.open_vino import compiled, small_graph
+    from inceptions.engines.openvino import compiled, small_graph
 
     shape = (4 * threads, channels, side, side)
     ready = compiled(small_graph(precision, channels=channels, kernel=kernel, links=LINKS), shape, precision, threads)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inceptions.engines.open_vino import compiled, quantise, signal_stack_kept
+from inceptions.engines.openvino import compiled, quantise, signal_stack_kept
 from inceptions.engines.prepared import quiet
 from inceptions.progress import log
 

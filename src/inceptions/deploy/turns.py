@@ -22,7 +22,8 @@ from inceptions.anatomy import cost
 from inceptions.deploy.original import open_original
 from inceptions.deploy.peak import Limit, Peak
 from inceptions.engines import Engine, open_engine
-from inceptions.progress import DataError, RunError, log
+from inceptions.errors import DataError, RunError
+from inceptions.progress import log
 from inceptions.system import peak_memory
 from inceptions.zoo import ALIASES, MEMBERS
 

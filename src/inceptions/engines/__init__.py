@@ -15,11 +15,11 @@ Conversion happens in memory, from the same module that PyTorch runs, normalisat
 
 from __future__ import annotations
 
-from inceptions.engines.choice import available, open_engine, settled
 from inceptions.engines.early_exit import EarlyExit
 from inceptions.engines.engine import Engine
 from inceptions.engines.finite import NotFiniteError, blaming, finite, refuse_damaged
 from inceptions.engines.precisions import ENGINES, PRECISIONS, Support, fast_bf16, support
+from inceptions.engines.select import available, open_engine, settled
 
 __all__ = [
     "ENGINES",

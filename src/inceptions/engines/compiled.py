@@ -13,7 +13,8 @@ from torch import Tensor
 
 from inceptions.engines.eager import TorchEngine
 from inceptions.engines.prepared import Prepared, exported, quiet
-from inceptions.progress import RunError, log
+from inceptions.errors import RunError
+from inceptions.progress import log
 
 Compiled = Callable[[Tensor], tuple[Tensor, Tensor]]
 

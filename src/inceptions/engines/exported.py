@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from inceptions.engines.engine import Engine
-from inceptions.engines.open_vino import PER_REQUEST, PER_THREAD, Streams, core
+from inceptions.engines.openvino import PER_REQUEST, PER_THREAD, Streams, core
 from inceptions.engines.pt2 import open_pt2
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights import artifact
 from inceptions.zoo import Network
 

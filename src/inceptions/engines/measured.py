@@ -18,7 +18,8 @@ import torch
 
 from inceptions.engines.engine import Engine
 from inceptions.engines.processor import processor
-from inceptions.progress import log, write_atomically
+from inceptions.files import write_atomically
+from inceptions.progress import log
 from inceptions.zoo import Network
 
 ROUNDS = 3  # turns of each engine, by turns: what else the machine does slows all of them

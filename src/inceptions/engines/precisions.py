@@ -131,7 +131,7 @@ def _tried(precision: str, here: Processor) -> str | None:
     """
     del here
     try:
-        from inceptions.engines.open_vino import compiled, small_graph
+        from inceptions.engines.openvino import compiled, small_graph
 
         layers = executed(compiled(small_graph(precision), (1, 16, 8, 8), precision, 1))
     except (ImportError, RuntimeError):  # what a runtime says where it lacks a kernel

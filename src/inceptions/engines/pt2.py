@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from inceptions.engines.prepared import quiet
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 
 _TENSOR = re.compile(r"(weight|tensor)_\d+")
 _SIZE = re.compile(r"(?:Symbol\('[a-z]+\d+'(?:, [a-z]+=True)*\)|Integer|Add|Mul|Pow|Max|Min|Mod|\d+|[ (),+*/-])*")

@@ -10,8 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from inceptions.engines import blaming, finite, refuse_damaged
-from inceptions.evaluate.answers import temperature_of
-from inceptions.evaluate.tables import rank
+from inceptions.engines.probabilities import rank, temperature_of
 from inceptions.explain.attribution import Method, attribute, grid_stage
 from inceptions.explain.drawing import shown
 from inceptions.explain.inside import BranchAnswer, branch_answers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 
 
 class UnreadablePicture(DataError):  # noqa: N818 - it is a fact about a picture, and reads like one

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from inceptions.evaluate.metrics import wilson
+from inceptions.evaluation.metrics import wilson
 
 WIDTH, HEIGHT = 480, 260
 LEFT, RIGHT, TOP, BOTTOM = 74, 12, 26, 44

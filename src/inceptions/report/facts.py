@@ -14,9 +14,9 @@ import yaml
 from inceptions.data import Dataset, read_split
 from inceptions.data.contents import Copies, copies
 from inceptions.data.text import read_text
-from inceptions.evaluate.protocol import Protocol, judge
-from inceptions.evaluate.tables import safe_cell, safe_path
-from inceptions.progress import DataError
+from inceptions.errors import DataError
+from inceptions.evaluation.protocol import Protocol, judge
+from inceptions.files import safe_cell, safe_path
 from inceptions.weights import artifact
 from inceptions.zoo import Network
 

@@ -13,12 +13,13 @@ import torch
 from markupsafe import Markup
 from PIL import Image
 
-from inceptions.anatomy.compare import portrait
 from inceptions.anatomy.cost import cost
-from inceptions.evaluate.metrics import wilson
+from inceptions.anatomy.summary import portrait
+from inceptions.evaluation.metrics import wilson
 from inceptions.explain import attribute, grid_stage, overlaid, shown
+from inceptions.files import write_atomically
 from inceptions.image import UnreadablePicture
-from inceptions.progress import log, track, write_atomically
+from inceptions.progress import log, track
 from inceptions.report.charts import Series, chart, reliability
 from inceptions.report.facts import Answer, Run, read_run
 from inceptions.report.page import embedded, render

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from inceptions.anatomy.study import ArmResult, StudyResult
 from inceptions.report.charts import Series, chart
 from inceptions.report.page import render
+from inceptions.studies.study import ArmResult, StudyResult
 
 
 def study_page(result: StudyResult, command: str) -> str:

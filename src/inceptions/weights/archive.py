@@ -11,7 +11,7 @@ import zlib
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights.checkpoint import Checkpoint
 from inceptions.weights.saved_model import METADATA, PROGRAM
 from inceptions.weights.tensorflow import read_tensorflow

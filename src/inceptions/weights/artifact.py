@@ -25,8 +25,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from inceptions.errors import DataError
+from inceptions.files import text_path, to_json
 from inceptions.image import Preprocess
-from inceptions.progress import DataError, text_path, to_json
 from inceptions.system import flush
 from inceptions.weights.card import model_card
 from inceptions.weights.convert import materialise

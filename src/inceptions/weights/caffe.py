@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptions.progress import DataError, track
+from inceptions.errors import DataError
+from inceptions.progress import track
 from inceptions.weights.checkpoint import Checkpoint
 from inceptions.weights.tensor_protos import as_tensor
 from inceptions.weights.wire import Field, as_bytes, as_int, as_text, fields, ints

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights.keras_graph import KerasModel
 
 ADVICE = "save model.state_dict() where the file comes from (torch.save(model.state_dict(), FILE)) and use that"

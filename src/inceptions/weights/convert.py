@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from inceptions.errors import DataError
 from inceptions.layers import initialise
-from inceptions.progress import DataError
 from inceptions.weights.layouts import Match
 from inceptions.zoo import Network
 

@@ -11,15 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inceptions.errors import DataError
 from inceptions.image import Preprocess
-from inceptions.progress import DataError, log
+from inceptions.progress import log
 from inceptions.weights import artifact
 from inceptions.weights.channels import channels_of, for_channels, with_channels
 from inceptions.weights.convert import State, materialise, norm_map, part_state
+from inceptions.weights.defaults import class_names, default_preprocess
 from inceptions.weights.keras_graph import KerasModel
 from inceptions.weights.layouts import LAYOUTS, FileHead, FileNorm, Layout, Match, choose, find_head, recognise
-from inceptions.weights.published import class_names, default_preprocess
-from inceptions.weights.source import Facts, catalogue_facts, hub_facts, hub_file, is_none, locate, read
+from inceptions.weights.locate import Facts, catalogue_facts, hub_facts, hub_file, is_none, locate, read
 from inceptions.zoo import MEMBERS, Network, build, resolve
 
 FREE = frozenset(

@@ -25,7 +25,9 @@ from typing import Any, Protocol
 
 from filelock import FileLock
 
-from inceptions.progress import RunError, log, track, user_cache, writable, write_atomically
+from inceptions.errors import RunError
+from inceptions.files import user_cache, writable, write_atomically
+from inceptions.progress import log, track
 from inceptions.system import flush
 
 TIMEOUT = 30.0

@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import Tensor
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 
 _CHILD = Path(__file__).with_name("hdf5_child.py")
 _REFUSED = 3  # the child's exit code for what it says on stdout

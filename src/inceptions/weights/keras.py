@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights.checkpoint import Checkpoint, zip_names
 from inceptions.weights.hdf5 import Content, read_hdf5
 from inceptions.weights.keras_graph import KerasModel, read_model

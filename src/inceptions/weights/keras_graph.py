@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights.keras_head import (
     FLATTENING,
     NEUTRAL,

@@ -19,7 +19,7 @@ from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from dataclasses import dataclass
 from typing import Any
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 
 _NEEDED = re.compile(
     r"collections (OrderedDict|Counter)|builtins (set|complex)"

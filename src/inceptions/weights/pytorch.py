@@ -12,7 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from inceptions.progress import DataError, text_path
+from inceptions.errors import DataError
+from inceptions.files import text_path
 from inceptions.weights.checkpoint import ADVICE, Checkpoint, refuse_large, some, without_code, zip_names
 from inceptions.weights.opcodes import ForeignError, refuse_hostile
 from inceptions.weights.standins import stand_ins

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights.keras_graph import CONTAINERS, KerasModel, read_model
 from inceptions.weights.wire import as_bytes, as_text, fields
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights.checkpoint import Checkpoint, some
 
 _LARGEST = 16 << 20  # bytes of an index

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from inceptions.progress import DataError, track
+from inceptions.errors import DataError
+from inceptions.progress import track
 from inceptions.weights import saved_model, sstable
 from inceptions.weights.bundle import OBJECT, index_of, read_bundle
 from inceptions.weights.checkpoint import Checkpoint

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights.checkpoint import Dialect
 from inceptions.weights.keras_graph import KerasModel
 from inceptions.weights.keras_head import DenseLayer, NormLayer

@@ -15,7 +15,7 @@ from itertools import takewhile
 import torch
 from torch import Tensor
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights.checkpoint import Checkpoint, Dialect, some, without_code
 from inceptions.weights.layouts.layout import Layout
 

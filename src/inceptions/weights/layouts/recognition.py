@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from inceptions.progress import DataError
+from inceptions.errors import DataError
 from inceptions.weights.checkpoint import Checkpoint
 from inceptions.weights.layouts import caffe, keras, pytorch, slim
 from inceptions.weights.layouts.heads import head_modules

@@ -1,0 +1,16 @@
+"""Errors with an exit code of their own; any other `ValueError` is wrong usage (2)."""
+
+from __future__ import annotations
+
+
+class DataError(ValueError):
+    """The data is invalid: the message names every problem found. Exit code 3."""
+
+
+class RunError(ValueError):
+    """What was asked for is right, and did not work out: a loss that diverges, a compiler that fails, a file that is
+    not the one it should be. Exit code 1."""
+
+
+class GateError(ValueError):
+    """A result is below what the user demanded (`--min-top1`, a parity bound). Exit code 4."""

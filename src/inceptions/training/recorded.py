@@ -1,0 +1,123 @@
+"""A run and its split.json: written when it starts, believed when it goes on, found again where its data was moved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from inceptions.data import Dataset, read_split, write_split
+from inceptions.data.contents import Copies, copies, hashed, named
+from inceptions.data.split_file import changed, read_record
+from inceptions.errors import DataError
+from inceptions.evaluation.protocol import trained_in
+from inceptions.progress import log
+from inceptions.training.config import DIVIDING, TrainConfig, changes
+from inceptions.weights import artifact
+
+
+def relocated(config: TrainConfig, stored: TrainConfig | None, file: Path) -> tuple[TrainConfig | None, Dataset | None]:
+    """The stored settings, and the stored run's data set, where `config` only says that its data lies elsewhere now.
+
+    It is the same data if every image of `file` is in it, by content: under other names, or in another format.
+
+    Raises:
+        DataError: the stored record is damaged.
+    """
+    if stored is None or not config.data or config.data == stored.data or not file.exists():
+        return stored, None
+    record = read_record(file)
+    try:
+        data = read_split(file, root=config.data)
+        different = [image.file for split in data.splits.values() for image in changed(split)]
+    except DataError as error:
+        log.debug("%s is not the data of this run: %s", config.data, error)
+        return stored, None
+    if different:
+        log.warning(
+            "%s does not hold %d of the %d images this run was started on (%s)",
+            *(config.data, len(different), len(record.entries), named(different)),
+        )
+        return stored, None
+    log.info("the images of this run lie in %s now: every one was found by its content", config.data)
+    return stored.replace(data=config.data), data
+
+
+def recorded(config: TrainConfig, stored: TrainConfig | None, file: Path) -> Dataset | None:
+    """The data set as the stored run's split.json has it, whatever was added since; None: read it anew.
+
+    Raises:
+        DataError: recorded images have changed or are gone, and nothing is overridden.
+    """
+    if stored is None or not file.exists() or DIVIDING & changes(stored, config).keys():
+        return None
+    data = read_split(file, hint=f"inceptions train FOLDER --output {file.parent} --resume")
+    different = [image for split in data.splits.values() for image in changed(split)]
+    if not different:
+        return data
+    some = "; ".join(f"{image.file}: {image.reason}" for image in different[:3])
+    if not config.override:
+        raise DataError(
+            f"{len(different)} images are not what this run was started on ({some}); --override accepts that"
+        )
+    log.warning("overriding: %d images are not what this run was started on (%s)", len(different), some)
+    return None
+
+
+def record(config: TrainConfig, data: Dataset, file: Path, *, resumed: bool) -> None:
+    """Writes split.json: the images, and what the network learned from before.
+
+    Args:
+        config: its weights may come from a run, which learned from images of its own.
+        data: with its hashes.
+        file: split.json; where a run goes on with other images, the old one is there still.
+        resumed: whether the network goes on from a checkpoint.
+    """
+    before = frozenset[str]()
+    if resumed and file.exists():
+        before |= read_record(file).learned
+    if config.weights and (weights := _run_of(config.weights)) is not None:
+        before |= read_record(weights).learned
+    splits = data.splits
+    own = {name: _digests(data, name) for name in splits}
+    before -= set(own["train"])
+    for part in ("val", "test"):
+        if seen := sum(digest in before for digest in own.get(part, ())):
+            log.warning(
+                "%d of the %d %s images were trained on before (%s): `inceptions val` leaves them out",
+                *(seen, len(splits[part]), part, "in this run" if resumed else config.weights),
+            )
+    write_split(data, file, learned=before)
+
+
+def look(data: Dataset) -> tuple[Dataset, Copies]:
+    """`data` with every hash, and its copies; says which there are, and of which classes a part has no image."""
+    whole = {part: hashed(split, description=f"hashing {part}")[0] for part, split in data.splits.items()}
+    for part, split in whole.items():
+        held = set(split.targets.tolist())
+        missing = [name for index, name in enumerate(data.classes) if index not in held]
+        if missing and data.divided:  # of our own division `load` says it
+            log.warning(
+                "no %s images of class %s: nothing will be known about it",
+                *({"val": "validation", "train": "training"}.get(part, part), named(missing)),
+            )
+    data = replace(data, splits=whole)
+    found = copies(data)
+    found.tell()
+    return data, found
+
+
+def _digests(data: Dataset, part: str) -> list[str]:
+    hashes = data.splits[part].hashes
+    return [] if hashes is None else [digest.decode("ascii") for digest in hashes.tolist()]
+
+
+def _run_of(weights: str) -> Path | None:
+    """The split.json of the run that `weights` are of."""
+    try:
+        if not artifact.is_artifact(Path(weights)):
+            return None
+        file = trained_in(weights, artifact.describe(weights))
+    except (OSError, ValueError) as error:  # whoever loads them says it
+        log.debug("%s: %s", weights, error)
+        return None
+    return file if file.is_file() else None
