@@ -246,8 +246,9 @@ assert not {"torch", "numpy", "PIL"} & set(sys.modules)
 for name in inceptions.__all__: getattr(inceptions, name)
 assert set(inceptions.__all__) <= set(dir(inceptions))
 from inceptions.training import TrainConfig
-import inceptions.evaluate, inceptions.training
-assert callable(inceptions.train) and callable(inceptions.evaluate), "a room hides the function of its name"
+import inceptions.training.config
+assert inceptions.training.config.TrainConfig is TrainConfig
+assert callable(inceptions.train) and callable(inceptions.evaluate)
 assert inceptions.TrainConfig is TrainConfig
 try: inceptions.no_such_name
 except AttributeError as error: assert "create_model" in str(error)
