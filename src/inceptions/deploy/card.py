@@ -54,8 +54,8 @@ def _interface(config: Mapping[str, Any], preprocess: Mapping[str, Any], export:
         preprocess["resize"]
     ]
     return (
-        f"Takes {takes}. Gives {gives}, in the order of `label_names` in `config.json`.{sides} Pictures are resized with "
-        f"{preprocess['interpolation']} interpolation ({fit}), crop share {preprocess['crop_pct']:g}.\n"
+        f"Takes {takes}. Gives {gives}, in the order of `label_names` in `config.json`.{sides} Pictures are resized "
+        f"with {preprocess['interpolation']} interpolation ({fit}), crop share {preprocess['crop_pct']:g}.\n"
     )
 
 
@@ -91,7 +91,7 @@ def _probe(export: Mapping[str, Any]) -> str:
         'probe = np.load("probe.npz")',
         'images = np.split(probe["inputs"], len(probe["inputs"]))',
         f"answers = np.concatenate([{_answer(export, 'image')} for image in images])",
-        'difference = np.abs(answers - probe["outputs"]).max()',
+        'difference = np.sqrt(np.square(answers - probe["outputs"]).mean())',
         'print("the same" if difference <= probe["tolerance"] else f"differs by {difference}: do not use it here")',
     ]
     return "```python\n" + "\n".join(lines) + "\n```\n"

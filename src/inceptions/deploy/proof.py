@@ -18,7 +18,7 @@ from inceptions.deploy.parity import LOGITS, Parity, compare
 from inceptions.deploy.pictures import Pictures
 from inceptions.engines import Engine, open_engine
 from inceptions.engines.exported import FILES, PARITY, ExportedEngine, digest, proof, refuse_unproven
-from inceptions.engines.probe import IMAGES, Probe, read_probe, write_probe
+from inceptions.engines.probe import IMAGES, INT8_FACTOR, Probe, read_probe, write_probe
 from inceptions.engines.processor import processor
 from inceptions.progress import DataError, GateError, log, track, write_atomically
 from inceptions.zoo import Network
@@ -51,7 +51,7 @@ def prove(net: Network, folder: Path, pictures: Pictures, *, max_drop: float, wo
         parity = _elsewhere(parity, net, exported, folder, pictures, workers)
     if parity.verdict == "passed" and exported.facts.get("dynamic_size"):
         parity = _other_sizes(parity, net, original, exported, pictures, workers)
-    if (probe := _probe(net, original, exported, pictures.check, parity)) is not None:
+    if (probe := _probe(net, original, exported, pictures.check)) is not None:
         write_probe(folder, probe)
     facts = {
         **parity.to_dict(),
@@ -81,8 +81,8 @@ def check_here(folder: str | Path) -> dict[str, Any]:
     difference, here = probe.difference(exported.graph), processor().instruction_set
     if difference > probe.tolerance:
         raise GateError(
-            f"{folder} does not answer on this processor ({here}) as its original does: an output of its probe differs "
-            f"by {difference:.3g}, {probe.tolerance:.3g} allowed"
+            f"{folder} does not answer on this processor ({here}) as its original does: the outputs of its probe "
+            f"differ by {difference:.3g}, {probe.tolerance:.3g} allowed"
         )
     told = {"probe_difference": difference, "probe_tolerance": probe.tolerance, "checked_on": here}
     return proof(folder) | told
@@ -177,8 +177,8 @@ def _other_sizes(
     return replace(parity, sizes=tuple(found), verdict=verdict)
 
 
-def _probe(net: Network, original: Engine, exported: ExportedEngine, split: Split, parity: Parity) -> Probe | None:
-    """Images spread over `split`, with the original's answers; None: an older image can be read no more."""
+def _probe(net: Network, original: Engine, exported: ExportedEngine, split: Split) -> Probe | None:
+    """Images spread over `split`, with the original's answers; None: none can be read."""
     some = split.subset(np.linspace(0, len(split) - 1, min(IMAGES, len(split))).astype(np.int64))
     parts = [batch.pictures for batch in batches(some, net.preprocess, batch_size=IMAGES) if len(batch)]
     if not parts:
@@ -187,13 +187,15 @@ def _probe(net: Network, original: Engine, exported: ExportedEngine, split: Spli
     pictures = torch.cat(parts)
     inside = exported.facts["with_preprocessing"]
     outputs = original(pictures)
-    allowed = LOGITS.get(exported.precision, LOGITS["bf16"]) * parity.max_logit
-    inputs = graph_inputs(net, pictures, with_preprocessing=inside)
     if inside:
-        temperature = net.artifact.get("temperature") or 1.0
-        outputs = torch.softmax(outputs / temperature, dim=1)
-        allowed = LOGITS.get(exported.precision, LOGITS["bf16"])
-    probe = Probe(inputs=inputs.contiguous(), outputs=outputs.float(), tolerance=allowed)
-    if exported.precision == "int8":  # no bound is known beforehand: what it is here, and as much again
-        probe = replace(probe, tolerance=max(allowed, 2 * probe.difference(exported.graph)))
+        outputs = torch.softmax(outputs / (net.artifact.get("temperature") or 1.0), dim=1)
+    share = LOGITS.get(exported.precision, LOGITS["bf16"])
+    probe = Probe(
+        inputs=graph_inputs(net, pictures, with_preprocessing=inside).contiguous(),
+        outputs=outputs.float(),
+        tolerance=share * float(outputs.square().mean().sqrt()),
+    )
+    if exported.precision == "int8":  # no bound is known beforehand
+        measured = INT8_FACTOR * probe.difference(exported.graph)
+        probe = replace(probe, tolerance=max(probe.tolerance, measured))
     return probe
