@@ -61,7 +61,7 @@ def test_a_proof_of_another_processor_is_repeated_once_and_refuses_what_differs(
         file.unlink()
     monkeypatch.setattr(ExportedEngine, "graph", lambda self, inputs: right(self, inputs) * 1.01)
     for _ in range(2):
-        with pytest.raises(DataError, match=r"answers differently on this processor.*differs by [\d.]+"):
+        with pytest.raises(DataError, match=r"answers differently on this processor.*differ by [\d.]+"):
             ExportedEngine(folder)
     with pytest.raises(GateError, match="does not answer on this processor"):
         check_here(folder)

@@ -46,12 +46,17 @@ def write_onnx(
             opset_version=opset,
             custom_translation_table=onnx_translations(),
             dynamo=True,
+            optimize=not dynamic_size,  # it would work out what depends on the size at hand
             verbose=False,
         )
     assert written is not None
     model = written.model_proto
-    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
     _name_free(model, dynamic_size)
+    if dynamic_size:
+        from onnxscript import optimizer
+
+        model = optimizer.optimize(model)
+    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
     onnx.helper.set_model_props(model, dict(facts))
     onnx.save(model, file)
 

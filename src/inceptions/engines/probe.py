@@ -76,7 +76,8 @@ def read_probe(folder: Path) -> Probe | None:
     if not file.is_file():
         return None
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        # opened here: NumPy leaves a damaged archive open
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             inputs, outputs = torch.from_numpy(arrays["inputs"]), torch.from_numpy(arrays["outputs"])
             tolerance = float(arrays["tolerance"])
     except Exception as error:  # zip, zlib and NumPy's headers each fail in their own ways
