@@ -14,7 +14,7 @@ from inceptions.engines.prepared import quiet
 
 OPSETS = range(18, 24)
 """Opsets that can be written. PyTorch writes 18 and converts upwards; there is no way down. ONNX Runtime
-opens 18 from 1.14 on, 19 from 1.15, 20 from 1.17, 21 from 1.18, 22 from 1.20, 23 from 1.22."""
+opens 18 from 1.14 on, 19 from 1.16, 20 from 1.17, 21 from 1.18, 22 from 1.20, 23 from 1.22."""
 OPSET = OPSETS[0]
 """What is written unasked: nothing here needs a newer one, and it opens in the oldest runtimes."""
 FREE = {0: "n", 2: "height", 3: "width"}

@@ -59,9 +59,9 @@ class Setting:
         return layers[self.half_range] + (", ranges of single images" if self.singly else "")
 
 
-SATURATING = (Setting("first"), Setting("all", singly=True), Setting("first", singly=True), Setting("all"))
+SATURATING = (Setting("first", singly=True), Setting("all", singly=True), Setting("first"))
 """What is tried for processors that add pairs of products in 16 bits, the best of what was measured first."""
-EXACT = (Setting("none"), Setting("none", singly=True), Setting("first"))
+EXACT = (Setting("none", singly=True), Setting("first", singly=True), Setting("none"))
 """What is tried where the sums have 32 bits: half a range would only cost precision."""
 
 
@@ -101,10 +101,10 @@ def quantise_within(
         )
         base = search.best
         ranked = search.ranked(torch.cat(list(calibration))[:RANKED_ON])
-        count = 1
-        while count <= len(ranked) and not search.over():
-            search.judge(with_floats(base.graph, graph, ranked[:count]), base.settings)
-            count *= 2
+        for count in sorted({*(2**power for power in range(len(ranked).bit_length())), len(ranked)}):
+            if count == 0 or search.over():
+                break
+            search.judge(with_floats(base.graph, graph, ranked[:count]), f"{base.settings}, {count} layers in float")
     except KeyboardInterrupt:
         if search.trials:
             log.warning("interrupted; the best so far loses %.2f points, %g allowed", search.best.drop, max_drop)
@@ -225,6 +225,9 @@ def with_floats(quantised: Any, graph: Any, names: Sequence[str]) -> Any:
         source = op.input_value(0).get_node()
         if source.get_type_name() == "FakeQuantize":
             op.input(0).replace_source_output(source.input_value(0))
+        for rounding in _behind(op):
+            for target in rounding.output(0).get_target_inputs():
+                target.replace_source_output(rounding.input_value(0))
         for ours, theirs in ((op, originals.get(name)), *_biases(op, originals)):
             weights = theirs.input_value(1).get_node() if theirs is not None else None
             if weights is not None and weights.get_type_name() == "Constant":
@@ -239,6 +242,18 @@ def _biases(op: Any, originals: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
         consumer = target.get_node()
         if consumer.get_type_name() == "Add" and consumer.input_value(1).get_node().get_type_name() == "Constant":
             yield consumer, originals.get(consumer.get_friendly_name())
+
+
+def _behind(op: Any) -> Iterator[Any]:
+    """Where the outputs of `op` are rounded to 8 bits for nobody who computes in them, such as a sum."""
+    for target in op.output(0).get_target_inputs():
+        consumer = target.get_node()
+        if consumer.get_type_name() in ("Add", "Relu", "MaxPool"):
+            yield from _behind(consumer)
+        elif consumer.get_type_name() == "FakeQuantize":
+            readers = [reader.get_node().get_type_name() for reader in consumer.output(0).get_target_inputs()]
+            if not any(reader in _COSTLY for reader in readers):
+                yield consumer
 
 
 @contextmanager
