@@ -123,6 +123,7 @@ def test_an_onnx_file_is_one_file_that_says_what_it_is(net: Network, pictures: P
         "config.json",
         "model.onnx",
         "parity.json",
+        "probe.npz",
     ]
     model = onnx.load(done.folder / "model.onnx", load_external_data=False)
     facts = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
@@ -237,12 +238,11 @@ def test_int8_that_loses_too_much_keeps_layers_in_float(net: Network) -> None:
     validation = [(images[i : i + 8], targets[i : i + 8]) for i in range(0, 32, 8)]
     dim = [0.1 * images[:8]]
     all_int8 = quantise_within(graph, dim, lambda: validation, layers, max_drop=100.0, threads=1)
-    items = [(images.numpy(), targets.numpy()) for images, targets in validation]
     assert all_int8.kept == ()
     gated = quantise_within(graph, dim, lambda: validation, layers, max_drop=5.0, threads=1)
     assert gated.kept
     assert set(gated.kept) <= set(layers)
-    everywhere, some = accuracies([all_int8.graph, gated.graph], items, 1)
+    everywhere, some = accuracies([all_int8.graph, gated.graph], validation, 1)
     assert everywhere < 0.9
     assert some > everywhere
 

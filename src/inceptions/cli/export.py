@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -20,8 +20,12 @@ def export(
     data: str | None = None,
     pictures: int = 200,
     dynamic_batch: bool = True,
+    dynamic_size: bool = False,
     with_preprocessing: bool = False,
+    opset: int | None = None,
+    target: Literal["any", "this"] = "any",
     max_drop: float | None = None,
+    max_time: float = 10.0,
     img_size: int | None = None,
     check: bool = False,
     options: dict[str, str] | None = None,
@@ -33,8 +37,9 @@ def export(
 
     The written file is opened with its own runtime and compared with the original from picture file to logits, before
     the folder gets its name: what differs too much leaves nothing behind (exit code 4). The folder holds the model,
-    config.json (classes, preprocessing), parity.json (the proof) and a README with code that runs it without this
-    package; `predict` and `val` take it like any model.
+    config.json (classes, preprocessing), parity.json (the proof), probe.npz (some images with the original's answers,
+    which repeat the proof on other processors) and a README with code that runs it without this package; `predict`
+    and `val` take it like any model.
 
     Args:
         model: a run's folder, a model's folder, published weights, or a name of `inceptions models` (fresh weights).
@@ -45,13 +50,18 @@ def export(
             known by their content, and only ranges are measured on them.
         pictures: how many to check on (int8: all are judged).
         dynamic_batch: any number of pictures at once; else one.
+        dynamic_size: pictures of any size from the network's smallest on (onnx, openvino); else of one.
         with_preprocessing: the graph takes uint8 RGB pictures of its size and gives probabilities; else it takes
             normalised images and gives logits.
+        opset: onnx: from 18 (the default: ONNX Runtime 1.14 opens it) to 23.
+        target: int8: any: accurate on every processor, also where pairs of products saturate (x86 without VNNI), and
+            judged so; this: on those with the instruction set of this one.
         max_drop: int8: points of accuracy that may be lost; none: 0.5, or with --check what it was written under.
             Layers that cost too much stay in floating point.
+        max_time: int8: minutes after which no other way to get within max_drop is tried.
         img_size: side of the pictures, px; none: the model's own.
         check: prove the export in --output again instead of writing it; how it was written is read there, whatever
-            --format, --precision, --dynamic-batch and --with-preprocessing say.
+            the flags say. Where MODEL itself is an export, its probe is run on this processor: no original is needed.
         options: of the network, such as `--options.width 0.5`; only with a name.
         workers: processes that decode.
         weights_part: of a weight file with several networks: model (as trained), ema (their average), or what the names
@@ -60,7 +70,7 @@ def export(
     """
     from inceptions import deploy
     from inceptions.cli import UsageError
-    from inceptions.engines.exported import describe, proof
+    from inceptions.engines.exported import describe, is_export, proof
     from inceptions.evaluation.protocol import trained_in
     from inceptions.zoo import parse_options
 
@@ -68,6 +78,11 @@ def export(
         raise UsageError(f"--max-drop {max_drop:g}: percentage points of accuracy, from 0 to 100")
     if pictures < 1:
         raise UsageError(f"--pictures {pictures}: at least one is needed for a proof")
+    if max_time <= 0:
+        raise UsageError(f"--max-time {max_time:g}: minutes, more than none")
+    if check and output is None and is_export(model):
+        _shown(deploy.check_here(model), Path(model), json)
+        return
     net = deploy.open_original(
         model, options=parse_options(options or {}), img_size=img_size, weights_part=weights_part
     )
@@ -91,15 +106,26 @@ def export(
                 format=format,
                 precision=precision_written,
                 dynamic_batch=dynamic_batch,
+                dynamic_size=dynamic_size,
                 with_preprocessing=with_preprocessing,
+                opset=opset,
+                target=target,
                 max_drop=allowed,
+                max_time=60 * max_time,
                 workers=workers,
             )
             parity, kept = done.parity, done.kept_float
-    facts = {"output": str(folder), "files": sorted(p.name for p in folder.iterdir()), **parity.to_dict()}
+    _shown(parity.to_dict(), folder, json, kept)
+
+
+def _shown(parity: dict[str, Any], folder: Path, json: bool, kept: tuple[str, ...] | None = None) -> None:
+    facts = {"output": str(folder), "files": sorted(p.name for p in folder.iterdir()), **parity}
     if json:
-        print_json({**facts, "kept_float": kept})
+        print_json(facts if kept is None else {**facts, "kept_float": kept})
         return
-    table([(key, ", ".join(value) if isinstance(value, list) else value) for key, value in facts.items()], ("fact", ""))
+    flat = [
+        (key, ", ".join(map(str, value)) if isinstance(value, list | tuple) else value) for key, value in facts.items()
+    ]
+    table([(key, value) for key, value in flat if value not in (None, "")], ("fact", ""))
     if kept:
         table([(name,) for name in kept], ("kept in floating point",))

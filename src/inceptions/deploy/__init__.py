@@ -2,9 +2,12 @@
 
 original    which network
 graph       what is exported: folded batch norm, on request with preprocessing inside
+onnx_file   ONNX for old runtimes
 quantise    8 bits, gated by the accuracy on the user's pictures
 pictures    which pictures the proof runs on
+arithmetic  8 bits as other processors compute with them
 parity      the written file against the original, from picture file to logits
+proof       what of that lies beside the file, and repeats it elsewhere
 export      all of it, in one folder that appears only when the proof holds
 """
 
@@ -12,5 +15,17 @@ from inceptions.deploy.export import FORMATS, Exported, check, export
 from inceptions.deploy.original import open_original
 from inceptions.deploy.parity import Parity, compare
 from inceptions.deploy.pictures import Pictures, find_pictures
+from inceptions.deploy.proof import check_here
 
-__all__ = ["FORMATS", "Exported", "Parity", "Pictures", "check", "compare", "export", "find_pictures", "open_original"]
+__all__ = [
+    "FORMATS",
+    "Exported",
+    "Parity",
+    "Pictures",
+    "check",
+    "check_here",
+    "compare",
+    "export",
+    "find_pictures",
+    "open_original",
+]

@@ -23,6 +23,10 @@ def export_card(config: Mapping[str, Any], parity: Parity) -> str:
     parts.append(
         f"With this package: `inceptions predict THIS_FOLDER picture.jpg`. Without it:\n\n{_python(export, preprocess)}"
     )
+    parts.append(
+        "Whether it answers on your processor as its original did (`inceptions export THIS_FOLDER --check`), without "
+        f"this package:\n\n{_probe(export)}"
+    )
     if form != "pt2":
         parts.append(f"In C++, with OpenVINO (it reads ONNX files too):\n\n{_cpp(export, preprocess)}")
     return "\n".join(parts)
@@ -33,6 +37,10 @@ def _interface(config: Mapping[str, Any], preprocess: Mapping[str, Any], export:
     count = "N" if export["dynamic_batch"] else "1"
     channels = len(preprocess["mean"])
     shape = f"({count}, {channels}, {height}, {width})"
+    sides = ""
+    if export.get("dynamic_size"):
+        shape = f"({count}, {channels}, H, W)"
+        sides = f" H and W are {export['min_size']} px or more; it was trained at {height} x {width}."
     if export["with_preprocessing"]:
         takes = f"`pictures` {shape} uint8, RGB"
         gives = f"`probabilities` ({count}, {config['num_classes']})"
@@ -46,8 +54,8 @@ def _interface(config: Mapping[str, Any], preprocess: Mapping[str, Any], export:
         preprocess["resize"]
     ]
     return (
-        f"Takes {takes}. Gives {gives}, in the order of `label_names` in `config.json`. Pictures are resized with "
-        f"{preprocess['interpolation']} interpolation ({fit}), crop share {preprocess['crop_pct']:g}.\n"
+        f"Takes {takes}. Gives {gives}, in the order of `label_names` in `config.json`.{sides} Pictures are resized "
+        f"with {preprocess['interpolation']} interpolation ({fit}), crop share {preprocess['crop_pct']:g}.\n"
     )
 
 
@@ -58,6 +66,10 @@ def _parity(parity: Parity) -> str:
     )
     if parity.top1_original is not None and parity.top1_export is not None:
         text += f", accuracy {parity.top1_original:.2%} before and {parity.top1_export:.2%} after"
+    if parity.top1_without_vnni is not None:
+        text += f" ({parity.top1_without_vnni:.2%} on processors without VNNI)"
+    for other in parity.sizes:
+        text += f"; at {' x '.join(map(str, other['size']))} px {other['equal_top1']:.2%} equal answers"
     return text + ". All numbers: `parity.json`.\n"
 
 
@@ -65,9 +77,30 @@ def _python(export: Mapping[str, Any], preprocess: Mapping[str, Any]) -> str:
     size, channels = preprocess["size"], len(preprocess["mean"])
     kind = "uint8" if export["with_preprocessing"] else "float32"
     name = "probabilities" if export["with_preprocessing"] else "logits"
+    lines = ["import json", "import numpy as np", *_opened(export)]
+    lines.append(f'inputs = np.load("inputs.npy")  # (1, {channels}, {size[0]}, {size[1]}) {kind}, as described above')
+    lines.append(f"{name} = {_answer(export, 'inputs')}")
+    lines.append(f'print(json.load(open("config.json"))["label_names"][int({name}[0].argmax())])')
+    return "```python\n" + "\n".join(lines) + "\n```\n"
+
+
+def _probe(export: Mapping[str, Any]) -> str:
+    lines = [
+        "import numpy as np",
+        *_opened(export),
+        'probe = np.load("probe.npz")',
+        'images = np.split(probe["inputs"], len(probe["inputs"]))',
+        f"answers = np.concatenate([{_answer(export, 'image')} for image in images])",
+        'difference = np.sqrt(np.square(answers - probe["outputs"]).mean())',
+        'print("the same" if difference <= probe["tolerance"] else f"differs by {difference}: do not use it here")',
+    ]
+    return "```python\n" + "\n".join(lines) + "\n```\n"
+
+
+def _opened(export: Mapping[str, Any]) -> list[str]:
+    """Python that imports the runtime and opens the file."""
     hint = HINTS[export["precision"]]
-    lines = ["import json", "import numpy as np"]
-    lines += {
+    return {
         "onnx": ["import onnxruntime", 'session = onnxruntime.InferenceSession("model.onnx")'],
         "openvino": [
             "import openvino",
@@ -75,16 +108,15 @@ def _python(export: Mapping[str, Any], preprocess: Mapping[str, Any]) -> str:
         ],
         "pt2": ["import torch", 'model = torch.export.load("model.pt2").module()'],
     }[export["format"]]
-    lines.append(f'inputs = np.load("inputs.npy")  # (1, {channels}, {size[0]}, {size[1]}) {kind}, as described above')
-    lines.append(
-        {
-            "onnx": f"{name} = session.run(None, {{session.get_inputs()[0].name: inputs}})[0]",
-            "openvino": f"{name} = model(inputs)[0]",
-            "pt2": f"{name} = model(torch.from_numpy(inputs)).detach().numpy()",
-        }[export["format"]]
-    )
-    lines.append(f'print(json.load(open("config.json"))["label_names"][int({name}[0].argmax())])')
-    return "```python\n" + "\n".join(lines) + "\n```\n"
+
+
+def _answer(export: Mapping[str, Any], inputs: str) -> str:
+    """Python that gives the answers to the variable called `inputs`."""
+    return {
+        "onnx": f"session.run(None, {{session.get_inputs()[0].name: {inputs}}})[0]",
+        "openvino": f"model({inputs})[0]",
+        "pt2": f"model(torch.from_numpy({inputs})).detach().numpy()",
+    }[export["format"]]
 
 
 def _cpp(export: Mapping[str, Any], preprocess: Mapping[str, Any]) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +15,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inceptions.data import Split, batches
+from inceptions.data import Split
 from inceptions.deploy.card import export_card
 from inceptions.deploy.graph import ImagesToLogits, PicturesToProbabilities
-from inceptions.deploy.parity import Parity, compare
+from inceptions.deploy.onnx_file import OPSET, OPSETS, write_onnx
+from inceptions.deploy.parity import Parity
 from inceptions.deploy.pictures import Pictures
-from inceptions.engines import open_engine, refuse_damaged
+from inceptions.deploy.proof import Exportable, batches_of_inputs, metadata, prove
+from inceptions.engines import refuse_damaged
 from inceptions.engines.equalise import equalise
-from inceptions.engines.exported import FILES, PARITY, ExportedEngine, digest
+from inceptions.engines.exported import FILES
 from inceptions.engines.openvino import convert
-from inceptions.engines.operators import onnx_translations, whole_operators
+from inceptions.engines.operators import whole_operators
 from inceptions.engines.prepared import quiet
 from inceptions.errors import GateError
-from inceptions.files import text_path, to_json, write_atomically
-from inceptions.progress import log, track
+from inceptions.files import text_path, to_json
+from inceptions.progress import log
 from inceptions.weights import artifact
 from inceptions.zoo import Network
 
 FORMATS = {"onnx": ("float32",), "openvino": ("float32", "bf16", "int8"), "pt2": ("float32", "bf16")}
 """format -> its precisions. ONNX Runtime has no bf16 convolutions on a CPU; 8 bits are OpenVINO's here."""
 CALIBRATION = 300  # pictures that 8-bit ranges are measured on: NNCF's own advice
-OPSET = 20  # of ONNX; read by ONNX Runtime since 1.17
+TARGETS = ("any", "this")
+"""Where an export will run: on every processor, or on those with this one's instruction set. 8 bits alone ask."""
+MAX_TIME = 600.0  # seconds that the search for accurate 8 bits may take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +60,12 @@ def export(
     format: str,
     precision: str = "float32",
     dynamic_batch: bool = True,
+    dynamic_size: bool = False,
     with_preprocessing: bool = False,
+    opset: int | None = None,
+    target: str = "any",
     max_drop: float = 0.5,
+    max_time: float = MAX_TIME,
     workers: int = 0,
 ) -> Exported:
     """Write `net` to `folder` and prove that what was written answers the same.
@@ -70,9 +77,13 @@ def export(
         format: "onnx", "openvino" or "pt2".
         precision: see `FORMATS`; "auto" is "float32".
         dynamic_batch: any number of pictures at once; False: one.
+        dynamic_size: pictures of any size from the network's smallest on; parity is proven at two more sizes.
         with_preprocessing: uint8 RGB pictures of the network's size in, probabilities out; else normalised images in,
             logits out.
+        opset: of ONNX, one of `OPSETS`; None: the oldest.
+        target: int8: "any": accurate on every processor; "this": on those with this one's instruction set.
         max_drop: int8: percentage points of accuracy that may be lost.
+        max_time: int8: seconds after which nothing more is tried.
         workers: processes that decode.
 
     Raises:
@@ -80,11 +91,17 @@ def export(
         GateError: what was written does not answer as the original does; nothing is left behind.
     """
     precision = "float32" if precision == "auto" else precision
-    _refuse(net, Path(folder), format, precision)
+    _refuse(net, Path(folder), format, precision, target)
+    _refuse_onnx(format, opset, dynamic_size)
     folder = Path(os.path.abspath(folder))
     module = _module(net, with_preprocessing)
     with _new_folder(folder) as new:
-        kept = _write(module, net, new, pictures, format, precision, dynamic_batch, max_drop, workers)
+        task = _Task(
+            net=net, module=module, pictures=pictures, format=format, precision=precision,
+            dynamic_batch=dynamic_batch, dynamic_size=dynamic_size, opset=opset or OPSET, target=target,
+            max_drop=max_drop, max_time=max_time, workers=workers,
+        )  # fmt: skip
+        kept, settings = _write(task, new)
         kept_facts = {key: net.artifact.get(key) for key in ("training", "metrics", "provenance", "temperature")}
         config = artifact.facts(net, **kept_facts)
         config["inceptions"]["export"] = {
@@ -92,10 +109,17 @@ def export(
             "precision": precision,
             "with_preprocessing": with_preprocessing,
             "dynamic_batch": dynamic_batch,
+            "dynamic_size": dynamic_size,
             "kept_float": list(kept),
         }
+        if dynamic_size:
+            config["inceptions"]["export"]["min_size"] = net.min_size
+        if format == "onnx":
+            config["inceptions"]["export"]["opset"] = task.opset
+        if precision == "int8":
+            config["inceptions"]["export"] |= {"target": target, "quantised": settings}
         (new / artifact.CONFIG).write_text(to_json(config, indent=2) + "\n", encoding="utf-8")
-        parity = _prove(net, new, pictures, max_drop, workers)
+        parity = prove(net, new, pictures, max_drop=max_drop, workers=workers)
         if parity.verdict != "passed":
             raise GateError(f"the export does not answer as the original: {parity.verdict} ({parity.n} pictures)")
         (new / artifact.CARD).write_text(export_card(config, parity), encoding="utf-8", errors="backslashreplace")
@@ -108,13 +132,13 @@ def check(net: Network, folder: str | Path, pictures: Pictures, *, max_drop: flo
     Raises:
         GateError: it does not answer as the original does; it is not opened any more until it does.
     """
-    parity = _prove(net, Path(folder), pictures, max_drop, workers)
+    parity = prove(net, Path(folder), pictures, max_drop=max_drop, workers=workers)
     if parity.verdict != "passed":
         raise GateError(f"{folder} does not answer as the original: {parity.verdict} ({parity.n} pictures)")
     return parity
 
 
-def _refuse(net: Network, folder: Path, format: str, precision: str) -> None:
+def _refuse(net: Network, folder: Path, format: str, precision: str, target: str) -> None:
     if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}; one of {', '.join(FORMATS)}")
     if precision not in FORMATS[format]:
@@ -123,12 +147,26 @@ def _refuse(net: Network, folder: Path, format: str, precision: str) -> None:
             f"{format} is written in {', '.join(FORMATS[format])}, not {precision}"
             + (f"; {' and '.join(able)} can be" if able else "")
         )
+    if target not in TARGETS:
+        raise ValueError(f"unknown target {target!r}; one of {', '.join(TARGETS)}")
     if net.preprocess is None or net.classes is None:
         raise ValueError(f"{net.name} has no preprocessing or no classes: an export holds what a prediction needs")
     refuse_damaged(net)
     text_path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is not empty; choose a new folder, or remove this one first")
+
+
+def _refuse_onnx(format: str, opset: int | None, dynamic_size: bool) -> None:
+    if opset is not None and format != "onnx":
+        raise ValueError(f"an opset is ONNX's; {format} has none")
+    if opset is not None and opset not in OPSETS:
+        raise ValueError(f"opset {opset}: from {OPSETS[0]} to {OPSETS[-1]} can be written")
+    if dynamic_size and format == "pt2":
+        raise ValueError(
+            "pt2 is written for one size: PyTorch's exporter cannot follow the borders of these networks through every "
+            "size; onnx and openvino can be of any size"
+        )
 
 
 def _module(net: Network, with_preprocessing: bool) -> ImagesToLogits | PicturesToProbabilities:
@@ -139,86 +177,68 @@ def _module(net: Network, with_preprocessing: bool) -> ImagesToLogits | Pictures
     return PicturesToProbabilities(net, net.artifact.get("temperature") or 1.0)
 
 
-def _prove(net: Network, folder: Path, pictures: Pictures, max_drop: float, workers: int) -> Parity:
-    """Open what lies in `folder` with its own runtime and its own preprocessing, and compare."""
-    original = open_engine(net, engine="torch", precision="float32", batch_size=16)
-    exported = ExportedEngine(folder, verified=False)
-    drop = max_drop if exported.precision == "int8" and pictures.labelled else None
-    parity = compare(
-        original,
-        net.preprocess,
-        exported,
-        pictures.check,
-        pictures=pictures.name,
-        labelled=pictures.labelled,
-        max_drop=drop,
-        workers=workers,
-    )
-    if (told := _misnamed(net, exported, folder)) and parity.verdict == "passed":
-        parity = replace(parity, verdict=told)
-    facts = {**parity.to_dict(), "sha256": digest(folder, exported.facts["format"])}
-    write_atomically(folder / PARITY, json.dumps(facts, indent=2) + "\n")
-    return parity
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """What is written, as `export` was asked."""
+
+    net: Network
+    module: Exportable
+    pictures: Pictures
+    format: str
+    precision: str
+    dynamic_batch: bool
+    dynamic_size: bool
+    opset: int
+    target: str
+    max_drop: float
+    max_time: float
+    workers: int
+
+    @property
+    def with_preprocessing(self) -> bool:
+        return isinstance(self.module, PicturesToProbabilities)
 
 
-def _misnamed(net: Network, exported: ExportedEngine, folder: Path) -> str | None:
-    """What the export says of itself that is not so: right numbers under wrong names are wrong answers."""
-    if exported.net.classes != net.classes:
-        return f"config.json names the classes {exported.net.classes}, the original {net.classes}"
-    if exported.facts["format"] == "onnx":
-        import onnx
-
-        model = onnx.load(folder / FILES["onnx"], load_external_data=False)
-        found = {entry.key: entry.value for entry in model.metadata_props}
-        for key, value in _metadata(net).items():
-            if found.get(key) != value:
-                return f"the file's metadata gives {key} as {found.get(key)}, the original's is {value}"
-    return None
-
-
-def _metadata(net: Network) -> dict[str, str]:
-    """What an ONNX file says of itself: JSON texts."""
-    facts = {"labels": list(net.classes or ()), "preprocess": net.preprocess.to_dict(), "architecture": net.name}
-    return {key: to_json(value) for key, value in facts.items()}
-
-
-def _write(
-    module: ImagesToLogits | PicturesToProbabilities, net: Network, folder: Path, pictures: Pictures, format: str,
-    precision: str, dynamic_batch: bool, max_drop: float, workers: int,
-) -> tuple[str, ...]:  # fmt: skip
-    calibration = _calibration(module, net, pictures, workers) if precision == "int8" else []
+def _write(task: _Task, folder: Path) -> tuple[tuple[str, ...], str | None]:
+    """Returns int8's layers that stay in floating point, and the settings that it was quantised with."""
+    module = task.module
+    calibration = _calibration(task) if task.precision == "int8" else []
     if calibration:
         equalise(module, calibration)
-    program = _program(module, net, format, precision, dynamic_batch)
-    file = folder / FILES[format]
-    if format == "pt2":
+    program = _program(task)
+    file = folder / FILES[task.format]
+    if task.format == "pt2":
         with quiet():
             torch.export.save(program, file)
-        return ()
-    if format == "onnx":
-        _write_onnx(program, module, net, file)
-        return ()
+        return (), None
+    if task.format == "onnx":
+        write_onnx(
+            program, file, inputs=module.inputs, outputs=module.outputs, facts=metadata(task.net), opset=task.opset,
+            dynamic_size=task.dynamic_size,
+        )  # fmt: skip
+        return (), None
     import openvino
 
-    graph = convert(program)
+    graph = convert(program, dynamic_size=task.dynamic_size)
     graph.inputs[0].get_tensor().set_names({module.inputs})
     graph.outputs[0].get_tensor().set_names({module.outputs})
     kept: tuple[str, ...] = ()
-    if precision == "int8":
-        graph, kept = _quantised(graph, program, module, net, pictures, calibration, max_drop, workers)
+    settings: str | None = None
+    if task.precision == "int8":
+        graph, kept, settings = _quantised(task, graph, program, calibration)
     openvino.save_model(graph, file, compress_to_fp16=False)
-    return kept
+    return kept, settings
 
 
-def _program(
-    module: ImagesToLogits | PicturesToProbabilities, net: Network, format: str, precision: str, dynamic_batch: bool
-) -> torch.export.ExportedProgram:
-    size = (2 if dynamic_batch else 1, net.in_channels, *net.preprocess.size)
-    uint8 = isinstance(module, PicturesToProbabilities)
-    example = torch.zeros(size, dtype=torch.uint8) if uint8 else torch.zeros(size)
-    shapes = ({0: torch.export.Dim("n", min=1)},) if dynamic_batch else None
-    exportable = _InHalf(module, torch.bfloat16) if (format, precision) == ("pt2", "bf16") else module
-    with torch.no_grad(), quiet(), nullcontext() if format == "pt2" else whole_operators(exportable):
+def _program(task: _Task) -> torch.export.ExportedProgram:
+    size = (2 if task.dynamic_batch else 1, task.net.in_channels, *task.net.preprocess.size)
+    example = torch.zeros(size, dtype=torch.uint8) if task.with_preprocessing else torch.zeros(size)
+    shapes = ({0: torch.export.Dim("n", min=1)},) if task.dynamic_batch else None
+    exportable = (
+        _InHalf(task.module, torch.bfloat16) if (task.format, task.precision) == ("pt2", "bf16") else task.module
+    )
+    whole = nullcontext() if task.format == "pt2" else whole_operators(exportable, sizes=task.dynamic_size)
+    with torch.no_grad(), quiet(), whole:
         return torch.export.export(exportable, (example,), dynamic_shapes=shapes)
 
 
@@ -235,69 +255,42 @@ class _InHalf(torch.nn.Module):
         return outputs.float()
 
 
-def _write_onnx(
-    program: torch.export.ExportedProgram, module: ImagesToLogits | PicturesToProbabilities, net: Network, file: Path
-) -> None:
-    import onnx
-
-    with quiet():
-        written = torch.onnx.export(
-            program,
-            input_names=[module.inputs],
-            output_names=[module.outputs],
-            opset_version=OPSET,
-            custom_translation_table=onnx_translations(),
-            dynamo=True,
-            verbose=False,
-        )
-    assert written is not None
-    model = written.model_proto
-    onnx.helper.set_model_props(model, _metadata(net))
-    onnx.save(model, file)
-
-
-def _calibration(
-    module: ImagesToLogits | PicturesToProbabilities, net: Network, pictures: Pictures, workers: int
-) -> list[Tensor]:
+def _calibration(task: _Task) -> list[Tensor]:
     """Batches of what the graph takes, of pictures spread over the whole split."""
-    split = pictures.calibration or pictures.check
+    split = task.pictures.calibration or task.pictures.check
     some = split.subset(np.linspace(0, len(split) - 1, min(CALIBRATION, len(split))).astype(np.int64))
-    return [inputs for inputs, _ in _inputs(some, module, net, workers)]
+    return [inputs for inputs, _ in _inputs(task, some)]
+
+
+def _inputs(task: _Task, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+    return batches_of_inputs(split, task.net, with_preprocessing=task.with_preprocessing, workers=task.workers)
 
 
 def _quantised(
-    graph: Any, program: torch.export.ExportedProgram, module: ImagesToLogits | PicturesToProbabilities, net: Network,
-    pictures: Pictures, calibration: list[Tensor], max_drop: float, workers: int,
-) -> tuple[Any, tuple[str, ...]]:  # fmt: skip
-    from inceptions.deploy.quantise import costly_layers, quantise_within
-    from inceptions.engines.openvino import quantise
+    task: _Task, graph: Any, program: torch.export.ExportedProgram, calibration: list[Tensor]
+) -> tuple[Any, tuple[str, ...], str]:
+    from inceptions.deploy.quantise import costly_layers, quantise, quantise_within, settings_for
 
-    if not pictures.labelled:
+    if not task.pictures.labelled:
         log.warning("int8 without labelled pictures: how much accuracy it costs is unknown")
-        return quantise(graph, calibration), ()
+        setting = settings_for(task.target)[0]
+        return quantise(graph, calibration, setting), (), str(setting)
 
     def validation() -> Iterator[tuple[Tensor, Tensor]]:
-        found = _inputs(pictures.check, module, net, workers)
-        return track(found, description="checking int8", total=len(pictures.check), amount=lambda batch: len(batch[1]))
+        return _inputs(task, task.pictures.check)
 
     result = quantise_within(
-        graph, calibration, validation, costly_layers(program), max_drop=max_drop, threads=torch.get_num_threads()
+        graph,
+        calibration,
+        validation,
+        costly_layers(program),
+        max_drop=task.max_drop,
+        threads=torch.get_num_threads(),
+        target=task.target,
+        max_time=task.max_time,
+        total=len(task.pictures.check),
     )
-    return result.graph, result.kept
-
-
-def _inputs(
-    split: Split, module: ImagesToLogits | PicturesToProbabilities, net: Network, workers: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """What the graph takes, in batches of 8, with the targets; pictures of unknown classes are left out."""
-    for batch in batches(split.known(), net.preprocess, batch_size=8, workers=workers):
-        if not len(batch):
-            continue
-        if isinstance(module, ImagesToLogits):
-            yield net.preprocess.normalise(batch.pictures), batch.targets
-        else:
-            rgb = batch.pictures.flip(1) if net.preprocess.channel_order == "bgr" else batch.pictures
-            yield rgb, batch.targets
+    return result.graph, result.kept, result.settings
 
 
 @contextmanager

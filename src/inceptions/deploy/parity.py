@@ -45,6 +45,10 @@ class Parity:
     """int8: points of accuracy that may be lost; None where nothing can be measured."""
     verdict: str
     """"passed", or what is out of bounds."""
+    top1_without_vnni: float | None = None
+    """int8 for any processor: accuracy of the export in the arithmetic of those without VNNI, where this one has it."""
+    sizes: tuple[dict[str, Any], ...] = ()
+    """Parity at other sizes: `size` (height, width), `n`, `max_difference`, `equal_top1`, `verdict`."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able."""

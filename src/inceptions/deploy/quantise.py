@@ -1,23 +1,30 @@
-"""8-bit networks after training (NNCF), held to the accuracy of the original on the user's own pictures."""
+"""8-bit networks after training (NNCF), held to the accuracy of the original on the user's own pictures, in the
+arithmetic of the processors that the network is for."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from inceptions.engines.openvino import compiled, quantise, signal_stack_kept
+from inceptions.deploy.arithmetic import answering
+from inceptions.engines.openvino import signal_stack_kept
 from inceptions.engines.prepared import quiet
-from inceptions.progress import log
+from inceptions.engines.processor import processor
+from inceptions.progress import log, note, track
 
-Item = tuple[NDArray[Any], NDArray[np.int64]]
+Items = Iterable[tuple[Tensor, Tensor]]
+Validation = Callable[[], Items]
+
+_COSTLY = ("Convolution", "GroupConvolution", "MatMul")
+RANKED_ON = 16  # images that tell how much a layer's 8 bits disturb the answers
 
 
 @dataclass(frozen=True)
@@ -28,17 +35,45 @@ class Quantised:
     """`openvino.Model`"""
     kept: tuple[str, ...]
     """Layers that stay in floating point because the accuracy needs them."""
+    settings: str = ""
+    """How it was quantised, in words."""
+    drop: float = 0.0
+    """Percentage points of accuracy that it loses."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to quantise.
+
+    Attributes:
+        half_range: the layers whose weights use half of the 8 bits, so that no pair of products can saturate: "first",
+            which sees the widest inputs, "all" or "none".
+        singly: activation ranges are means over single images; else over batches, which are wider.
+    """
+
+    half_range: str = "first"
+    singly: bool = False
+
+    def __str__(self) -> str:
+        layers = {"first": "half-range weights in the first layer", "all": "half-range weights", "none": "full range"}
+        return layers[self.half_range] + (", ranges of single images" if self.singly else "")
+
+
+SATURATING = (Setting("first", singly=True), Setting("all", singly=True), Setting("first"))
+"""What is tried for processors that add pairs of products in 16 bits, the best of what was measured first."""
+EXACT = (Setting("none", singly=True), Setting("first", singly=True), Setting("none"))
+"""What is tried where the sums have 32 bits: half a range would only cost precision."""
 
 
 def quantise_within(
-    graph: Any, calibration: Sequence[Tensor], validation: Callable[[], Iterable[tuple[Tensor, Tensor]]],
-    layers: Sequence[str], *, max_drop: float, threads: int,
+    graph: Any, calibration: Sequence[Tensor], validation: Validation, layers: Sequence[str], *, max_drop: float,
+    threads: int, target: str = "any", max_time: float = 600.0, total: int | None = None,
 ) -> Quantised:  # fmt: skip
-    """`graph` in 8 bits, losing at most `max_drop` points of accuracy on `validation`.
+    """`graph` in 8 bits, losing at most `max_drop` points of accuracy on `validation`, or as little as was found.
 
-    All layers are tried in 8 bits first. If that loses too much, the layers that hurt most are put back into floating
-    point, one after the other, until the bound holds or none is left. However many pictures there are, they are never
-    in memory together: the first trial reads them as they come, the search reads them again and again from files.
+    All layers are tried in 8 bits first, with each setting. If all of them lose too much, the layers that disturb the
+    answers most are put back into floating point, one, two, four, ..., until the bound holds. However many pictures
+    there are, they are never in memory together.
 
     Args:
         graph: an `openvino.Model`, one input, logits or probabilities out.
@@ -47,60 +82,190 @@ def quantise_within(
         layers: names of the costly layers (see `costly_layers`).
         max_drop: percentage points.
         threads: of the CPU.
+        target: see `arithmetic.TARGETS`: whose arithmetic the accuracy is measured in.
+        max_time: seconds after which nothing more is tried; what was begun is finished.
+        total: pictures of `validation`, for the bar.
     """
-    import nncf
-
-    inputs = [batch.contiguous().numpy() for batch in calibration]
-    plain = quantise(graph, calibration)
-    before, after = accuracies([graph, plain], map(_item, validation()), threads)
-    drop = 100 * (before - after)
-    if drop <= max_drop:
-        return Quantised(plain, ())
-    log.info(
-        "int8 everywhere loses %.2f points, %g allowed: searching the layers that must stay in float", drop, max_drop
+    search = _Search(
+        graph, validation, max_drop=max_drop, threads=threads, target=target, max_time=max_time, total=total
     )
-
-    def judge(model: Any, files: Iterable[tuple[Path, NDArray[np.int64]]]) -> tuple[float, list[float]]:
-        right = [float(value) for file, targets in files for value in _answers(model, np.load(file)) == targets]
-        return sum(right) / len(right), right
-
-    with TemporaryDirectory() as folder, quiet(), signal_stack_kept():
-        files = list(_filed(map(_item, validation()), Path(folder)))
-        controlled = nncf.quantize_with_accuracy_control(
-            graph,
-            nncf.Dataset(inputs),
-            nncf.Dataset(files, lambda item: np.load(item[0])),
-            lambda model, data: judge(model, files),
-            max_drop=max_drop / 100,
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(inputs),
+    try:
+        for setting in settings_for(target):
+            search.judge(quantise(graph, calibration, setting), str(setting))
+            if search.over():
+                return search.result(layers)
+        log.info(
+            "int8 everywhere loses %.2f points at best, %g allowed: searching the layers that must stay in float",
+            search.best.drop,
+            max_drop,
         )
-    return Quantised(controlled, floats(graph, controlled, layers))
+        base = search.best
+        ranked = search.ranked(torch.cat(list(calibration))[:RANKED_ON])
+        for count in sorted({*(2**power for power in range(len(ranked).bit_length())), len(ranked)}):
+            if count == 0 or search.over():
+                break
+            search.judge(with_floats(base.graph, graph, ranked[:count]), f"{base.settings}, {count} layers in float")
+    except KeyboardInterrupt:
+        if search.trials:
+            log.warning("interrupted; the best so far loses %.2f points, %g allowed", search.best.drop, max_drop)
+        raise
+    return search.result(layers)
 
 
-def _item(batch: tuple[Tensor, Tensor]) -> Item:
-    return batch[0].contiguous().numpy(), batch[1].numpy()
+def settings_for(target: str) -> tuple[Setting, ...]:
+    """What is worth trying for `target`."""
+    return SATURATING if target == "any" or not processor().has_vnni else EXACT
 
 
-def _filed(items: Iterable[Item], folder: Path) -> Iterator[tuple[Path, NDArray[np.int64]]]:
-    """The same, with each batch's inputs in a file of `folder`."""
-    for index, (images, targets) in enumerate(items):
-        file = folder / f"{index}.npy"
-        np.save(file, images)
-        yield file, targets
+def quantise(graph: Any, calibration: Iterable[Tensor], setting: Setting) -> Any:
+    """`graph` with 8-bit convolutions, its ranges measured on `calibration`, its biases corrected."""
+    import nncf
+    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+
+    fix = {"first": OverflowFix.FIRST_LAYER, "all": OverflowFix.ENABLE, "none": OverflowFix.DISABLE}
+    batches = [batch.contiguous() for batch in calibration]
+    if setting.singly:
+        batches = [image for batch in batches for image in torch.split(batch, 1)]
+    with quiet(), _silent("nncf"), signal_stack_kept():
+        return nncf.quantize(
+            graph,
+            nncf.Dataset([batch.numpy() for batch in batches]),
+            subset_size=len(batches),
+            preset=nncf.QuantizationPreset.MIXED,
+            advanced_parameters=AdvancedQuantizationParameters(overflow_fix=fix[setting.half_range]),
+        )
 
 
-def accuracies(graphs: Sequence[Any], items: Iterable[Item], threads: int) -> list[float]:
-    """Share of right answers of each `openvino.Model`, in one pass over `items`."""
+def accuracies(graphs: Sequence[Any], items: Items, threads: int, target: str = "this") -> list[float]:
+    """Share of right answers of each `openvino.Model` in the arithmetic of `target`, in one pass over `items`."""
     right, count = [0] * len(graphs), 0
-    ready: dict[tuple[int, ...], list[Any]] = {}
-    for images, targets in items:
-        if images.shape not in ready:
-            ready[images.shape] = [compiled(graph, images.shape, "int8", threads) for graph in graphs]
-        for place, model in enumerate(ready[images.shape]):
-            right[place] += int((_answers(model, images) == targets).sum())
-        count += len(targets)
+    with ExitStack() as stack:
+        running = [stack.enter_context(answering(graph, target, threads)) for graph in graphs]
+        for images, targets in items:
+            values = images.contiguous().numpy()
+            for place, answers in enumerate(running):
+                right[place] += int((answers(values).argmax(axis=1) == targets.numpy()).sum())
+            count += len(targets)
     return [number / count for number in right]
+
+
+class _Search:
+    """The trials so far, and the time that is left for more."""
+
+    def __init__(
+        self, graph: Any, validation: Validation, *, max_drop: float, threads: int, target: str, max_time: float,
+        total: int | None,
+    ) -> None:  # fmt: skip
+        self.graph, self.validation, self.max_drop = graph, validation, max_drop
+        self.threads, self.target, self.total = threads, target, total
+        self.until = time.monotonic() + max_time
+        self.trials: list[Quantised] = []
+        self.before: float | None = None
+
+    @property
+    def best(self) -> Quantised:
+        return min(self.trials, key=lambda trial: trial.drop)
+
+    def over(self) -> bool:
+        """Whether one is good enough, or the time is up."""
+        late = time.monotonic() > self.until
+        if late and self.best.drop > self.max_drop:
+            log.warning("the time for int8 is up (--max-time): the best found loses %.2f points", self.best.drop)
+        return late or self.best.drop <= self.max_drop + 1e-9
+
+    def judge(self, graph: Any, settings: str) -> None:
+        """Measure what `graph` loses."""
+        if self.before is None:
+            self.before = accuracies([self.graph], self._shown("checking float"), self.threads)[0]
+        (after,) = accuracies([graph], self._shown(f"checking int8 ({settings})"), self.threads, self.target)
+        self.trials.append(Quantised(graph, (), settings, 100 * (self.before - after)))
+        log.info("int8, %s: %.2f points lost, %g allowed", settings, self.trials[-1].drop, self.max_drop)
+
+    def _shown(self, description: str) -> Iterator[tuple[Tensor, Tensor]]:
+        shown = track(self.validation(), description=description, total=self.total, amount=lambda item: len(item[1]))
+        for item in shown:
+            note(f"at most {max(0, self.until - time.monotonic()) / 60:.0f} minutes more for trying")
+            yield item
+
+    def ranked(self, images: Tensor) -> list[str]:
+        """Names of the costly layers of the best graph, the one that disturbs the answers most first.
+
+        Each is put back into floating point alone; how much nearer the outputs for `images` then come to the original's
+        is what it costs. Half of the time that is left is for this; layers that are not reached are not named.
+        """
+        until, values = time.monotonic() + (self.until - time.monotonic()) / 2, images.contiguous().numpy()
+        base = self.best.graph
+        with answering(self.graph, "this", self.threads) as answers:
+            right = answers(values)
+        errors: dict[str, float] = {}
+        names = [name for name, source in _costly(base) if source == "FakeQuantize"]
+        for name in track(names, description="ranking layers", unit="layers"):
+            with answering(with_floats(base, self.graph, [name]), self.target, self.threads) as answers:
+                errors[name] = float(np.square(answers(values) - right).mean())
+            if time.monotonic() > until:
+                break
+        return sorted(errors, key=lambda name: errors[name])
+
+    def result(self, layers: Sequence[str]) -> Quantised:
+        """The best, with the names of what stays in floating point."""
+        best = self.best
+        return Quantised(best.graph, floats(self.graph, best.graph, layers), best.settings, best.drop)
+
+
+def with_floats(quantised: Any, graph: Any, names: Sequence[str]) -> Any:
+    """A copy of `quantised` in which the operations called `names` compute in floating point, as they do in `graph`."""
+    from openvino import opset14
+
+    copy = quantised.clone()
+    originals = {op.get_friendly_name(): op for op in graph.get_ops()}
+    for op in copy.get_ops():
+        name = op.get_friendly_name()
+        if name.split("/")[0] not in names or op.get_type_name() not in _COSTLY:
+            continue
+        source = op.input_value(0).get_node()
+        if source.get_type_name() == "FakeQuantize":
+            op.input(0).replace_source_output(source.input_value(0))
+        for rounding in _behind(op):
+            for target in rounding.output(0).get_target_inputs():
+                target.replace_source_output(rounding.input_value(0))
+        for ours, theirs in ((op, originals.get(name)), *_biases(op, originals)):
+            weights = theirs.input_value(1).get_node() if theirs is not None else None
+            if weights is not None and weights.get_type_name() == "Constant":
+                ours.input(1).replace_source_output(opset14.constant(weights.data).output(0))
+    copy.validate_nodes_and_infer_types()
+    return copy
+
+
+def _biases(op: Any, originals: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    """The sum that adds the bias behind `op`, and the original's: NNCF corrects biases for 8 bits."""
+    for target in op.output(0).get_target_inputs():
+        consumer = target.get_node()
+        if consumer.get_type_name() == "Add" and consumer.input_value(1).get_node().get_type_name() == "Constant":
+            yield consumer, originals.get(consumer.get_friendly_name())
+
+
+def _behind(op: Any) -> Iterator[Any]:
+    """Where the outputs of `op` are rounded to 8 bits for nobody who computes in them, such as a sum."""
+    for target in op.output(0).get_target_inputs():
+        consumer = target.get_node()
+        if consumer.get_type_name() in ("Add", "Relu", "MaxPool"):
+            yield from _behind(consumer)
+        elif consumer.get_type_name() == "FakeQuantize":
+            readers = [reader.get_node().get_type_name() for reader in consumer.output(0).get_target_inputs()]
+            if not any(reader in _COSTLY for reader in readers):
+                yield consumer
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """Keeps what the logger `name` says, short of errors, from a user who can do nothing about it."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def floats(graph: Any, quantised: Any, layers: Sequence[str]) -> tuple[str, ...]:
@@ -126,12 +291,11 @@ def costly_layers(program: torch.export.ExportedProgram) -> list[str]:
 
 def _costly(graph: Any) -> list[tuple[str, str]]:
     """(name, type of what feeds it) of the operations that cost."""
-    types = ("Convolution", "GroupConvolution", "MatMul")
     # "convolution_7/aten.convolution.default/Convolution": the converter numbers them as they are executed
     return [
         (op.get_friendly_name().split("/")[0], op.input_value(0).get_node().get_type_name())
         for op in graph.get_ops()
-        if op.get_type_name() in types
+        if op.get_type_name() in _COSTLY
     ]
 
 
@@ -139,8 +303,3 @@ def _position(name: str) -> tuple[str, int]:
     """Orders convolution, convolution_1, ..., convolution_10, ..., linear."""
     word, _, number = name.partition("_")
     return word, int(number or 0)
-
-
-def _answers(model: Any, images: NDArray[Any]) -> NDArray[np.int64]:
-    answer: NDArray[np.int64] = np.asarray(model(images)[0]).argmax(axis=1)
-    return answer

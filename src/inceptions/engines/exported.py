@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inceptions.engines.engine import Engine
 from inceptions.engines.openvino import PER_REQUEST, PER_THREAD, Streams, core
+from inceptions.engines.probe import PROBE, refuse_elsewhere
 from inceptions.engines.pt2 import open_pt2
 from inceptions.errors import DataError
 from inceptions.weights import artifact
@@ -31,7 +32,8 @@ class ExportedEngine(Engine):
 
     Attributes:
         net: the network as the folder describes it (no weights): `preprocess`, `classes`, `artifact`.
-        facts: the config's block `export`: `format`, `precision`, `with_preprocessing`, `dynamic_batch`.
+        facts: the config's block `export`: `format`, `precision`, `with_preprocessing`, `dynamic_batch`; newer ones
+            also `dynamic_size` and `target`.
     """
 
     def __init__(
@@ -40,14 +42,15 @@ class ExportedEngine(Engine):
         """Open the export in `folder`.
 
         Args:
-            verified: refuse an export whose parity with its original was not proven.
+            verified: refuse an export whose parity with its original was not proven, or, where that was on another
+                instruction set, whose probe fails on this one.
             batch_size: pictures that are run at once; None: what usually is fast; an export for single pictures runs
                 them singly.
             threads: of the CPU; None: as many as PyTorch uses.
 
         Raises:
-            DataError: the folder holds no export, a damaged one, or (with `verified`) one that failed its proof or was
-                altered since.
+            DataError: the folder holds no export, a damaged one, or (with `verified`) one that failed its proof, was
+                altered since, or answers differently on this processor.
         """
         self.folder = folder = Path(folder)
         self.net = describe(folder)
@@ -58,7 +61,7 @@ class ExportedEngine(Engine):
         size = (batch_size or usual) if self.facts["dynamic_batch"] else 1
         super().__init__(self.facts["precision"], size, f"the export is for {self.name}")
         if verified:
-            _refuse_unverified(folder, form)
+            refuse_unproven(folder, form)
         file = folder / FILES[form]
         self.threads = threads or torch.get_num_threads()
         openers: dict[str, Callable[[], Run]] = {
@@ -72,6 +75,13 @@ class ExportedEngine(Engine):
             raise
         except Exception as error:  # each runtime has its own kinds of error for a damaged file
             raise DataError(f"{file}: {self.name} cannot open it ({error})") from error
+        if verified:
+            refuse_elsewhere(folder, self.graph, proof(folder), precision=self.precision, runtime=self.name)
+
+    def graph(self, inputs: Tensor) -> Tensor:
+        """What the file itself answers to `inputs`, which are as it takes them: normalised, or with its preprocessing
+        inside as pictures."""
+        return self._logits(inputs)
 
     @property
     def at_once(self) -> int:
@@ -102,11 +112,17 @@ class ExportedEngine(Engine):
 
     def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         preprocess = self.net.preprocess
-        if tuple(pictures.shape[2:]) != preprocess.size:
-            height, width = preprocess.size
+        height, width = preprocess.size
+        if self.facts.get("dynamic_size"):
+            if min(pictures.shape[2:]) < self.net.min_size:
+                raise ValueError(
+                    f"this export takes pictures of at least {self.net.min_size} px a side, not {pictures.shape[2]} x "
+                    f"{pictures.shape[3]}"
+                )
+        elif tuple(pictures.shape[2:]) != (height, width):
             raise ValueError(
                 f"this export takes pictures of {height} x {width} px, not {pictures.shape[2]} x {pictures.shape[3]}; "
-                "export the model at that size"
+                "export the model at that size, or with --dynamic-size"
             )
         if self.facts["with_preprocessing"]:
             # The graph takes RGB whatever the network's order, and divides by the temperature itself.
@@ -136,10 +152,11 @@ def describe(folder: str | Path) -> Network:
 
 
 def digest(folder: Path, form: str) -> str:
-    """SHA-256, in hex, over all that an answer depends on: the exported file (and OpenVINO's weights beside it), and
-    config.json."""
+    """SHA-256, in hex, over all that an answer depends on: the exported file (and OpenVINO's weights beside it),
+    config.json, and, where it is there, the probe."""
     total = hashlib.sha256()
-    for path in (*_files(folder, form), folder / artifact.CONFIG):
+    probe = folder / PROBE
+    for path in (*_files(folder, form), folder / artifact.CONFIG, *([probe] if probe.is_file() else [])):
         with path.open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
@@ -171,12 +188,15 @@ def proof(folder: Path) -> dict[str, Any]:
     return parity if isinstance(parity, dict) else {}
 
 
-def _refuse_unverified(folder: Path, form: str) -> None:
+def refuse_unproven(folder: Path, form: str) -> None:
+    """Raises `DataError` where parity.json does not prove what lies in `folder` now."""
     parity, again = proof(folder), "`inceptions export ORIGINAL --output FOLDER --check` proves it"
     if parity.get("verdict") != "passed":
         raise DataError(f"{folder}: its parity with the original is not proven ({PARITY} does not say so); {again}")
     if parity.get("sha256") != digest(folder, form):
-        raise DataError(f"{folder}: {FILES[form]} or {artifact.CONFIG} was altered after the proof of parity; {again}")
+        raise DataError(
+            f"{folder}: {FILES[form]}, {artifact.CONFIG} or {PROBE} was altered after the proof of parity; {again}"
+        )
 
 
 def _open_onnx(file: Path, threads: int) -> Run:

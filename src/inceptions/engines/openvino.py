@@ -259,16 +259,23 @@ def to_openvino(prepared: Prepared, pictures: Tensor) -> Any:
     return convert(exported(prepared, pictures))
 
 
-def convert(program: torch.export.ExportedProgram) -> Any:
-    """An `openvino.Model` of an exported program."""
+def convert(program: torch.export.ExportedProgram, *, dynamic_size: bool = False) -> Any:
+    """An `openvino.Model` of an exported program.
+
+    Args:
+        dynamic_size: free the height and the width, which are fixed in `program`.
+    """
     import openvino
 
     assert program.example_inputs is not None
     (example,), _ = program.example_inputs
     with quiet():
         graph = openvino.convert_model(program, extension=openvino_extensions())
-    graph.reshape([graph.input(0).partial_shape[0], *example.shape[1:]])
-    pad_rounded_pools(graph)
+    graph.reshape(
+        [graph.input(0).partial_shape[0], *((example.shape[1], -1, -1) if dynamic_size else example.shape[1:])]
+    )
+    if not dynamic_size:
+        pad_rounded_pools(graph)
     return graph
 
 

@@ -6,7 +6,8 @@ channels: half of GoogLeNet's time on OpenVINO, three quarters in int8. Kept who
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from inceptions.layers import borders
 
 
 @torch.library.custom_op("inceptions::local_response_norm", mutates_args=())
@@ -38,9 +41,43 @@ class _Whole(nn.Module):
         return normalised
 
 
+@torch.library.custom_op("inceptions::pad_same", mutates_args=())
+def pad_same(images: Tensor, height: int, width: int, stride: int, value: float) -> Tensor:
+    """TensorFlow's SAME border of a kernel of `height` x `width`: an exporter that looked into it would fix the border
+    that the size at hand needs."""
+    return borders.pad_same(images, (height, width), stride, value)
+
+
+@pad_same.register_fake
+def _(images: Tensor, height: int, width: int, stride: int, value: float) -> Tensor:
+    ends = (sum(borders.tf_same(images.shape[axis + 2], k, stride)) for axis, k in enumerate((height, width)))
+    sides = (size + border for size, border in zip(images.shape[2:], ends, strict=True))
+    return images.new_empty((*images.shape[:2], *sides))
+
+
+def _padding(module: borders.SameConv2d | borders.SameMaxPool2d) -> Callable[[Tensor], Tensor]:
+    """The forward of `module` with its border as one operator."""
+    kernel = module.kernel_size if isinstance(module.kernel_size, tuple) else (module.kernel_size,) * 2
+    stride = module.stride if isinstance(module.stride, int) else module.stride[0]
+    value = 0.0 if isinstance(module, borders.SameConv2d) else -math.inf
+    plain: Any = type(module).__base__
+
+    def forward(images: Tensor) -> Tensor:
+        padded = pad_same(images, kernel[0], kernel[1], stride, value)
+        answer: Tensor = plain.forward(module, padded)
+        return answer
+
+    return forward
+
+
 @contextmanager
-def whole_operators(module: nn.Module) -> Iterator[None]:
-    """Within the block, what is exported from `module` has each local response normalisation as one operator."""
+def whole_operators(module: nn.Module, *, sizes: bool = False) -> Iterator[None]:
+    """Within the block, what is exported from `module` has each local response normalisation as one operator.
+
+    Args:
+        sizes: and each border that depends on the size as one that works it out when it runs.
+    """
+    bordered = [m for m in module.modules() if sizes and isinstance(m, borders.SameConv2d | borders.SameMaxPool2d)]
     found = [
         (parent, name, norm)
         for parent in module.modules()
@@ -49,21 +86,41 @@ def whole_operators(module: nn.Module) -> Iterator[None]:
     ]
     for parent, name, norm in found:
         setattr(parent, name, _Whole(norm))
+    for layer in bordered:
+        layer.forward = _padding(layer)  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
+        for layer in bordered:
+            del layer.forward
         for parent, name, norm in found:
             setattr(parent, name, norm)
 
 
 def onnx_translations() -> dict[Any, Any]:
     """`custom_translation_table` of `torch.onnx.export`."""
-    from onnxscript import opset18
+    import onnxscript
+
+    opset18: Any = onnxscript.opset18  # its own types take constants for something else
 
     def translated(images: Any, size: int, alpha: float, beta: float, k: float) -> Any:
         return opset18.LRN(images, alpha=alpha, beta=beta, bias=k, size=size)
 
-    return {torch.ops.inceptions.local_response_norm.default: translated}
+    def padded(images: Any, height: int, width: int, stride: int, value: float) -> Any:
+        size = opset18.Shape(images, start=2, end=4)
+        steps = opset18.Constant(value_ints=[stride, stride])
+        kernel = opset18.Constant(value_ints=[height, width])
+        windows = opset18.Div(opset18.Add(size, opset18.Constant(value_ints=[stride - 1, stride - 1])), steps)
+        covered = opset18.Add(opset18.Mul(opset18.Sub(windows, opset18.Constant(value_ints=[1, 1])), steps), kernel)
+        border = opset18.Max(opset18.Sub(covered, size), opset18.Constant(value_ints=[0, 0]))
+        before = opset18.Div(border, opset18.Constant(value_ints=[2, 2]))
+        ends = opset18.Concat(before, opset18.Sub(border, before), axis=0)
+        return opset18.Pad(images, ends, opset18.Constant(value_float=value), opset18.Constant(value_ints=[2, 3]))
+
+    return {
+        torch.ops.inceptions.local_response_norm.default: translated,
+        torch.ops.inceptions.pad_same.default: padded,
+    }
 
 
 def openvino_extensions() -> list[Any]:
@@ -76,7 +133,29 @@ def openvino_extensions() -> list[Any]:
         channels = opset14.constant(np.array([1], np.int64))
         return list(opset14.lrn(node.get_input(0), channels, alpha, beta, k, size).outputs())
 
-    return [ConversionExtension("inceptions.local_response_norm.default", translated)]
+    def padded(node: Any) -> list[Any]:
+        images = node.get_input(0)
+        height, width, stride, value = (node.get_values_from_const_input(place) for place in range(1, 5))
+
+        def constant(*values: int) -> Any:
+            return opset14.constant(np.array(values, np.int64))
+
+        steps = constant(stride, stride)
+        size = opset14.gather(opset14.shape_of(images, "i64"), constant(2, 3), constant(0))
+        windows = opset14.divide(opset14.add(size, constant(stride - 1, stride - 1)), steps)
+        covered = opset14.add(
+            opset14.multiply(opset14.subtract(windows, constant(1, 1)), steps), constant(height, width)
+        )
+        border = opset14.maximum(opset14.subtract(covered, size), constant(0, 0))
+        before = opset14.divide(border, constant(2, 2))
+        ends = [opset14.concat([constant(0, 0), end], 0) for end in (before, opset14.subtract(border, before))]
+        filled = opset14.constant(np.array(value, np.float32))
+        return list(opset14.pad(images, *ends, "constant", filled).outputs())
+
+    return [
+        ConversionExtension("inceptions.local_response_norm.default", translated),
+        ConversionExtension("inceptions.pad_same.default", padded),
+    ]
 
 
 def pad_rounded_pools(graph: Any) -> None:
