@@ -19,7 +19,7 @@ from inceptions.data import load
 from inceptions.deploy import FORMATS, check, export, open_original
 from inceptions.deploy.export import Pictures
 from inceptions.deploy.graph import ImagesToLogits, PicturesToProbabilities, fold_batch_norm
-from inceptions.deploy.pictures import made_up
+from inceptions.deploy.images import made_up
 from inceptions.engines import open_engine
 from inceptions.engines.exported import ExportedEngine, describe
 from inceptions.engines.prepared import quiet

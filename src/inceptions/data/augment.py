@@ -18,7 +18,7 @@ from PIL import Image
 from inceptions.data.color_jitter import distorted
 from inceptions.data.keyed_random import AUGMENT, Draws
 from inceptions.data.trivial_augment import trivial_augment
-from inceptions.image import RESAMPLING, Picture, Preprocess, Source, opened
+from inceptions.image import RESAMPLING, Opened, Preprocess, Source, opened
 
 _ATTEMPTS = 10  # a crop that fits in is nearly always found at once; the search must end for strips, too
 
@@ -128,7 +128,7 @@ def augmented(
     return planes
 
 
-def _random_part(picture: Picture, preprocess: Preprocess, augment: Augment, draws: Draws) -> Image.Image:
+def _random_part(picture: Opened, preprocess: Preprocess, augment: Augment, draws: Draws) -> Image.Image:
     height, width = preprocess.size
     left, top, wide, tall = _choose_part(picture.size, augment, draws)
     # a JPEG decodes at a half, a quarter or an eighth as long as the part keeps at least the pixels that are needed

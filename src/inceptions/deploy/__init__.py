@@ -14,7 +14,7 @@ export      all of it, in one folder that appears only when the proof holds
 from inceptions.deploy.export import FORMATS, Exported, check, export
 from inceptions.deploy.original import open_original
 from inceptions.deploy.parity import Parity, compare
-from inceptions.deploy.pictures import Pictures, find_pictures
+from inceptions.deploy.images import Pictures, find_pictures
 from inceptions.deploy.proof import check_here
 
 __all__ = [

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from inceptions.deploy.peak import Peak
-from inceptions.deploy.pictures import made_up
+from inceptions.deploy.images import made_up
 from inceptions.deploy.turns import LONGEST, Case, Job, Opened, Process, TooLongError, serve_case, serve_limits
 from inceptions.engines import ENGINES, PRECISIONS, available, support
 from inceptions.engines.processor import processor

@@ -20,7 +20,7 @@ from inceptions.deploy.card import export_card
 from inceptions.deploy.graph import ImagesToLogits, PicturesToProbabilities
 from inceptions.deploy.onnx_file import OPSET, OPSETS, write_onnx
 from inceptions.deploy.parity import Parity
-from inceptions.deploy.pictures import Pictures
+from inceptions.deploy.images import Pictures
 from inceptions.deploy.proof import Exportable, batches_of_inputs, metadata, prove
 from inceptions.engines import refuse_damaged
 from inceptions.engines.equalise import equalise

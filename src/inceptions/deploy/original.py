@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from inceptions.deploy.pictures import made_up
+from inceptions.deploy.images import made_up
 from inceptions.predict import load_network
 from inceptions.weights import create_model
 from inceptions.zoo import ALIASES, MEMBERS, Network

@@ -14,7 +14,7 @@ from torch import Tensor
 from inceptions.data import Split, batches
 from inceptions.deploy.graph import ImagesToLogits, PicturesToProbabilities
 from inceptions.deploy.parity import LOGITS, Parity, compare
-from inceptions.deploy.pictures import Pictures
+from inceptions.deploy.images import Pictures
 from inceptions.engines import Engine, open_engine
 from inceptions.engines.exported import FILES, PARITY, ExportedEngine, digest, proof, refuse_unproven
 from inceptions.engines.probe import IMAGES, INT8_FACTOR, Probe, read_probe, write_probe

@@ -5,7 +5,7 @@ in all of them. Needs no torch until it normalises: worker processes start fast.
 """
 
 from inceptions.image.crops import PROTOCOLS, Crops, with_crops
-from inceptions.image.decoding import Picture, Source, opened
+from inceptions.image.decoding import Opened, Source, opened
 from inceptions.image.formats import EXTENSIONS, FORMATS
 from inceptions.image.limits import MAX_PIXELS, VARIABLE, max_pixels, megapixels
 from inceptions.image.preprocess import RESAMPLING, Preprocess, resize_tf1, resize_tf2
@@ -19,7 +19,7 @@ __all__ = [
     "RESAMPLING",
     "VARIABLE",
     "Crops",
-    "Picture",
+    "Opened",
     "Preprocess",
     "Source",
     "UnreadablePicture",

@@ -45,7 +45,7 @@ _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
 }
 
 
-class Picture:
+class Opened:
     """An opened picture: its upright size is known, its pixels are decoded on demand."""
 
     def __init__(
@@ -106,7 +106,7 @@ class Picture:
 
 
 @contextmanager
-def opened(source: Source) -> Iterator[Picture]:
+def opened(source: Source) -> Iterator[Opened]:
     """Opens a picture and closes it at the end; a PIL picture given is neither changed nor closed.
 
     Raises:
@@ -159,11 +159,11 @@ def _is_buffer(source: object) -> bool:
     return True
 
 
-def _open(source: Any, file: str | None, stack: ExitStack) -> Picture:
+def _open(source: Any, file: str | None, stack: ExitStack) -> Opened:
     if isinstance(source, Image.Image):
-        return Picture(source, file, owned=False, turn=1)
+        return Opened(source, file, owned=False, turn=1)
     if isinstance(source, np.ndarray):
-        return Picture(_from_array(source), file, owned=True, turn=1)
+        return Opened(_from_array(source), file, owned=True, turn=1)
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
@@ -179,7 +179,7 @@ def _open(source: Any, file: str | None, stack: ExitStack) -> Picture:
     except SyntaxError as error:  # Pillow's word for a file that is not what it should be
         name = _NAMES.get(format, format)
         raise UnreadablePicture(f"a {name} file that is damaged, or of a kind that cannot be read: {error}") from error
-    return Picture(image, file, owned=True, turn=turn, depth=max(8, depth), mode=mode, format=format)
+    return Opened(image, file, owned=True, turn=turn, depth=max(8, depth), mode=mode, format=format)
 
 
 def _opened(stream: BinaryIO, format: str) -> tuple[Image.Image, int, int, str]:
