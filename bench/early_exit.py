@@ -1,9 +1,9 @@
-"""What an early exit at the auxiliary heads is worth: how many pictures leave, what stays right, what time it saves.
+"""What an early exit at the auxiliary heads is worth: how many images leave, what stays right, what time it saves.
 
     python bench/early_exit.py --runs FOLDER --data DATA
 
 Trains the run of bench/accuracy.py that has auxiliary heads, if FOLDER lacks it, then lets `inceptions val` compare the
-plain network with thresholds of the heads' probability on the validation pictures, in bf16 on OpenVINO.
+plain network with thresholds of the heads' probability on the validation images, in bf16 on OpenVINO.
 """
 
 from __future__ import annotations

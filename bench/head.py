@@ -1,9 +1,9 @@
-"""`inceptions train --tune head` beside what its engine needs for the same pictures alone, in one run.
+"""`inceptions train --tune head` beside what its engine needs for the same images alone, in one run.
 
     python bench/head.py DATA [DATA ...] --weights FILE [--rounds 3]
 
 A round runs the command with an empty cache, in a process of its own; then the same engine, opened and warm, on as many
-pictures in memory, in another; and the command again, which finds every feature in the cache. Medians count.
+images in memory, in another; and the command again, which finds every feature in the cache. Medians count.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from turns import Competitor, serve, write
 
 
 def engine(data: str, weights: str) -> Callable[[], object]:
-    """What `--tune head` computes for the pictures of DATA, without files: features, by the engine it would take."""
+    """What `--tune head` computes for the images of DATA, without files: features, by the engine it would take."""
     import torch
 
     from inceptions.engines import open_engine
@@ -38,11 +38,11 @@ def engine(data: str, weights: str) -> Callable[[], object]:
     parts = found.splits
     views = views_of(parts["train"]) * len(parts["train"]) + sum(len(parts[n]) for n in parts if n != "train")
     ready = open_engine(net, precision="auto", expected=views)
-    pictures = torch.randint(0, 256, (READ_AT_ONCE, *net.preprocess.shape), dtype=torch.uint8)
+    images = torch.randint(0, 256, (READ_AT_ONCE, *net.preprocess.shape), dtype=torch.uint8)
 
     def work() -> None:
         for start in range(0, views, READ_AT_ONCE):
-            ready.features(pictures[: views - start])
+            ready.features(images[: views - start])
 
     return work
 

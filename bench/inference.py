@@ -1,11 +1,11 @@
 """The network alone, and `inceptions predict` from files to CSV, beside timm's scripts and OpenVINO's own benchmark.
 
     python bench/inference.py [--models inception_v3 xception] [--engines openvino] [--precisions bf16 int8]
-                              [--batch 16] [--rounds 7] [--seconds 3] [--pictures 1000] [--file-rounds 3]
+                              [--batch 16] [--rounds 7] [--seconds 3] [--images 1000] [--file-rounds 3]
 
-A model may have options: googlenet,norm=batch is GoogLeNet as torchvision publishes it, without response normalisation.
+A model may have options: googlenet,norm=batch is GoogLeNet as torchvision publishes it, without response normalization.
 Needs the competitors' environment (`make parity`). Every competitor has its own process; they take turns. Ours and
-timm's answer pictures ready in memory; `benchmark_app` runs the very file that our OpenVINO engine runs, in the better
+timm's answer images ready in memory; `benchmark_app` runs the very file that our OpenVINO engine runs, in the better
 of its modes (latency and throughput are tried in the first round). The limit is that of `inceptions
 benchmark`; precisions that the processor lacks are left out. timm has no GoogLeNet and no BN-Inception.
 """
@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from data import pictures
+from data import images
 from peers import NAMES
 from turns import HERE, PEERS, Competitor, device, highest, limits, medians, member, ratio, write
 
@@ -60,14 +60,14 @@ class BenchmarkApp(Competitor):
         self.medians, self.fastest = [], []
 
     def turn(self, seconds: float) -> None:
-        """Seconds a picture."""
+        """Seconds an image."""
         hints = [self.facts["hint"]] if "hint" in self.facts else ["latency", "throughput"]
         rates = {hint: self.rate(hint, seconds) for hint in hints}
         self.facts["hint"] = max(rates, key=lambda hint: rates[hint])
         self.medians.append(1 / rates[self.facts["hint"]])
 
     def rate(self, hint: str, seconds: float) -> float:
-        """Pictures per second."""
+        """Images per second."""
         done = subprocess.run(
             [*self.command, "-hint", hint, "-t", str(round(seconds) or 1)], check=True, capture_output=True, text=True
         )
@@ -80,7 +80,7 @@ class BenchmarkApp(Competitor):
 
 
 def alone(model: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The network alone: pictures per second of everybody, ratios, and shares of the machine's limit."""
+    """The network alone: images per second of everybody, ratios, and shares of the machine's limit."""
     name, choices = member(model)
     net = open_original(name, options=choices)
     work = (model, str(options.batch))
@@ -111,12 +111,12 @@ def alone(model: str, options: argparse.Namespace, folder: Path) -> dict[str, An
     peaks = {place: highest(found, limits(list(found), place)) for place, found in before.items()}
     needed = 2 * cost(net, net.preprocess.size[0]).multiply_adds
     rates = {timm.name: options.batch / statistics.median(timm.medians) for timm in peers.values()}
-    result: dict[str, Any] = {name: {"pictures_per_second": rate} for name, rate in rates.items()}
+    result: dict[str, Any] = {name: {"images_per_second": rate} for name, rate in rates.items()}
     for pair, mine in ours.items():
         rate = options.batch / statistics.median(mine.medians)
         peak = peaks[place_of(pair[0])][pair[1]]
         found: dict[str, Any] = {
-            "pictures_per_second": rate,
+            "images_per_second": rate,
             "peak_gops": peak["gops"],
             "peak_by": peak["by"],
             "register_gops": peak["register_gops"],
@@ -136,7 +136,7 @@ def alone(model: str, options: argparse.Namespace, folder: Path) -> dict[str, An
 
 
 def profile(file: Path, precision: str, shape: tuple[int, ...]) -> dict[str, float]:
-    """Which kernels one thread spends its time in on one picture: "operator kernel" -> share, the largest six."""
+    """Which kernels one thread spends its time in on one image: "operator kernel" -> share, the largest six."""
     import openvino
 
     core = openvino.Core()
@@ -155,13 +155,13 @@ def profile(file: Path, precision: str, shape: tuple[int, ...]) -> dict[str, flo
 def end_to_end(model: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """A folder of JPEG files of about 110 kB to CSV, beside timm's script and the network alone, by turns.
 
-    Ours predicts with an export, as one does who predicts often. What a command needs before the first picture is known
-    from a folder of a few pictures; the share compares the rest with the network alone in the same round.
+    Ours predicts with an export, as one does who predicts often. What a command needs before the first image is known
+    from a folder of a few images; the share compares the rest with the network alone in the same round.
     """
     many, few = folder / "many", folder / "few"
-    for place, count in ((many, options.pictures), (few, 16)):
+    for place, count in ((many, options.images), (few, 16)):
         place.mkdir()
-        pictures(place, None, (500, 375), count)
+        images(place, None, (500, 375), count)
     commands = {"timm": [str(PEERS), str(HERE / "peers.py"), "timm-predict", model]}
     networks: dict[str, Competitor] = {}
     for precision in sorted({*options.precisions} - {"float32"}):
@@ -186,10 +186,10 @@ def end_to_end(model: str, options: argparse.Namespace, folder: Path) -> dict[st
     for _ in range(options.file_rounds):
         for name, rounds in found.items():
             before, whole = seconds(name, few), seconds(name, many)
-            facts = {"seconds": whole, "pictures_per_second": (options.pictures - 16) / (whole - before)}
+            facts = {"seconds": whole, "images_per_second": (options.images - 16) / (whole - before)}
             if name in networks:
                 networks[name].turn(2 * options.seconds)
-                facts["share_of_alone"] = facts["pictures_per_second"] * networks[name].medians[-1] / options.batch
+                facts["share_of_alone"] = facts["images_per_second"] * networks[name].medians[-1] / options.batch
                 facts["over_timm"] = found["timm"][-1]["seconds"] / whole
             rounds.append(facts)
     for network in networks.values():
@@ -200,7 +200,7 @@ def end_to_end(model: str, options: argparse.Namespace, folder: Path) -> dict[st
     }
     for name, facts in result.items():
         print(model, "files to CSV:", name, {key: round(value, 3) for key, value in facts.items()}, flush=True)
-    return {"pictures": options.pictures, "file_rounds": options.file_rounds, "end_to_end": result}
+    return {"images": options.images, "file_rounds": options.file_rounds, "end_to_end": result}
 
 
 def main() -> None:
@@ -212,7 +212,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0, help="of one turn")
-    parser.add_argument("--pictures", type=int, default=1000, help="files from end to end; 0: only the network alone")
+    parser.add_argument("--images", type=int, default=1000, help="files from end to end; 0: only the network alone")
     parser.add_argument("--file-rounds", type=int, default=3, help="rounds from end to end")
     options = parser.parse_args()
     for model in options.models:
@@ -220,7 +220,7 @@ def main() -> None:
             facts = {"model": model, "batch": options.batch, "rounds": options.rounds}
             facts |= alone(model, options, Path(folder))
             write(f"inference-{model}", facts)
-            if options.pictures:
+            if options.images:
                 facts |= end_to_end(model, options, Path(folder))
             print("written:", write(f"inference-{model}", facts))
 

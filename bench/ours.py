@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from turns import device, member, one_core, serve, synchronise
+from turns import device, member, one_core, serve, synchronize
 
 from inceptions.data import Augment, Batch, batches, load
 from inceptions.deploy.original import open_original
@@ -44,7 +44,7 @@ def place_of(engine: str) -> str:
 def training(
     model: str, batch: int, *, compiled: bool = False, amp: bool = True, aux: bool = False
 ) -> Callable[[], object]:
-    """One step of `inceptions train --channels-last --amp`, as its loop takes it, from uint8 pictures."""
+    """One step of `inceptions train --channels-last --amp`, as its loop takes it, from uint8 images."""
     folder = Path(tempfile.mkdtemp())
     for part in ("train", "val"):
         for label in ("a", "b"):
@@ -65,45 +65,45 @@ def training(
     run = Training(config, data, net, folder / "run")
     run.batches = 10**6
     size = net.preprocess.size
-    pictures = Batch(
-        pictures=torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8),
+    images = Batch(
+        images=torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8),
         targets=torch.randint(0, 1000, (batch,)),
         indices=torch.arange(batch),
     )
     net.train()
 
     def step() -> None:
-        run.backward(pictures)
+        run.backward(images)
         run.update(config.lr)
-        synchronise()
+        synchronize()
 
     return step
 
 
 def inference(model: str, batch: int, engine: str, precision: str, file: str = "") -> Callable[[], object]:
-    """Answers to uint8 pictures in memory; OpenVINO's graph is written to `file`, for others to run the same."""
+    """Answers to uint8 images in memory; OpenVINO's graph is written to `file`, for others to run the same."""
     name, options = member(model)
     net = open_original(name, options=options)
-    pictures = torch.randint(0, 256, (max(batch, 8), *net.preprocess.shape), dtype=torch.uint8)
-    calibration = [pictures[:8]] if precision == "int8" else None
+    images = torch.randint(0, 256, (max(batch, 8), *net.preprocess.shape), dtype=torch.uint8)
+    calibration = [images[:8]] if precision == "int8" else None
     place = place_of(engine)
     ready = open_engine(
         net, engine=engine, precision=precision, device=place, batch_size=batch if place == "cuda" else None,
         calibration=calibration,
     )  # fmt: skip
-    pictures = pictures[:batch]
-    ready.tune(pictures[0], most=batch)
-    ready(pictures)
+    images = images[:batch]
+    ready.tune(images[0], most=batch)
+    ready(images)
     if file:
         import openvino
 
         (streams,) = ready._graphs.values()
         openvino.save_model(streams.graph, file, compress_to_fp16=False)
-    return lambda: ready(pictures)
+    return lambda: ready(images)
 
 
 def reading(folder: str, size: int, *, color_jitter: float = 0.0, workers: int = 0) -> Callable[[], object]:
-    """One pass over FOLDER / CLASS / picture as `inceptions train` reads them, to uint8 batches of 32; with workers,
+    """One pass over FOLDER / CLASS / image as `inceptions train` reads them, to uint8 batches of 32; with workers,
     eight passes in one."""
     data = load(folder, val_fraction=0).splits["train"]
     preprocess = Preprocess(size=(size, size), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

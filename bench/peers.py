@@ -18,7 +18,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from turns import device, one_core, serve, synchronise
+from turns import device, one_core, serve, synchronize
 
 NAMES = {
     "timm": {
@@ -72,13 +72,13 @@ def timm_inference(model: str, batch: int, *, best: bool = False) -> Callable[[]
     def run() -> None:
         with torch.inference_mode(), torch.autocast(device(), torch.bfloat16, enabled=best):
             net(images)
-        synchronise()
+        synchronize()
 
     return run
 
 
 def timm_predict(model: str, folder: str, output: str) -> None:
-    """timm's `inference.py` with its defaults (batches of 256, two workers, top 1): a folder of pictures to CSV."""
+    """timm's `inference.py` with its defaults (batches of 256, two workers, top 1): a folder of images to CSV."""
     torch = import_torch()
     import timm
     from timm.data import create_dataset, create_loader, resolve_data_config
@@ -177,7 +177,7 @@ def keras_train(model: str, batch: int, *, backend: str) -> Callable[[], object]
     return lambda: net.train_on_batch(images, targets)
 
 
-# ---- input pipelines: one pass over FOLDER / CLASS / picture in this process, in batches of 32 -----------------------
+# ---- input pipelines: one pass over FOLDER / CLASS / image in this process, in batches of 32 -----------------------
 
 
 def passes(loader: Iterable[object]) -> Callable[[], object]:
@@ -191,7 +191,7 @@ def passes(loader: Iterable[object]) -> Callable[[], object]:
 
 
 def torchvision_data(folder: str, size: int) -> Callable[[], object]:
-    """The transforms of torchvision's references/classification with their defaults (Pillow, bilinear), to normalised
+    """The transforms of torchvision's references/classification with their defaults (Pillow, bilinear), to normalized
     float32."""
     torch = import_torch()
     torch.set_num_threads(1)
@@ -210,7 +210,7 @@ def torchvision_data(folder: str, size: int) -> Callable[[], object]:
 
 
 def timm_data(folder: str, size: int, *, color_jitter: float) -> Callable[[], object]:
-    """What timm's `train.py` reads with by default: random interpolation, colour jitter of 0.4, to uint8 (what its
+    """What timm's `train.py` reads with by default: random interpolation, color jitter of 0.4, to uint8 (what its
     prefetcher does on the device is left out, as it is for ours)."""
     torch = import_torch()
     torch.set_num_threads(1)
@@ -225,7 +225,7 @@ def timm_data(folder: str, size: int, *, color_jitter: float) -> Callable[[], ob
 
 
 def keras_data(folder: str, size: int) -> Callable[[], object]:
-    """`image_dataset_from_directory` (TensorFlow decodes and squeezes every picture to the evaluation's size), then the
+    """`image_dataset_from_directory` (TensorFlow decodes and squeezes every image to the evaluation's size), then the
     layers RandomCrop, RandomFlip and Rescaling on each batch, for the torch backend."""
     os.environ["KERAS_BACKEND"] = "torch"
     import keras

@@ -4,7 +4,7 @@
                           [--only NAME ...]
 
 Needs the competitors' environment (`make parity`). Ours is the step of `inceptions train --amp --channels-last`, from
-uint8 pictures; theirs (bench/peers.py says which) get tensors that are normalised already. A step is forward, loss,
+uint8 images; theirs (bench/peers.py says which) get tensors that are normalized already. A step is forward, loss,
 backward, update. torchvision's network has an auxiliary head; "ours with aux" is the same work. The limit is that of
 `inceptions benchmark` in bf16 (float32 where the processor has none); three times the multiply-adds of `inceptions
 inspect` are taken for what a step needs. With a GPU, everybody but Keras on TensorFlow runs on it.
@@ -81,11 +81,11 @@ def main() -> None:
     for name, competitor in everybody.items():
         rate = options.batch / found[name]
         result[name] = {
-            "pictures_per_second": rate,
+            "images_per_second": rate,
             "peak_memory": competitor.peak_memory,
             "versions": competitor.facts,
         }
-        line = f"{name:26} {rate:7.2f} pictures/s {competitor.peak_memory / 1e9:6.2f} GB"
+        line = f"{name:26} {rate:7.2f} images/s {competitor.peak_memory / 1e9:6.2f} GB"
         if name in ("ours", "ours compiled"):
             result[name]["share_of_peak"] = rate * needed / limit
             line += f"   {rate * needed / limit:.0%} of the {limit / 1e9:.0f} GOP/s of {peak['by']} in {precision}"

@@ -43,7 +43,7 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def synchronise() -> None:
+def synchronize() -> None:
     """Wait for what a GPU was asked to do; without one there is nothing to wait for."""
     import torch
 

@@ -71,7 +71,7 @@ def block_figure(layer: Layer, title: str) -> str:
 
 
 def network_figure(net: Network) -> str:
-    """Stages from the picture below to the logits above; a bar's width is the number of channels, as a square root."""
+    """Stages from the image below to the logits above; a bar's width is the number of channels, as a square root."""
     counted = cost(net)
     rows = list(counted.stages)
     scale = 150 / math.sqrt(max(row.channels for row in rows))

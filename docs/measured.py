@@ -35,10 +35,10 @@ def exits(say: Say) -> str:
     """What bench/early_exit.py found: a row for the plain network and for each threshold."""
     measured = read("early_exit")
     rows, machine = measured["exits"], measured["machine"]
-    facts = say("On the {:,} pictures of `{}`, {}, {} cores, {}:")
+    facts = say("On the {:,} images of `{}`, {}, {} cores, {}:")
     commands = [f"    {measured[command]}" for command in ("train", "val")]
     heads = [say("a head is sure from"), *(say("left at {}").format(stage) for stage in rows[0]["left"])]
-    heads += [say("top-1"), say("pictures/s"), say("times as fast")]
+    heads += [say("top-1"), say("images/s"), say("times as fast")]
     lines = [
         facts.format(measured["n"], measured["split"], machine["processor"], machine["cores"], machine["date"]),
         *("", *commands, "", "| " + " | ".join(heads) + " |", "|---|" + "--:|" * (len(heads) - 1)),
@@ -46,7 +46,7 @@ def exits(say: Say) -> str:
     for row in rows:
         cells = [say("plain network") if row["threshold"] is None else f"{row['threshold']:g}"]
         cells += [f"{share:.1%}".replace("%", " %") for share in (*row["left"].values(), row["top1"])]
-        lines.append("| " + " | ".join([*cells, f"{row['pictures_per_second']:,.0f}", f"{row['ratio']:.2f}"]) + " |")
+        lines.append("| " + " | ".join([*cells, f"{row['images_per_second']:,.0f}", f"{row['ratio']:.2f}"]) + " |")
     return "\n".join(lines)
 
 
@@ -72,7 +72,7 @@ def _training(say: Say, name: str) -> Iterator[tuple[str, ...]]:
     for ours, found in competitors.items():
         if beside := _beside(competitors, ours):
             what = say("training step, `{}`, batch {}").format(measured["model"], measured["batch"])
-            rate = say("{:.1f} pictures/s").format(found["pictures_per_second"])
+            rate = say("{:.1f} images/s").format(found["images_per_second"])
             share = f"{100 * found['share_of_peak']:.0f} %" if "share_of_peak" in found else ""
             yield f"{what}, {say(ours)}", rate, beside, share, f"`{measured['command']}`"
 
@@ -80,11 +80,11 @@ def _training(say: Say, name: str) -> Iterator[tuple[str, ...]]:
 def _reading(say: Say) -> Iterator[tuple[str, ...]]:
     measured = read("data")
     competitors = measured["competitors"]
-    kilobytes = measured["bytes_per_picture"] / 1e3
-    what = say("JPEG of {:.0f} kB to an augmented picture of {} px").format(kilobytes, measured["size"])
+    kilobytes = measured["bytes_per_image"] / 1e3
+    what = say("JPEG of {:.0f} kB to an augmented image of {} px").format(kilobytes, measured["size"])
     for ours, found in competitors.items():
         if beside := _beside(competitors, ours):
-            spent = say("{:.2f} ms a core").format(found["ms_per_picture"])
+            spent = say("{:.2f} ms a core").format(found["ms_per_image"])
             yield f"{what}, {say(ours)}", spent, beside, "", f"`{measured['command']}`"
 
 
@@ -111,7 +111,7 @@ def _inference(say: Say, name: str) -> Iterator[tuple[str, ...]]:
         beside += [f"benchmark_app x {found['over_benchmark_app']:.2f}"] if "over_benchmark_app" in found else []
         yield (
             f"`{name}`, {kind}, {say('batch')} {measured['batch']}",
-            say("{:.0f} pictures/s").format(found["pictures_per_second"]),
+            say("{:.0f} images/s").format(found["images_per_second"]),
             ", ".join(beside),
             f"{100 * found['share_of_peak']:.0f} %",
             f"`{measured['command']}`",
@@ -120,8 +120,8 @@ def _inference(say: Say, name: str) -> Iterator[tuple[str, ...]]:
         if kind != "timm":
             share = say("{:.0f} % of the network alone").format(100 * found["share_of_alone"])
             yield (
-                f"`{name}`, {kind}, {say('files to CSV')}, n {measured['pictures']:,}",
-                say("{:.0f} pictures/s").format(found["pictures_per_second"]),
+                f"`{name}`, {kind}, {say('files to CSV')}, n {measured['images']:,}",
+                say("{:.0f} images/s").format(found["images_per_second"]),
                 f"timm x {found['over_timm']:.1f}; {share}",
                 "",
                 f"`{measured['command']}`",

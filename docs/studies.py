@@ -2,7 +2,7 @@
 
     python docs/studies.py --data FLOWERS --output RUNS [NAME ...]
 
-FLOWERS is the folder train|val / CLASS / picture of TensorFlow's flowers set; RUNS lies outside of the repository. The
+FLOWERS is the folder train|val / CLASS / image of TensorFlow's flowers set; RUNS lies outside of the repository. The
 runs are those of `inceptions study`: after an interruption the same call goes on where it stopped, and several
 processes may take some of the names each. Results depend on the number of threads in the last bits: OMP_NUM_THREADS=1.
 """
@@ -30,7 +30,7 @@ from inceptions.training import TrainConfig
 RESULTS = Path(__file__).parent / "studies"
 SEEDS = 3
 SIDE = 96
-"""Shorter side of the pictures that are trained on, px: to decode the originals would take as long as the training."""
+"""Shorter side of the images that are trained on, px: to decode the originals would take as long as the training."""
 
 COMMON: dict[str, Any] = {
     "epochs": 5, "batch_size": 32, "lr": 0.02, "scale": (0.35, 1.0), "channels_last": True,
@@ -73,16 +73,16 @@ def command(name: str, data: str) -> str:
     return shlex.join(words)
 
 
-def shrunk(pictures: Path, folder: Path) -> Path:
-    """A copy of the data set with pictures whose shorter side is `SIDE` px."""
-    done = folder / f"{pictures.resolve().name}-{SIDE}px"
+def shrunk(images: Path, folder: Path) -> Path:
+    """A copy of the data set with images whose shorter side is `SIDE` px."""
+    done = folder / f"{images.resolve().name}-{SIDE}px"
     if not done.exists():
         making = folder / f".{done.name}-{os.getpid()}"
-        for file in sorted(pictures.glob("*/*/*.jpg")):
+        for file in sorted(images.glob("*/*/*.jpg")):
             with Image.open(file) as image:
                 factor = SIDE / min(image.size)
                 small = image.convert("RGB").resize([round(side * factor) for side in image.size], reducing_gap=3)
-            place = making / file.relative_to(pictures)
+            place = making / file.relative_to(images)
             place.parent.mkdir(parents=True, exist_ok=True)
             small.save(place, quality=95)
         try:
@@ -95,7 +95,7 @@ def shrunk(pictures: Path, folder: Path) -> Path:
 def record(result: StudyResult, runs: Path) -> dict[str, Any]:
     """What is kept of a study: what was found, its curves, and what they were measured with."""
     data = Path(result.base.data)
-    found = result.to_dict() | {"data": data.name, "pictures": len(load(data).splits["train"])}
+    found = result.to_dict() | {"data": data.name, "images": len(load(data).splits["train"])}
     for arm, kept in zip(result.arms, found["arms"], strict=True):
         kept["curve"] = curve(arm)
         del kept["seconds"]  # the runs shared their machine with others, and were paused

@@ -95,15 +95,15 @@ def sentence(found: dict[str, Any], say: Say) -> str:
     """Of what, with what budget, how, and the command."""
     machine = found["machine"]
     budget = say(
-        "`{model}` from nothing, {epochs} epochs of the {pictures:,} training pictures of `{data}`, on {date} with "
+        "`{model}` from nothing, {epochs} epochs of the {images:,} training images of `{data}`, on {date} with "
         "PyTorch {torch} on {device} ({processor}, {threads}). "
     )
     judged = say(
-        "Means of {seeds} runs with their 95 % intervals (Student's t), on n = {n:,} validation pictures; differences "
+        "Means of {seeds} runs with their 95 % intervals (Student's t), on n = {n:,} validation images; differences "
         "are paired by seed, p allows for the number of comparisons:"
     )
     return (budget + judged).format(
-        **{key: found[key] for key in ("seeds", "n", "model", "pictures", "data", "epochs", "date")},
+        **{key: found[key] for key in ("seeds", "n", "model", "images", "data", "epochs", "date")},
         torch=machine["versions"]["torch"],
         device=machine["device"],
         processor=machine["processor"],

@@ -44,12 +44,12 @@ CHINESE = {
     " ({} of {} runs diverged)": "（{} / {} 次发散）",
     "epoch": "轮次",
     "validation top-1": "验证集 top-1",
-    "`{model}` from nothing, {epochs} epochs of the {pictures:,} training pictures of `{data}`, on {date} with "
+    "`{model}` from nothing, {epochs} epochs of the {images:,} training images of `{data}`, on {date} with "
     "PyTorch {torch} on {device} ({processor}, {threads}). ": (
-        "`{model}` 从零训练：`{data}` 的 {pictures:,} 张训练图片，{epochs} 轮；{date}，PyTorch {torch}，"
+        "`{model}` 从零训练：`{data}` 的 {images:,} 张训练图片，{epochs} 轮；{date}，PyTorch {torch}，"
         "{device}（{processor}，{threads}）。"
     ),
-    "Means of {seeds} runs with their 95 % intervals (Student's t), on n = {n:,} validation pictures; differences "
+    "Means of {seeds} runs with their 95 % intervals (Student's t), on n = {n:,} validation images; differences "
     "are paired by seed, p allows for the number of comparisons:": (
         "表中为 {seeds} 次训练的均值与 95 % 置信区间（Student t），验证图片 n = {n:,} 张；差值按随机种子配对，"
         "p 已按比较次数校正："
@@ -60,12 +60,12 @@ CHINESE = {
     "study-{}": "study-{}.zh-CN",
     "1x1 reduction in front of the large kernels": "大卷积核之前的 1x1 降维",
     "Auxiliary classifiers": "辅助分类器",
-    "Batch normalisation and the learning rate": "批归一化与学习率",
-    "Sigmoids, with and without batch normalisation": "sigmoid：有无批归一化",
+    "Batch normalization and the learning rate": "批归一化与学习率",
+    "Sigmoids, with and without batch normalization": "sigmoid：有无批归一化",
     "Initial weights ten times too small or too large": "初始权重小十倍或大十倍",
     "Halving the grid: pool before, or beside the convolutions": "网格减半：先池化，还是与卷积并行",
     "Separable convolutions: space first, or channels first": "可分离卷积：先空间，还是先通道",
-    "Large kernels factorised": "大卷积核的分解",
+    "Large kernels factorized": "大卷积核的分解",
     "Label smoothing": "标签平滑",
     "Residual connections": "残差连接",
     "Separable for regular convolutions": "可分离卷积代替普通卷积",
@@ -81,24 +81,24 @@ CHINESE = {
     "beside, in the same run": "同一次运行中的对比",
     "share of the measured peak": "占实测峰值",
     "training step, `{}`, batch {}": "训练步，`{}`，批量 {}",
-    "{:.1f} pictures/s": "{:.1f} 张/秒",
-    "{:.0f} pictures/s": "{:.0f} 张/秒",
-    "JPEG of {:.0f} kB to an augmented picture of {} px": "{:.0f} kB 的 JPEG 到 {} 像素的增强图片",
+    "{:.1f} images/s": "{:.1f} 张/秒",
+    "{:.0f} images/s": "{:.0f} 张/秒",
+    "JPEG of {:.0f} kB to an augmented image of {} px": "{:.0f} kB 的 JPEG 到 {} 像素的增强图片",
     "{:.2f} ms a core": "每核 {:.2f} 毫秒",
     "`--tune head`, {}, the whole command": "`--tune head`，{}，整条命令",
     "{:.0f} s; again {:.0f} s": "{:.0f} 秒；再次运行 {:.0f} 秒",
     "its engine alone needs 1 / {:.2f} of that": "仅推理引擎需其 1 / {:.2f}",
     "ours with aux": "本工具，含辅助头",
     "ours compiled": "本工具，编译",
-    "ours, colour jitter": "本工具，含颜色抖动",
+    "ours, color jitter": "本工具，含颜色抖动",
     "batch": "批量",
     "files to CSV": "文件到 CSV",
     "{:.0f} % of the network alone": "为单独网络速度的 {:.0f} %",
-    "On the {:,} pictures of `{}`, {}, {} cores, {}:": "`{1}` 的 {0:,} 张图片，{2}，{3} 核，{4}：",
+    "On the {:,} images of `{}`, {}, {} cores, {}:": "`{1}` 的 {0:,} 张图片，{2}，{3} 核，{4}：",
     "a head is sure from": "辅助头的概率阈值",
     "left at {}": "在 {} 离开",
     "plain network": "完整网络",
-    "pictures/s": "张/秒",
+    "images/s": "张/秒",
     "times as fast": "速度之比",
     # arms
     "with reduction": "有 1x1 降维",
@@ -123,7 +123,7 @@ CHINESE = {
     "before": "先池化",
     "space first": "先空间",
     "channels first": "先通道",
-    "factorised": "分解",
+    "factorized": "分解",
     "whole kernels": "整核",
     "hard labels": "硬标签",
     "smoothing 0.1": "平滑 0.1",

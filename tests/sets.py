@@ -13,18 +13,18 @@ from PIL import Image
 from inceptions.data import Dataset
 
 
-def picture(path: Path, colour: int = 0) -> Path:
+def image(path: Path, color: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (4, 4), (colour % 256, colour // 256, 0)).save(path)
+    Image.new("RGB", (4, 4), (color % 256, color // 256, 0)).save(path)
     return path
 
 
 def folder(root: Path, counts: dict[str, int]) -> Path:
-    """`counts`: folder of a class (may have a split's before it) -> pictures."""
+    """`counts`: folder of a class (may have a split's before it) -> images."""
     for number, (name, count) in enumerate(counts.items()):
         (root / name).mkdir(parents=True, exist_ok=True)
         for i in range(count):
-            picture(root / name / f"{i:03d}.png", 1000 * number + i)
+            image(root / name / f"{i:03d}.png", 1000 * number + i)
     return root
 
 
@@ -57,8 +57,8 @@ def table(
         file = io.BytesIO()
         Image.new("RGB", (4, 4), (i % 256, i // 256, 0)).save(file, "PNG")
         rows.append({"bytes": file.getvalue(), "path": None})
-    labelled = datasets.ClassLabel(names=names) if names else datasets.Value(kind)
-    features = datasets.Features({"img": datasets.Image(decode=False), column: labelled})
+    labeled = datasets.ClassLabel(names=names) if names else datasets.Value(kind)
+    features = datasets.Features({"img": datasets.Image(decode=False), column: labeled})
     path.parent.mkdir(parents=True, exist_ok=True)
     datasets.Dataset.from_dict({"img": rows, column: labels}, features=features).to_parquet(str(path))
     return path

@@ -32,12 +32,12 @@ def net() -> Network:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
+def images(tmp_path: Path) -> list[Path]:
     draws = np.random.default_rng(0)
     files = [tmp_path / f"{index}.png" for index in range(3)]
     for file in files:
         Image.fromarray(draws.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(file)
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     return [*files, tmp_path / "broken.png"]
 
 
@@ -57,7 +57,7 @@ def test_a_published_accuracy_is_told_of_the_published_network_only(net: Network
     assert portrait(net, timed=False).published_top1 is None
 
 
-def test_a_latency_is_measured_and_grows_with_the_picture(net: Network) -> None:
+def test_a_latency_is_measured_and_grows_with_the_image(net: Network) -> None:
     small, large = (portrait(net, size=size).latency for size in (32, 256))
     assert small is not None
     assert large is not None
@@ -135,9 +135,9 @@ def test_without_names_the_whole_family_is_compared(capsys: pytest.CaptureFixtur
 # --- two checkpoints ----------------------------------------------------------------------------------------------
 
 
-def test_equal_checkpoints_do_not_differ(net: Network, pictures: list[Path]) -> None:
+def test_equal_checkpoints_do_not_differ(net: Network, images: list[Path]) -> None:
     assert all(row.equal and row.relative == 0 for row in tensor_differences(net.state_dict(), net.state_dict()))
-    for row in answer_differences(net, copy.deepcopy(net), pictures[:3]):
+    for row in answer_differences(net, copy.deepcopy(net), images[:3]):
         assert row.agree
         assert row.distance == 0
 
@@ -167,7 +167,7 @@ def test_a_tensor_of_zeros_has_no_angle() -> None:
     assert (zero.relative, zero.cosine) == (math.inf, None)
 
 
-def test_answers_are_compared_by_class_name(net: Network, pictures: list[Path]) -> None:
+def test_answers_are_compared_by_class_name(net: Network, images: list[Path]) -> None:
     """The same network with its outputs in another order gives the same answers."""
     other = copy.deepcopy(net)
     order = [2, 0, 1]
@@ -175,15 +175,15 @@ def test_answers_are_compared_by_class_name(net: Network, pictures: list[Path]) 
         other.head.linear.weight.copy_(net.head.linear.weight[order])  # type: ignore[union-attr,index,operator]  # a Linear
         other.head.linear.bias.copy_(net.head.linear.bias[order])  # type: ignore[union-attr,index,operator]
     other.classes = ("c", "a", "b")
-    for row in answer_differences(net, other, pictures[:3]):
+    for row in answer_differences(net, other, images[:3]):
         assert row.agree
         assert row.distance == pytest.approx(0, abs=1e-6)
 
 
-def test_each_network_sees_the_picture_its_own_way(net: Network, pictures: list[Path]) -> None:
+def test_each_network_sees_the_image_its_own_way(net: Network, images: list[Path]) -> None:
     other = copy.deepcopy(net)
     other.preprocess = Preprocess(size=(32, 32), mean=(0.0,) * 3, std=(0.25,) * 3)
-    assert all(row.distance for row in answer_differences(net, other, pictures[:3]))
+    assert all(row.distance for row in answer_differences(net, other, images[:3]))
 
 
 def save_two(net: Network, folder: Path) -> tuple[str, str]:
@@ -197,9 +197,9 @@ def save_two(net: Network, folder: Path) -> tuple[str, str]:
 
 
 def test_the_command_compares_tensors_and_answers(
-    net: Network, tmp_path: Path, pictures: list[Path], capsys: pytest.CaptureFixture[str]
+    net: Network, tmp_path: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["compare", *map(str, pictures), "--weights", *save_two(net, tmp_path)]
+    words = ["compare", *map(str, images), "--weights", *save_two(net, tmp_path)]
     assert main([*words, "--json"]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert {row["name"] for row in found["tensors"] if row["largest"]} == {"body.conv1.conv.bias", "head.linear.bias"}
@@ -209,7 +209,7 @@ def test_the_command_compares_tensors_and_answers(
     assert main(words) == 0
     captured = capsys.readouterr()
     assert "2 different, 0 only in one" in captured.out
-    assert "of 3 pictures get the same label" in captured.out
+    assert "of 3 images get the same label" in captured.out
     assert "broken.png" in captured.err
 
 
@@ -219,33 +219,33 @@ def test_an_export_has_no_tensors_to_compare(net: Network, tmp_path: Path, capsy
     assert "export is an export, which has no weights in PyTorch: give the run" in capsys.readouterr().err
 
 
-def test_the_size_of_the_compared_pictures_acts(
-    net: Network, tmp_path: Path, pictures: list[Path], capsys: pytest.CaptureFixture[str]
+def test_the_size_of_the_compared_images_acts(
+    net: Network, tmp_path: Path, images: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     both, shares = save_two(net, tmp_path), []
     for size in ("32", "64"):
-        assert main(["compare", str(pictures[0]), "--weights", *both, "--img-size", size, "--json"]) == 0
+        assert main(["compare", str(images[0]), "--weights", *both, "--img-size", size, "--json"]) == 0
         shares.append(json.loads(capsys.readouterr().out)["answers"][0]["probabilities"][0])
     assert shares[0] != shares[1]
     assert main(["compare", "--weights", *both, "--img-size", "32"]) == 2
-    assert "--img-size 32 is of pictures" in capsys.readouterr().err
+    assert "--img-size 32 is of images" in capsys.readouterr().err
 
 
-def test_pictures_none_of_which_can_be_read_are_invalid_data(
+def test_images_none_of_which_can_be_read_are_invalid_data(
     net: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     both, absent = save_two(net, tmp_path), str(tmp_path / "absent.png")
     (tmp_path / "empty").mkdir()
     assert main(["compare", absent, "--weights", *both]) == 3
     said = capsys.readouterr().err
-    assert "none of the 1 pictures could be read" in said
+    assert "none of the 1 images could be read" in said
     assert said.count("absent.png") == 1
     assert main(["compare", absent, "--weights", *both, "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["answers"][0]["error"] == "no such file or directory"
     assert main(["compare", str(tmp_path / "empty"), "--weights", *both]) == 3
-    assert "there are no pictures in" in capsys.readouterr().err
+    assert "there are no images in" in capsys.readouterr().err
 
 
-def test_checkpoints_without_classes_cannot_be_shown_pictures(net: Network, pictures: list[Path]) -> None:
+def test_checkpoints_without_classes_cannot_be_shown_images(net: Network, images: list[Path]) -> None:
     with pytest.raises(ValueError, match="class names"):
-        next(answer_differences(net, build("googlenet", width=0.125), pictures))
+        next(answer_differences(net, build("googlenet", width=0.125), images))

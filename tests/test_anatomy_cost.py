@@ -204,7 +204,7 @@ def test_linear_layers_over_sequences_count_every_position() -> None:
 
 
 class Ways(nn.Module):
-    """Convolution along channels, a table of positions that no picture enters, a picture folded before it is read."""
+    """Convolution along channels, a table of positions that no image enters, an image folded before it is read."""
 
     def __init__(self) -> None:
         super().__init__()

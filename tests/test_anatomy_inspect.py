@@ -153,7 +153,7 @@ def test_a_layers_own_stride_and_the_stages_are_two_things(capsys: pytest.Captur
 
 
 def test_memory_is_what_training_really_keeps(capsys: pytest.CaptureFixture[str]) -> None:
-    """A conv with bias and an in-place ReLU keep the picture and the activated values; the classifier its vector."""
+    """A conv with bias and an in-place ReLU keep the image and the activated values; the classifier its vector."""
     conv = convolution()
     net = Network(Table((("first", conv(4, 3)), ("second", conv(5))), Head()), num_classes=2)
     kept = kept_for_training(net, 8)
@@ -269,7 +269,7 @@ def test_a_terminal_shows_whole_numbers(
     ("words", "code", "said"),
     [
         (["inception_v3", "--img-size", "74"], 2, "at least 75 x 75"),
-        (["inception_v3", "--options.factorise", "false"], 2, "did you mean 'factorize'"),
+        (["inception_v3", "--options.factorize", "false"], 2, "did you mean 'factorize'"),
         (["runs/nowhere"], 2, "no network is called"),
         (["my_nets:number"], 2, "is no torch.nn.Module, nor a function that returns one, but 3"),
         (["my_nets:table", "--options.width", "2"], 2, "is built already"),
@@ -278,7 +278,7 @@ def test_a_terminal_shows_whole_numbers(
         (["my_nets:Tokens", "--img-size", "3"], 2, "Tokens cannot be traced"),
         (["inception_v3", "--stage", "mixed_9z"], 2, "it has: conv_1a"),
         (["my_nets:made", "--stage", "9"], 2, "it has: 0, 1, 2, 3, 4"),
-        (["inception_v3", "--img-size", "0"], 2, "a picture of 0 x 0 px cannot be"),
+        (["inception_v3", "--img-size", "0"], 2, "an image of 0 x 0 px cannot be"),
         (["inception_v3", "--csv", "absent/g.csv"], 2, "--csv absent/g.csv: there is no folder absent"),
     ],
 )

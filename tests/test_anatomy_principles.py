@@ -150,7 +150,7 @@ def test_what_the_published_networks_do_without_is_named() -> None:
         assert broken(hollow(name), "reduction") == [], name
 
 
-def test_what_factorising_saves_is_told_of_pairs() -> None:
+def test_what_factorizing_saves_is_told_of_pairs() -> None:
     found = {finding.stage: finding for finding in of(hollow("inception_v3"), "factorisation")}
     # 1 x 7 and 7 x 1 of 192 channels for 7 x 7: 14 weights instead of 49.
     assert found["mixed_7a"].kept
@@ -159,13 +159,13 @@ def test_what_factorising_saves_is_told_of_pairs() -> None:
 
 
 def test_a_large_kernel_is_named_with_what_would_be_cheaper() -> None:
-    whole, factorised = hollow("inception_v3", factorize=False), hollow("inception_v3")
+    whole, factorized = hollow("inception_v3", factorize=False), hollow("inception_v3")
     sevens = [f for f in of(whole, "factorisation") if f.stage == "mixed_6e"]
     assert len(sevens) == 3
     for found in sevens:
         assert (found.kept, found.cure) == (False, "1x7 and 7x1")
         assert found.number == pytest.approx(1 - 14 / 49)
-    assert "mixed_6e" not in broken(factorised, "factorisation")
+    assert "mixed_6e" not in broken(factorized, "factorisation")
 
 
 def test_a_large_kernel_with_few_channels_is_left_alone() -> None:

@@ -22,12 +22,12 @@ def extent(rectangle: Rectangle, axis: Axis) -> tuple[int, int]:
 
 
 def strip(net: Network, axis: Axis, length: int) -> tuple[int, int]:
-    """A picture `length` px long and as narrow as the network reads."""
+    """An image `length` px long and as narrow as the network reads."""
     return (length, net.min_size) if axis == 0 else (net.min_size, length)
 
 
 def middle_unit(field: Field, axis: Axis, length: int) -> int:
-    """A unit whose field lies inside the picture, so that both of its edges can be probed."""
+    """A unit whose field lies inside the image, so that both of its edges can be probed."""
     first, last = extent(field.rectangle, axis)
     for unit in range(field.grid[axis]):
         if first + unit * field.stride[axis] >= 1 and last + unit * field.stride[axis] <= length - 2:
@@ -43,20 +43,20 @@ def probe(net: Network, axis: Axis, names: list[str], length: int) -> None:
         unit = middle_unit(field, axis, length)
         first, last = (pixel + unit * field.stride[axis] for pixel in extent(field.rectangle, axis))
         places = [first, last, first - 1, last + 1]
-        pictures = torch.zeros(4, net.in_channels, *strip(net, axis, length), dtype=torch.float64)
-        for picture, place in zip(pictures, places, strict=True):
-            picture.select(axis + 1, place).fill_(math.nan)
-        reached = outputs_of(net, name, pictures).select(axis + 2, unit).isnan().flatten(1).any(1)
+        images = torch.zeros(4, net.in_channels, *strip(net, axis, length), dtype=torch.float64)
+        for image, place in zip(images, places, strict=True):
+            image.select(axis + 1, place).fill_(math.nan)
+        reached = outputs_of(net, name, images).select(axis + 2, unit).isnan().flatten(1).any(1)
         assert reached.tolist() == [True, True, False, False], (name, axis, unit, places)
 
 
-def outputs_of(net: Network, name: str, pictures: Tensor) -> Tensor:
+def outputs_of(net: Network, name: str, images: Tensor) -> Tensor:
     """What leaves one layer; stages behind it are not run."""
     kept: list[Tensor] = []
     handle = net.body.get_submodule(name).register_forward_hook(lambda _, __, output: kept.append(output.clone()))
     with torch.no_grad():
         for stage, module in net.body.named_children():
-            pictures = module(pictures)
+            images = module(images)
             if stage == name.split(".")[0]:
                 break
     handle.remove()
@@ -122,7 +122,7 @@ WHOLE = {"googlenet": 715, "inception_v3": 1311, "inception_resnet_v2": 3039, "x
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_the_last_stage_sees_more_than_the_picture(name: str) -> None:
+def test_the_last_stage_sees_more_than_the_image(name: str) -> None:
     with torch.device("meta"):
         net = build(name)
     field = receptive_fields(net)[net.stages[-1]]
@@ -163,7 +163,7 @@ def test_a_shortcut_leaves_the_short_paths_in() -> None:
     assert with_shortcut.sizes[0] == without.sizes[0]  # the 1x1 branch is as short as the shortcut
 
 
-def test_tensorflows_border_depends_on_the_size_of_the_picture() -> None:
+def test_tensorflows_border_depends_on_the_size_of_the_image() -> None:
     with torch.device("meta"):
         net = build("googlenet", padding="tf_same", norm="batch")
     even, odd = (receptive_fields(net, size)["conv1"] for size in (224, 225))
@@ -199,7 +199,7 @@ class Blur:
         return height, width
 
 
-def test_an_unknown_layer_and_a_small_picture_are_refused_in_words() -> None:
+def test_an_unknown_layer_and_a_small_image_are_refused_in_words() -> None:
     with pytest.raises(ValueError, match=r"layer odd \(Blur\) is not known"):
         receptive_fields(Network(Table((("odd", Blur()),), Head())))
     with torch.device("meta"), pytest.raises(ValueError, match="at least 75 px a side; got 75 x 20"):

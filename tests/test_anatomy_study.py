@@ -25,7 +25,7 @@ from inceptions.training.loop import DivergenceError
 from inceptions.training.resolve import network
 from inceptions.weights import artifact
 from inceptions.zoo import build
-from tiny import config, write_pictures
+from tiny import config, write_images
 
 # --- statistics ---------------------------------------------------------------------------------------------------
 
@@ -76,16 +76,16 @@ def test_differences_without_spread_are_certain() -> None:
     assert paired_difference([1.0, 1.0], [0.5, 0.5]).p == 0.0
 
 
-def test_a_spread_below_what_the_pictures_resolve_does_not_count() -> None:
-    """Three runs a picture of 24 apart look certain by their spread, and are not."""
-    found = paired_difference([13 / 24] * 3, [12 / 24] * 3, pictures=24)
+def test_a_spread_below_what_the_images_resolve_does_not_count() -> None:
+    """Three runs an image of 24 apart look certain by their spread, and are not."""
+    found = paired_difference([13 / 24] * 3, [12 / 24] * 3, images=24)
     error = 1 / (24 * math.sqrt(6)) / math.sqrt(3)
     assert found.p == pytest.approx(2 * (1 - t_cdf(1 / 24 / error, 2)))
     assert not found.significant
     assert found.high - found.mean == pytest.approx(4.302653 * error, rel=1e-6)
     values, reference = [0.31, 0.6, 0.89], [0.2, 0.5, 0.8]
-    assert paired_difference(values, reference, pictures=736) == paired_difference(values, reference)
-    assert paired_difference([0.5] * 3, [0.5] * 3, pictures=24).p == 1.0
+    assert paired_difference(values, reference, images=736) == paired_difference(values, reference)
+    assert paired_difference([0.5] * 3, [0.5] * 3, images=24).p == 1.0
 
 
 def test_many_comparisons_are_judged_more_strictly() -> None:
@@ -136,7 +136,7 @@ def test_options_of_an_arm_are_added_to_those_of_the_base() -> None:
 def test_the_initial_weights_are_scaled(tmp_path: Path) -> None:
     from inceptions.data import load
 
-    data = load(str(write_pictures(tmp_path / "data", train=2, val=1)))
+    data = load(str(write_images(tmp_path / "data", train=2, val=1)))
     plain, large = (network(config(tmp_path / "data", tmp_path, init_scale=scale), data) for scale in (1.0, 10.0))
     first, second = (net.body.conv1.conv.weight for net in (plain, large))  # type: ignore[union-attr]  # a Conv2d
     torch.testing.assert_close(second, 10 * first)  # type: ignore[operator]
@@ -214,7 +214,7 @@ def test_a_clear_difference_is_called_significant_and_noise_is_not(imagined: Any
     assert "not significant" in verdict(chance, chance.arms[1])
 
 
-def test_runs_that_differ_by_a_picture_each_are_not_called_certain(imagined: Any, tmp_path: Path) -> None:
+def test_runs_that_differ_by_a_image_each_are_not_called_certain(imagined: Any, tmp_path: Path) -> None:
     imagined(lambda asked: [21 / 40 if asked.options else 20 / 40])
     result = conduct("reduction", BASE, tmp_path / "one")
     assert not result.arms[1].significant
@@ -333,7 +333,7 @@ def test_an_impossible_study_is_wrong_usage(capsys: pytest.CaptureFixture[str], 
 
 
 def test_the_command_trains_for_real(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = write_pictures(tmp_path / "data", train=6, val=3, classes=2)
+    data = write_images(tmp_path / "data", train=6, val=3, classes=2)
     words = ["study", "reduction", str(data), "--seeds", "2", "--epochs", "1", "--width", "0.05", "--depth", "0.1",
              "--stem", "small", "--img-size", "32", "-b", "6", "-j", "0", "--device", "cpu", "--crop", "none",
              "--options.norm", "batch", "--output", str(tmp_path / "study"), "--json"]  # fmt: skip

@@ -302,7 +302,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "version true": (lambda c: c["inceptions"].update(format_version=True), "format_version"),
     "unknown network": (lambda c: c.update(architecture="../../etc/passwd"), "architecture"),
     "network of another type": (lambda c: c.update(architecture=7), "architecture is"),
-    "unknown option": (lambda c: c["inceptions"]["network"].update(colour="red"), "colour"),
+    "unknown option": (lambda c: c["inceptions"]["network"].update(color="red"), "color"),
     "option of another type": (lambda c: c["inceptions"]["network"].update(norm_eps="small"), "norm_eps"),
     "option of a nested list": (_nest, "hidden"),
     "absurd width": (lambda c: c["inceptions"]["network"].update(width=1e9), "width"),
@@ -323,7 +323,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "preprocessing too small": (lambda c: c["inceptions"]["preprocess"].update(size=[1, 1]), "at least"),
     "preprocessing of a type": (lambda c: c["inceptions"]["preprocess"].update(mean={}), "preprocess"),
     "preprocessing with more": (lambda c: c["inceptions"]["preprocess"].update(extra=1), "preprocess"),
-    "grey pictures": (lambda c: c["inceptions"]["preprocess"].update(mean=[0.5], std=[0.5]), "channels"),
+    "gray images": (lambda c: c["inceptions"]["preprocess"].update(mean=[0.5], std=[0.5]), "channels"),
     "temperature zero": (lambda c: c["inceptions"].update(temperature=0), "temperature"),
     "metrics of another type": (lambda c: c["inceptions"].update(metrics=[1]), "metrics"),
 }  # fmt: skip

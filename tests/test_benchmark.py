@@ -250,7 +250,7 @@ def test_rates_latencies_and_shares_belong_together() -> None:
     assert one.parity["max_difference"] <= 1e-5 * one.parity["max_logit"]
     assert one.latency_ms["p50"] <= one.latency_ms["p95"] <= one.latency_ms["p99"]
     operations = 2 * cost(build("googlenet", **options), 32).multiply_adds
-    assert one.share_of_peak == pytest.approx(one.pictures_per_second * operations / (one.peak_gops * 1e9))
+    assert one.share_of_peak == pytest.approx(one.images_per_second * operations / (one.peak_gops * 1e9))
     assert one.peak_memory > 50e6
     assert one.file_size == 4 * cost(build("googlenet", **options), 32).parameters
 

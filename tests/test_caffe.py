@@ -43,12 +43,12 @@ def test_opencv_and_we_agree_on_what_a_model_answers(name: str, tmp_path: Path) 
         numbers = np.arange(height * width * 3, dtype=np.int64)
         rgb = torch.from_numpy(numbers * 7919 % 2003 % 256).reshape(height, width, 3).permute(2, 0, 1)
         with torch.no_grad():
-            logits = net(net.preprocess.normalise(rgb.flip(0)[None]).double())[0]
+            logits = net(net.preprocess.normalize(rgb.flip(0)[None]).double())[0]
         expected = torch.tensor(case["logits"], dtype=torch.float64)
         assert (torch.cat([logits[:8], logits[-4:]]) - expected).norm() <= 1e-5 * expected.norm()
 
 
-def test_a_picture_of_one_colour_reaches_the_network_as_blue_green_red(tmp_path: Path) -> None:
+def test_a_image_of_one_color_reaches_the_network_as_blue_green_red(tmp_path: Path) -> None:
     net = load_weights(written(model("googlenet"), tmp_path), options={"width": 0.01}).net
     assert net.preprocess is not None
     orange = np.broadcast_to(np.array([255, 128, 0], np.uint8), (256, 256, 3))

@@ -74,7 +74,7 @@ def test_stated_beginnings_of_hashes_are_kept(name: str, sha256: str) -> None:
 def test_what_a_publisher_does_not_state_is_not_invented() -> None:
     assert RECORDS["inception_v3.slim"].hashes == {}
     assert RECORDS["inception_v3.slim"].size is None
-    assert RECORDS["bn_inception.cadene"].licence is None
+    assert RECORDS["bn_inception.cadene"].license is None
 
 
 def test_a_name_brings_its_own_preprocessing() -> None:

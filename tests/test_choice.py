@@ -20,7 +20,7 @@ from inceptions.engines.onnx_runtime import OnnxRuntimeEngine
 from inceptions.engines.openvino import OpenVinoEngine
 from inceptions.engines.processor import Processor
 from inceptions.zoo import Network
-from tests.test_engines import network, pictures
+from tests.test_engines import images, network
 
 MUCH = 10_000
 Race = Callable[..., list[str]]
@@ -36,8 +36,8 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def rates(monkeypatch: pytest.MonkeyPatch) -> Race:
     """Every engine is as fast as it is said to be, and nothing is converted; returns the list of who was timed."""
 
-    def run(self: OnnxRuntimeEngine | OpenVinoEngine, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        return self.prepared(pictures)  # type: ignore[no-any-return]
+    def run(self: OnnxRuntimeEngine | OpenVinoEngine, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.prepared(images)  # type: ignore[no-any-return]
 
     def become(**rates: float) -> list[str]:
         timed: list[str] = []
@@ -70,8 +70,8 @@ def test_the_fastest_is_taken_whichever_it_is_and_v_says_what_was_measured(
     assert engine.name == fastest
     assert engine.reason.startswith(f"the fastest here in float32: {fastest} 150, ")
     assert str(engine) in caplog.text
-    truth = open_engine(network(), engine="torch", device="cpu")(pictures())
-    assert torch.allclose(engine(pictures()), truth, atol=1e-5)
+    truth = open_engine(network(), engine="torch", device="cpu")(images())
+    assert torch.allclose(engine(images()), truth, atol=1e-5)
 
 
 def test_little_work_is_not_measured(rates: Race) -> None:
@@ -80,7 +80,7 @@ def test_little_work_is_not_measured(rates: Race) -> None:
     assert timed == []
     engine = opened(network(), expected=2_000)
     assert (engine.name, timed) == ("torch", ["torch"])
-    assert "about 20 s for 2000 pictures" in engine.reason
+    assert "about 20 s for 2000 images" in engine.reason
 
 
 def test_a_measurement_is_kept_and_holds_for_this_network_machine_and_version_only(
@@ -149,7 +149,7 @@ def test_engines_that_are_as_fast_as_each_other_are_taken_in_one_order() -> None
 
 def test_a_single_engine_is_not_measured(rates: Race) -> None:
     timed = rates(openvino=100.0, torch=100.0)
-    assert opened(network(), precision="int8", calibration=[pictures()]).name == "openvino"
+    assert opened(network(), precision="int8", calibration=[images()]).name == "openvino"
     assert timed == []
 
 

@@ -152,7 +152,7 @@ def test_a_wrong_flag_is_named_with_the_nearest_and_the_way_to_help(capsys: pyte
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (DataError("two pictures are broken"), 3, "two pictures are broken"),
+        (DataError("two images are broken"), 3, "two images are broken"),
         (GateError("top1 0.8 is below 0.9"), 4, "top1 0.8 is below 0.9"),
         (RunError("the loss is not finite"), 1, "the loss is not finite"),
         (ValueError("width is 0; allowed is more than 0"), 2, "width is 0; allowed is more than 0"),
@@ -203,13 +203,13 @@ def test_debug_shows_the_traceback(
 
 def test_verbose_lets_the_log_say_more(plant: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     def talk() -> None:
-        log.info("read 10 pictures")
+        log.info("read 10 images")
         log.debug("with 2 workers")
         log.warning("one is \x1b[31mred\nand long")
 
     plant(talk)
     main(["planted"])
-    assert capsys.readouterr().err == "read 10 pictures\nwarning: one is \\x1b[31mred\nand long\n"
+    assert capsys.readouterr().err == "read 10 images\nwarning: one is \\x1b[31mred\nand long\n"
     main(["planted", "-v"])
     assert "with 2 workers" in capsys.readouterr().err
 
@@ -365,7 +365,7 @@ def test_doctor_tells_versions_processor_and_space(capsys: pytest.CaptureFixture
     assert torch.__version__ in capsys.readouterr().out
 
 
-def test_doctor_recognises_a_torchvision_that_does_not_import(
+def test_doctor_recognizes_a_torchvision_that_does_not_import(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")

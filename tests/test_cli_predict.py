@@ -1,4 +1,4 @@
-"""`inceptions predict` on the command line: one answer a picture, in order, wherever it goes."""
+"""`inceptions predict` on the command line: one answer an image, in order, wherever it goes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pictures")
+    root = tmp_path_factory.mktemp("images")
     generator = np.random.default_rng(0)
     for i in (1, 2, 10):
         Image.fromarray(generator.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(root / f"{i}.png")
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_json_is_one_object_a_picture_in_order(model: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_one_object_a_image_in_order(model: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [folder / "10.png", folder / "1.png"]
     assert main(["predict", model, *map(str, files), str(folder), "--json", "--top-k", "2"]) == 0
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -70,11 +70,11 @@ def test_csv_and_jsonl_hold_the_same_answers(
         assert row["error"] == ""
 
 
-def test_unreadable_pictures_are_reported_in_their_place(
+def test_unreadable_images_are_reported_in_their_place(
     model: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = tmp_path / "=bad.jpg"
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"no image")
     words = ["predict", model, str(bad), str(folder / "1.png"), "missing.png"]
     assert main([*words, "--json", "--output", str(tmp_path / "p.csv")]) == 0
     captured = capsys.readouterr()
@@ -87,18 +87,18 @@ def test_unreadable_pictures_are_reported_in_their_place(
     assert main(words) == 0
     captured = capsys.readouterr()
     assert "unreadable: no JPEG" in captured.out
-    assert "2 of 3 pictures could not be read" in captured.err
+    assert "2 of 3 images could not be read" in captured.err
 
 
 def test_nothing_readable_at_all_is_exit_code_3(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "a.png").write_bytes(b"no picture")
+    (tmp_path / "a.png").write_bytes(b"no image")
     assert main(["predict", model, str(tmp_path), "--json"]) == 3
     captured = capsys.readouterr()
     assert json.loads(captured.out)["file"] == str(tmp_path / "a.png")
-    assert "none of the 1 pictures" in captured.err
+    assert "none of the 1 images" in captured.err
     (tmp_path / "empty").mkdir()
     assert main(["predict", model, str(tmp_path / "empty")]) == 3
-    assert "there are no pictures in" in capsys.readouterr().err
+    assert "there are no images in" in capsys.readouterr().err
 
 
 def test_people_get_a_table_that_no_name_can_disturb(
@@ -171,11 +171,11 @@ def test_precision_and_size_act(model: str, folder: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ((), 2, "which pictures"),
+        ((), 2, "which images"),
         (("x.png", "--output", "p.xlsx"), 2, "must end in .csv or .jsonl"),
         (("x.png", "-j", "-1"), 2, "--workers -1"),
         (("x.png", "--top-k", "0"), 2, "top_k is 0"),
-        (("x.png", "--precision", "int8"), 2, "int8 measures its ranges on training pictures"),
+        (("x.png", "--precision", "int8"), 2, "int8 measures its ranges on training images"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_its_exit_code(

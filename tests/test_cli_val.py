@@ -32,7 +32,7 @@ def network(seed: int, classes: tuple[str, ...] = CLASSES) -> Network:
     torch.manual_seed(seed)
     net = build("googlenet", width=0.125, num_classes=len(classes), stem="small", norm="batch")
     with torch.no_grad():
-        net.head.linear.weight.mul_(3)  # answers that differ from picture to picture
+        net.head.linear.weight.mul_(3)  # answers that differ from image to image
     net.preprocess = Preprocess(size=(32, 32))
     net.classes = classes
     return net.eval()
@@ -40,14 +40,14 @@ def network(seed: int, classes: tuple[str, ...] = CLASSES) -> Network:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """CLASS/picture: eight pictures of each of four of the model's six classes."""
+    """CLASS/image: eight images of each of four of the model's six classes."""
     root = tmp_path_factory.mktemp("insects")
     generator = np.random.default_rng(0)
     for label in CLASSES[:4]:
         (root / label).mkdir()
         for i in range(8):
-            colour = generator.integers(0, 256, 3)
-            pixels = np.clip(colour + generator.integers(-40, 40, (36 + i, 50, 3)), 0, 255).astype(np.uint8)
+            color = generator.integers(0, 256, 3)
+            pixels = np.clip(color + generator.integers(-40, 40, (36 + i, 50, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(root / label / f"{i}.png")
     return root
 
@@ -74,19 +74,19 @@ def answers(net: Network, files: list[Path], crops: int = 1, temperature: float 
     rows = []
     with torch.no_grad():
         for file in files:
-            pictures = torch.from_numpy(np.array(preprocess.picture(file))).reshape(-1, 3, *net.preprocess.size)
-            logits = net(net.preprocess.normalise(pictures)).double() / temperature
+            images = torch.from_numpy(np.array(preprocess.image(file))).reshape(-1, 3, *net.preprocess.size)
+            logits = net(net.preprocess.normalize(images)).double() / temperature
             rows.append(logits.softmax(1).mean(0).numpy())
     return np.stack(rows)
 
 
-def labelled(data: Path) -> tuple[list[Path], np.ndarray]:
+def labeled(data: Path) -> tuple[list[Path], np.ndarray]:
     files = [data / label / f"{i}.png" for label in CLASSES[:4] for i in range(8)]
     return files, np.array([CLASSES.index(file.parent.name) for file in files])
 
 
 def whole(data: Path, tmp_path: Path) -> Path:
-    """Pictures of the same pixels, saved again, in a folder that no run has divided."""
+    """Images of the same pixels, saved again, in a folder that no run has divided."""
     return saved_again(data, tmp_path / "other")
 
 
@@ -109,7 +109,7 @@ def test_an_undivided_folder_is_judged_whole_and_the_numbers_are_right(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = val(capsys, run, whole(data, tmp_path))
-    files, targets = labelled(data)
+    files, targets = labeled(data)
     shares = answers(network(0), files)
     assert (told["n"], told["skipped"], told["unknown"]) == (32, 0, 0)
     assert told["top1"] == accuracy(shares, targets)
@@ -127,7 +127,7 @@ def test_the_files_hold_what_was_printed(
     assert not (run / "predictions.csv").exists()
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    files, targets = labelled(data)
+    files, targets = labeled(data)
     shares = answers(network(0), files)
     assert len(rows) == 32
     for row, target, file_shares in zip(rows, targets, shares, strict=True):
@@ -186,13 +186,13 @@ def test_classes_are_matched_by_name_and_unknown_ones_are_reported_not_judged(
 ) -> None:
     other = whole(data, tmp_path)
     (other / "bee").rename(other / "aardvark")  # now first in the listing: indices of the listing would all be wrong
-    (other / "wasp" / "bad.png").write_bytes(b"no picture")
+    (other / "wasp" / "bad.png").write_bytes(b"no image")
     told = val(capsys, run, other)
     assert (told["n"], told["unknown"], told["skipped"]) == (24, 8, 1)
     assert [refused["file"] for refused in told["refused"]] == ["wasp/bad.png"]
     assert told["unknown_classes"] == ["aardvark"]
     assert "bee" in told["missing_classes"]
-    files, targets = labelled(data)
+    files, targets = labeled(data)
     shares = answers(network(0), files)
     kept = targets != CLASSES.index("bee")
     assert told["top1"] == accuracy(shares[kept], targets[kept])
@@ -223,7 +223,7 @@ def test_an_ensemble_averages_probabilities_and_matches_classes_by_name(
     told = val(
         capsys, run, whole(data, tmp_path), "--ensemble", tmp_path / "second", tmp_path / "third", "--batch-size", 5
     )
-    files, targets = labelled(data)
+    files, targets = labeled(data)
     members = (answers(network(0), files), answers(backwards, files)[:, ::-1], answers(third, files, temperature=3.0))
     shares = np.mean(members, axis=0)
     assert told["loss"] == pytest.approx(-np.log(shares[range(32), targets]).mean(), abs=1e-6)
@@ -256,7 +256,7 @@ def test_calibration_is_fitted_stored_and_used_from_then_on(run: Path, capsys: p
 def test_coverage_names_the_threshold_that_reaches_the_accuracy(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files, targets = labelled(data)
+    files, targets = labeled(data)
     shares = answers(network(0), files)
     right, order = shares.argmax(1) == targets, np.argsort(-shares.max(1))
     reached = right[order].cumsum() / np.arange(1, 33)

@@ -1,4 +1,4 @@
-"""The compiled engine: eager PyTorch's answers for any number of pictures from one compilation, or a clear error."""
+"""The compiled engine: eager PyTorch's answers for any number of images from one compilation, or a clear error."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import inceptions.engines.select as choice
 from inceptions.deploy.benchmark import cases
 from inceptions.engines import Engine, available, open_engine
 from inceptions.engines.compiled import CompiledEngine, compiler
-from tests.test_engines import network, pictures
+from tests.test_engines import images, network
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="there is no C++ compiler here (CXX, or g++)")
 
 
 @needs_compiler
-def test_one_compilation_gives_the_eager_answers_for_any_number_of_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_compilation_gives_the_eager_answers_for_any_number_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[dict[str, Any]] = []
     compile_it = torch.compile
 
@@ -32,10 +32,10 @@ def test_one_compilation_gives_the_eager_answers_for_any_number_of_pictures(monk
     engine = open_engine(net, engine="torch-compiled", batch_size=4, device="cpu")
     eager = open_engine(net, engine="torch", batch_size=4, device="cpu")
     assert (engine.name, engine.precision) == ("torch-compiled", "float32")
-    engine(pictures(1))
+    engine(images(1))
     with torch.compiler.set_stance("fail_on_recompile"):
         for n in (1, 4, 11):
-            for batch in (pictures(n), pictures(n).contiguous(memory_format=torch.channels_last)):
+            for batch in (images(n), images(n).contiguous(memory_format=torch.channels_last)):
                 answers, truth = engine.logits_and_features(batch), eager.logits_and_features(batch)
                 assert [one.shape for one in answers] == [one.shape for one in truth]
                 assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(answers, truth, strict=True))
@@ -50,7 +50,7 @@ def test_a_compiler_that_fails_is_told_with_what_to_do(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch, "compile", lambda module, **options: fail)
     engine = open_engine(network(), engine="torch-compiled", device="cpu")
     with pytest.raises(ValueError, match=r"failed \(RuntimeError: Python\.h: no such file\); the engine torch"):
-        engine(pictures(2))
+        engine(images(2))
 
 
 def test_without_a_compiler_it_is_not_there_and_asking_for_it_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,8 +67,8 @@ def test_auto_compiles_only_for_minutes_of_work(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(Engine, "rate", lambda self, batch, **_: rates[self.name])
     monkeypatch.setattr(CompiledEngine, "_compile", lambda self, inputs: self.module)
     monkeypatch.setattr(choice, "available", lambda: tuple(rates)[::-1])
-    for pictures_to_come, name in ((100, "torch"), (29_000, "torch"), (31_000, "torch-compiled")):
-        assert open_engine(network(), expected=pictures_to_come, device="cpu").name == name
+    for images_to_come, name in ((100, "torch"), (29_000, "torch"), (31_000, "torch-compiled")):
+        assert open_engine(network(), expected=images_to_come, device="cpu").name == name
     rates["torch-compiled"] = 90.0
     assert open_engine(network(), expected=31_000, precision="bf16", device="cpu").name == "torch"
 

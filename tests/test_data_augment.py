@@ -16,14 +16,14 @@ from inceptions.data.augment import _choose_part
 from inceptions.data.color_jitter import distorted
 from inceptions.data.keyed_random import AUGMENT, ORDER, Draws
 from inceptions.data.trivial_augment import OPERATIONS, trivial_augment
-from inceptions.image import Preprocess, UnreadablePicture
+from inceptions.image import Preprocess, UnreadableImage
 
 SMALL = Preprocess(size=(32, 32), crop_pct=1.0)
 STILL = Augment(crop="none", flip=False)
 
 
 def scene(width: int = 48, height: int = 48) -> Image.Image:
-    """Smooth, coloured, nowhere symmetric."""
+    """Smooth, colored, nowhere symmetric."""
     y, x = np.mgrid[:height, :width] / height
     planes = [40 + 150 * x, 30 + 160 * y * y, 200 - 120 * x * y]
     return Image.fromarray(np.stack(planes, axis=-1).clip(0, 255).astype(np.uint8))
@@ -43,7 +43,7 @@ def draws(index: int = 0) -> Draws:
 # ---- randomness -----------------------------------------------------------------------------------------------------
 
 
-def test_a_picture_is_a_function_of_seed_epoch_and_index() -> None:
+def test_a_image_is_a_function_of_seed_epoch_and_index() -> None:
     augment = Augment(brightness=0.4, hue=0.2, trivial=True, erase=1.0)
     first = augmented(scene(), SMALL, augment, seed=1, epoch=2, index=3)
     np.testing.assert_array_equal(first, augmented(scene(), SMALL, augment, seed=1, epoch=2, index=3))
@@ -87,7 +87,7 @@ def test_the_default_crop_is_googlenets() -> None:
     assert Augment().ratio == (3 / 4, 4 / 3)
 
 
-def test_a_strip_gets_its_largest_centred_part() -> None:
+def test_a_strip_gets_its_largest_centerd_part() -> None:
     augment = Augment(scale=(0.9, 1.0))
     assert _choose_part((1000, 10), augment, draws()) == (493, 0, 13, 10)
     assert _choose_part((10, 1000), augment, draws()) == (0, 493, 10, 13)
@@ -123,31 +123,31 @@ def test_the_crop_of_a_turned_photograph_is_upright() -> None:
 
 
 def test_no_crop_is_the_evaluations_view() -> None:
-    np.testing.assert_array_equal(many(STILL, 1)[0], SMALL.picture(scene()))
+    np.testing.assert_array_equal(many(STILL, 1)[0], SMALL.image(scene()))
 
 
 def test_pad_moves_the_view_by_up_to_so_many_pixels() -> None:
-    view = SMALL.picture(scene())
+    view = SMALL.image(scene())
     larger = np.pad(view, [(0, 0), (3, 3), (3, 3)], mode="reflect")
     shifts = {larger[:, y : y + 32, x : x + 32].tobytes(): (y, x) for y in range(7) for x in range(7)}
     seen = [shifts[shown.tobytes()] for shown in many(Augment(crop="pad", pad=3, flip=False), 400)]
     assert len(set(seen)) == 49
 
 
-def test_flip_mirrors_every_second_picture_and_none_without_it() -> None:
-    view = SMALL.picture(scene())
+def test_flip_mirrors_every_second_image_and_none_without_it() -> None:
+    view = SMALL.image(scene())
     shown = many(Augment(crop="none", flip=True), 400)
-    mirrored = sum(np.array_equal(picture, view[:, :, ::-1]) for picture in shown)
-    assert mirrored + sum(np.array_equal(picture, view) for picture in shown) == 400
+    mirrored = sum(np.array_equal(image, view[:, :, ::-1]) for image in shown)
+    assert mirrored + sum(np.array_equal(image, view) for image in shown) == 400
     assert 150 < mirrored < 250
-    assert all(np.array_equal(picture, view) for picture in many(STILL, 20))
+    assert all(np.array_equal(image, view) for image in many(STILL, 20))
 
 
-# ---- colours --------------------------------------------------------------------------------------------------------
+# ---- colors --------------------------------------------------------------------------------------------------------
 
 
-def colour_change(**strengths: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(before, after) as floats, for 40 draws, on a picture whose values cannot reach 0 or 255."""
+def color_change(**strengths: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(before, after) as floats, for 40 draws, on an image whose values cannot reach 0 or 255."""
     calm = np.random.default_rng(0).integers(100, 140, (16, 16, 3)).astype(np.uint8)
     settings = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0} | strengths
     results = [np.asarray(distorted(Image.fromarray(calm), **settings, draws=draws(i))) for i in range(40)]
@@ -158,47 +158,47 @@ GREY = np.array([0.299, 0.587, 0.114])
 
 
 def test_brightness_multiplies_within_its_strength() -> None:
-    factors = [after.mean() / before.mean() for before, after in colour_change(brightness=0.3)]
+    factors = [after.mean() / before.mean() for before, after in color_change(brightness=0.3)]
     assert 0.695 < min(factors) < 0.75 < 1.25 < max(factors) < 1.305
 
 
-def test_contrast_scales_about_the_mean_grey() -> None:
+def test_contrast_scales_about_the_mean_gray() -> None:
     factors = []
-    for before, after in colour_change(contrast=0.3):
-        grey = (before @ GREY).mean()
-        factors.append(((after - grey) * (before - grey)).sum() / ((before - grey) ** 2).sum())
-        assert abs((after @ GREY).mean() - grey) < 0.6
+    for before, after in color_change(contrast=0.3):
+        gray = (before @ GREY).mean()
+        factors.append(((after - gray) * (before - gray)).sum() / ((before - gray) ** 2).sum())
+        assert abs((after @ GREY).mean() - gray) < 0.6
     assert 0.69 < min(factors) < 0.75 < 1.25 < max(factors) < 1.31
 
 
-def test_saturation_scales_about_each_pixels_grey() -> None:
+def test_saturation_scales_about_each_pixels_gray() -> None:
     factors = []
-    for before, after in colour_change(saturation=0.3):
-        grey = (before @ GREY)[..., None]
-        factors.append(((after - grey) * (before - grey)).sum() / ((before - grey) ** 2).sum())
-        assert np.abs((after @ GREY)[..., None] - grey).max() < 0.7
+    for before, after in color_change(saturation=0.3):
+        gray = (before @ GREY)[..., None]
+        factors.append(((after - gray) * (before - gray)).sum() / ((before - gray) ** 2).sum())
+        assert np.abs((after @ GREY)[..., None] - gray).max() < 0.7
     assert 0.69 < min(factors) < 0.75 < 1.25 < max(factors) < 1.31
 
 
-def test_hue_turns_the_colours_and_keeps_grey_grey() -> None:
+def test_hue_turns_the_colors_and_keeps_gray_gray() -> None:
     angles = []
-    for before, after in colour_change(hue=0.2):
+    for before, after in color_change(hue=0.2):
         assert np.abs(after @ GREY - before @ GREY).max() < 0.7
         hues = [[colorsys.rgb_to_hsv(*(pixel / 255))[0] for pixel in image.reshape(-1, 3)] for image in (before, after)]
         turned = (np.array(hues[1]) - hues[0] + 0.5) % 1 - 0.5
         angles.append(abs(np.median(turned)))
     assert 0.1 < max(angles) < 0.27
-    grey = Image.new("RGB", (4, 4), (90, 90, 90))
-    assert distorted(grey, 0, 0, 0, 0.5, draws()).getpixel((0, 0)) == (90, 90, 90)
+    gray = Image.new("RGB", (4, 4), (90, 90, 90))
+    assert distorted(gray, 0, 0, 0, 0.5, draws()).getpixel((0, 0)) == (90, 90, 90)
 
 
-def test_grey_pictures_have_brightness_and_contrast_only() -> None:
-    grey = scene().convert("L")
-    np.testing.assert_array_equal(distorted(grey, 0, 0, 0.9, 0.5, draws()), grey)
-    bright = np.asarray(distorted(grey, 0.3, 0, 0, 0, draws(1))).astype(float)
-    colour = np.asarray(distorted(grey.convert("RGB"), 0.3, 0, 0, 0, draws(1))).astype(float)
-    assert np.abs(bright - colour[..., 0]).max() <= 1
-    assert np.abs(bright - np.asarray(grey)).mean() > 1
+def test_gray_images_have_brightness_and_contrast_only() -> None:
+    gray = scene().convert("L")
+    np.testing.assert_array_equal(distorted(gray, 0, 0, 0.9, 0.5, draws()), gray)
+    bright = np.asarray(distorted(gray, 0.3, 0, 0, 0, draws(1))).astype(float)
+    color = np.asarray(distorted(gray.convert("RGB"), 0.3, 0, 0, 0, draws(1))).astype(float)
+    assert np.abs(bright - color[..., 0]).max() <= 1
+    assert np.abs(bright - np.asarray(gray)).mean() > 1
     network = Preprocess(size=(32, 32), mean=(0.5,), std=(0.5,))
     augment = Augment(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, trivial=True, erase=1.0)
     assert many(augment, 30, preprocess=network).shape == (30, 1, 32, 32)
@@ -221,14 +221,14 @@ def test_trivial_augment_has_the_papers_fourteen_operations_equally_often() -> N
 
 @pytest.mark.parametrize("name", [name for name in OPERATIONS if name != "identity"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_every_operation_changes_a_picture_at_full_strength(name: str, mode: str) -> None:
+def test_every_operation_changes_a_image_at_full_strength(name: str, mode: str) -> None:
     image = scene()
     image.paste((250, 240, 20), (10, 10, 20, 25))  # an edge to sharpen
     image = image.convert(mode)
     changed = OPERATIONS[name][0](image, 1.0)
     assert (changed.size, changed.mode) == (image.size, mode)
     if (name, mode) == ("color", "L"):
-        np.testing.assert_array_equal(changed, image)  # grey has no saturation
+        np.testing.assert_array_equal(changed, image)  # gray has no saturation
     else:
         assert (np.asarray(changed) != np.asarray(image)).any()
 
@@ -236,7 +236,7 @@ def test_every_operation_changes_a_picture_at_full_strength(name: str, mode: str
 @pytest.mark.parametrize(
     "name", [name for name in OPERATIONS if name not in ("identity", "autocontrast", "equalize", "solarize")]
 )
-def test_operations_without_strength_leave_the_picture(name: str) -> None:
+def test_operations_without_strength_leave_the_image(name: str) -> None:
     np.testing.assert_array_equal(OPERATIONS[name][0](scene(), 0.0), scene())
 
 
@@ -252,7 +252,7 @@ def test_trivial_augment_varies() -> None:
 
 
 def test_erasing_makes_a_rectangle_of_noise_with_the_given_probability() -> None:
-    view = SMALL.picture(scene())
+    view = SMALL.image(scene())
     erased = [(shown != view).any(axis=0) for shown in many(Augment(crop="none", flip=False, erase=0.5), 200)]
     hit = [mask for mask in erased if mask.any()]
     assert 70 < len(hit) < 130
@@ -293,7 +293,7 @@ def test_a_field_out_of_range_is_named_with_what_is_allowed(field: str, value: o
         Augment(**{field: value})  # type: ignore[arg-type]
 
 
-def test_an_unreadable_picture_is_unreadable_here_too(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_unreadable_here_too(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"x")
-    with pytest.raises(UnreadablePicture):
+    with pytest.raises(UnreadableImage):
         augmented(tmp_path / "x.png", SMALL, Augment(), seed=0, epoch=0, index=0)

@@ -1,4 +1,4 @@
-"""Batches: the same pictures whoever makes them, wherever one starts, whatever is unreadable; workers never hang."""
+"""Batches: the same images whoever makes them, wherever one starts, whatever is unreadable; workers never hang."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def no_workers_left() -> Iterator[None]:
 
 @pytest.fixture
 def split(tmp_path: Path) -> Split:
-    """23 pictures of noise in three classes."""
+    """23 images of noise in three classes."""
     random = np.random.default_rng(0)
     for i in range(23):
         Image.fromarray(random.integers(0, 256, (20, 30, 3), np.uint8)).save(tmp_path / f"{i:02d}.png")
@@ -48,10 +48,10 @@ def split(tmp_path: Path) -> Split:
 
 
 def merged(feed: Iterator[Batch]) -> tuple[torch.Tensor, list[int], list[int], list[str]]:
-    """(pictures, targets, indices, refused) of all batches."""
+    """(images, targets, indices, refused) of all batches."""
     parts = list(feed)
     return (
-        torch.cat([part.pictures for part in parts]),
+        torch.cat([part.images for part in parts]),
         [target for part in parts for target in part.targets.tolist()],
         [index for part in parts for index in part.indices.tolist()],
         [file for part in parts for file, _ in part.refused],
@@ -66,28 +66,28 @@ def ended(process: int) -> bool:
         return True
 
 
-def test_batches_hold_the_pictures_in_order(split: Split) -> None:
+def test_batches_hold_the_images_in_order(split: Split) -> None:
     parts = list(batches(split, SMALL, batch_size=10))
     assert [len(part) for part in parts] == [10, 10, 3]
     assert torch.cat([part.indices for part in parts]).tolist() == list(range(23))
     assert torch.cat([part.targets for part in parts]).tolist() == split.targets.tolist()
     for part in parts:
-        assert part.pictures.dtype == torch.uint8
+        assert part.images.dtype == torch.uint8
         assert part.targets.dtype == part.indices.dtype == torch.int64
-        for picture, index in zip(part.pictures, part.indices.tolist(), strict=True):
-            np.testing.assert_array_equal(picture, SMALL.picture(split.path(index)))  # the one Preprocess
+        for image, index in zip(part.images, part.indices.tolist(), strict=True):
+            np.testing.assert_array_equal(image, SMALL.image(split.path(index)))  # the one Preprocess
 
 
 @pytest.mark.parametrize("augment", [None, ALL])
-def test_workers_and_batch_size_and_order_change_no_picture(split: Split, augment: Augment | None) -> None:
+def test_workers_and_batch_size_and_order_change_no_image(split: Split, augment: Augment | None) -> None:
     expected = merged(batches(split, SMALL, batch_size=23, augment=augment, seed=3, epoch=2))
     for workers, size in ((0, 4), (1, 23), (3, 5)):
         order = epoch_order(23, seed=3, epoch=2)
         feed = batches(split, SMALL, batch_size=size, workers=workers, augment=augment, seed=3, epoch=2, order=order)
-        pictures, targets, indices, _ = merged(feed)
+        images, targets, indices, _ = merged(feed)
         assert indices == order.tolist()
         assert targets == split.targets[order].tolist()
-        assert torch.equal(pictures, expected[0][order])
+        assert torch.equal(images, expected[0][order])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -97,11 +97,11 @@ def test_an_interrupted_epoch_goes_on_as_if_it_had_not_been(split: Split, worker
     rest = list(batches(split, SMALL, start=3, workers=workers, **options))
     assert len(rest) == len(whole) - 3
     for ours, theirs in zip(rest, whole[3:], strict=True):
-        assert torch.equal(ours.pictures, theirs.pictures)
+        assert torch.equal(ours.images, theirs.images)
         assert torch.equal(ours.indices, theirs.indices)
 
 
-def test_processes_that_share_an_epoch_make_the_pictures_of_one(split: Split) -> None:
+def test_processes_that_share_an_epoch_make_the_images_of_one(split: Split) -> None:
     options = {"augment": ALL, "seed": 1, "epoch": 5}
     order = epoch_order(23, seed=1, epoch=5)
     alone = merged(batches(split, SMALL, batch_size=6, order=order, **options))
@@ -110,24 +110,24 @@ def test_processes_that_share_an_epoch_make_the_pictures_of_one(split: Split) ->
         part = merged(batches(split, SMALL, batch_size=2, order=shard(order, rank=rank, world_size=3), **options))
         together |= dict(zip(part[2], part[0], strict=True))
     assert sorted(together) == list(range(23))  # each once: evaluation is never padded
-    for picture, index in zip(alone[0], alone[2], strict=True):
-        assert torch.equal(together[index], picture)
+    for image, index in zip(alone[0], alone[2], strict=True):
+        assert torch.equal(together[index], image)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_unreadable_picture_is_left_out_and_named(
+def test_an_unreadable_image_is_left_out_and_named(
     split: Split, workers: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    split.path(4).write_bytes(b"no picture")
+    split.path(4).write_bytes(b"no image")
     split.path(22).unlink()
     with caplog.at_level(logging.WARNING, "inceptions"):
         for _ in range(2):
-            pictures, targets, indices, refused = merged(batches(split, SMALL, batch_size=4, workers=workers))
+            images, targets, indices, refused = merged(batches(split, SMALL, batch_size=4, workers=workers))
             assert indices == [i for i in range(23) if i not in (4, 22)]
             assert targets == [i % 3 for i in indices]
             assert refused == ["04.png", "22.png"]
-            for picture, index in zip(pictures, indices, strict=True):
-                np.testing.assert_array_equal(picture, SMALL.picture(split.path(index)))
+            for image, index in zip(images, indices, strict=True):
+                np.testing.assert_array_equal(image, SMALL.image(split.path(index)))
     once = [  # not every epoch
         f"left out: 04.png: no {', '.join(READ[:-1])} or {READ[-1]} image",
         "left out: 22.png: no such file or directory",
@@ -138,17 +138,17 @@ def test_an_unreadable_picture_is_left_out_and_named(
 def test_a_batch_may_be_empty(split: Split) -> None:
     split.path(0).write_bytes(b"")
     (batch,) = batches(split.subset([0]), SMALL, batch_size=4)
-    assert batch.pictures.shape == (0, 3, 8, 8)
+    assert batch.images.shape == (0, 3, 8, 8)
     assert (len(batch), len(batch.refused)) == (0, 1)
 
 
 def test_a_batch_outlives_the_workers_and_the_next_batch(split: Split) -> None:
     kept = list(batches(split, SMALL, batch_size=2, workers=1))  # their memory must not be used again
     for batch, again in zip(kept, batches(split, SMALL, batch_size=2), strict=True):
-        assert torch.equal(batch.pictures, again.pictures)
+        assert torch.equal(batch.images, again.images)
 
 
-def test_fractional_pictures_travel_too(split: Split) -> None:
+def test_fractional_images_travel_too(split: Split) -> None:
     tf1 = replace(SMALL, interpolation="tf1_bilinear")
     ours, theirs = (merged(batches(split, tf1, batch_size=5, workers=workers))[0] for workers in (0, 2))
     assert ours.dtype == torch.float32
@@ -197,9 +197,9 @@ def test_a_crash_inside_a_worker_brings_its_traceback(split: Split) -> None:
 
 
 class Broken(Preprocess):
-    """A mistake in the program, not in a picture."""
+    """A mistake in the program, not in an image."""
 
-    def picture(self, source: object) -> np.ndarray:
+    def image(self, source: object) -> np.ndarray:
         raise ZeroDivisionError("our own mistake")
 
 
@@ -320,11 +320,11 @@ def test_a_dev_shm_of_one_page_stops_nothing(split: Split) -> None:
         "print(sum(len(batch) for batch in batches(data, Preprocess(size=(64, 64)), batch_size=8, workers=2)))"
     )
     for label, first in (("a", 0), ("b", 12)):
-        folder = split.root / "pictures" / label
+        folder = split.root / "images" / label
         folder.mkdir(parents=True)
         for index in range(first, first + 11):
             split.path(index).rename(folder / f"{index}.png")
-    command = [*privately, mount + 'exec "$0" "$@"', sys.executable, "-c", script, str(split.root / "pictures")]
+    command = [*privately, mount + 'exec "$0" "$@"', sys.executable, "-c", script, str(split.root / "images")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout == "22\n", done.stderr
 
@@ -348,7 +348,7 @@ def test_an_order_is_a_permutation_and_a_function_of_seed_and_epoch() -> None:
         epoch_order(3, seed=-1, epoch=0)
 
 
-def test_every_picture_is_equally_often_first() -> None:
+def test_every_image_is_equally_often_first() -> None:
     firsts = np.bincount([epoch_order(5, seed=7, epoch=epoch)[0] for epoch in range(2000)])
     assert (abs(firsts - 400) < 4 * np.sqrt(400)).all()
 
@@ -393,5 +393,5 @@ def test_class_weights_make_classes_count_alike() -> None:
     weights = class_weights(targets, ("a", "b"))
     np.testing.assert_allclose(weights, [4 / (2 * 3), 4 / (2 * 1)])
     assert weights.dtype == np.float32
-    with pytest.raises(DataError, match=r"without pictures.*: b, c"):
+    with pytest.raises(DataError, match=r"without images.*: b, c"):
         class_weights(np.array([0]), ("a", "b", "c"))

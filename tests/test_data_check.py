@@ -17,7 +17,7 @@ from inceptions.errors import DataError
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Two classes, three training and one validation picture each, all different and good."""
+    """Two classes, three training and one validation image each, all different and good."""
     random = np.random.default_rng(0)
     for part, count in (("train", 3), ("val", 1)):
         for label in ("a", "b"):
@@ -45,7 +45,7 @@ def test_a_good_set_is_valid_and_counted(data: Path, capsys: pytest.CaptureFixtu
     assert out.rstrip().endswith("\nvalid")
 
 
-def test_unreadable_pictures_are_named_and_make_it_invalid(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_images_are_named_and_make_it_invalid(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = (data / "train" / "a" / "0.png").read_bytes()
     (data / "train" / "a" / "0.png").write_bytes(good[: len(good) // 2])  # its header is whole: only decoding tells
     (data / "val" / "b" / "gone.png").symlink_to("nothing")
@@ -57,7 +57,7 @@ def test_unreadable_pictures_are_named_and_make_it_invalid(data: Path, capsys: p
     assert "train/a/0.png: image file is truncated" in capsys.readouterr().out
 
 
-def test_the_same_picture_in_two_splits_is_found(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_image_in_two_splits_is_found(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(data / "train" / "a" / "1.png", data / "val" / "a" / "other name.png")
     report = check(data)
     (group,) = report.straddling
@@ -67,7 +67,7 @@ def test_the_same_picture_in_two_splits_is_found(data: Path, capsys: pytest.Capt
     assert "in more than one split: 1" in capsys.readouterr().out
 
 
-def test_the_same_picture_in_two_classes_is_found(data: Path) -> None:
+def test_the_same_image_in_two_classes_is_found(data: Path) -> None:
     shutil.copy(data / "train" / "a" / "1.png", data / "train" / "b" / "x.png")
     report = check(data)
     (group,) = report.contradicting
@@ -76,7 +76,7 @@ def test_the_same_picture_in_two_classes_is_found(data: Path) -> None:
     assert not report.valid
 
 
-def test_the_same_picture_twice_in_a_class_is_told_but_valid(data: Path) -> None:
+def test_the_same_image_twice_in_a_class_is_told_but_valid(data: Path) -> None:
     shutil.copy(data / "train" / "a" / "1.png", data / "train" / "a" / "x.png")
     report = check(data)
     assert len(report.duplicates) == 1
@@ -103,7 +103,7 @@ def test_json_is_one_object_with_all_facts(data: Path, capsys: pytest.CaptureFix
 
 
 def test_what_cannot_be_listed_is_json_too_and_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         verb(str(tmp_path), json=True)
     assert json.loads(capsys.readouterr().out)["valid"] is False
 

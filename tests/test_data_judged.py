@@ -17,15 +17,15 @@ from inceptions.data import Dataset, evaluation_split, learned_part, load, read_
 from inceptions.data.contents import copies, hashed
 from inceptions.data.dataset import Entry, divide
 from inceptions.data.split_file import changed, read_record
-from inceptions.deploy import find_pictures
+from inceptions.deploy import find_images
 from inceptions.errors import DataError
 from tiny import saved_again
 
 CLASSES = ("a", "b")
 
 
-def pictures(root: Path, count: int = 10, *, first: int = 0, classes: Sequence[str] = CLASSES) -> Path:
-    """CLASS/picture: noise, no two alike."""
+def images(root: Path, count: int = 10, *, first: int = 0, classes: Sequence[str] = CLASSES) -> Path:
+    """CLASS/image: noise, no two alike."""
     for number, label in enumerate(classes):
         (root / label).mkdir(parents=True, exist_ok=True)
         for i in range(count):
@@ -36,7 +36,7 @@ def pictures(root: Path, count: int = 10, *, first: int = 0, classes: Sequence[s
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return pictures(tmp_path / "data")
+    return images(tmp_path / "data")
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def as_is(data: Path, where: Path) -> Path:
 def renamed(data: Path, where: Path) -> Path:
     for number, file in enumerate(sorted(data.rglob("*.png"))):
         (where / file.parent.name).mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, where / file.parent.name / f"picture {number}.jpeg")
+        shutil.copy(file, where / file.parent.name / f"image {number}.jpeg")
     return where
 
 
@@ -125,10 +125,10 @@ def test_of_a_copy_of_what_a_run_divided_its_validation_part_is_judged(
     assert {training.hash(index) for index in range(len(training))} == read_record(run).learned
 
 
-def test_copies_of_training_pictures_among_others_are_left_out_and_counted(
+def test_copies_of_training_images_among_others_are_left_out_and_counted(
     data: Path, run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    other = pictures(tmp_path / "other", 5, first=100)
+    other = images(tmp_path / "other", 5, first=100)
     for index, name in enumerate(("x.png", "y.jpeg", "z.PNG")):
         split = read_split(run).splits["train"]
         shutil.copy(split.path(index), other / "b" / name)  # of class a: the label does not matter
@@ -145,18 +145,18 @@ def test_a_copy_that_has_grown_is_judged_without_what_was_trained_on(data: Path,
     assert (name, dataset.trained_on, len(contents)) == ("all", 16, 5)
 
 
-def test_other_pictures_under_the_same_names_are_judged_whole(run: Path, tmp_path: Path) -> None:
-    name, dataset, _ = judged(pictures(tmp_path / "other", first=100), run)
+def test_other_images_under_the_same_names_are_judged_whole(run: Path, tmp_path: Path) -> None:
+    name, dataset, _ = judged(images(tmp_path / "other", first=100), run)
     assert (name, len(dataset.splits[name]), dataset.trained_on, dataset.changed) == ("all", 20, 0, ())
 
 
-def test_a_picture_that_was_saved_again_is_another_one(data: Path, run: Path, tmp_path: Path) -> None:
+def test_a_image_that_was_saved_again_is_another_one(data: Path, run: Path, tmp_path: Path) -> None:
     name, dataset, _ = judged(saved_again(data, tmp_path / "again"), run)
     assert (name, len(dataset.splits[name]), dataset.trained_on) == ("all", 20, 0)
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_only_training_pictures_are_refused_in_words(moved: bool, data: Path, run: Path, tmp_path: Path) -> None:
+def test_only_training_images_are_refused_in_words(moved: bool, data: Path, run: Path, tmp_path: Path) -> None:
     split = read_split(run).splits["train"]
     for index in range(len(split)):
         label = split.classes[split.targets[index]]
@@ -168,7 +168,7 @@ def test_only_training_pictures_are_refused_in_words(moved: bool, data: Path, ru
         judged(tmp_path / "seen", run)
 
 
-def test_a_changed_picture_of_the_run_is_said(data: Path, run: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_changed_image_of_the_run_is_said(data: Path, run: Path, caplog: pytest.LogCaptureFixture) -> None:
     held = read_split(run).splits["val"]
     Image.new("RGB", (6, 6), (9, 9, 9)).save(held.path(1))
     shutil.copy(read_split(run).splits["train"].path(0), held.path(2))
@@ -176,21 +176,21 @@ def test_a_changed_picture_of_the_run_is_said(data: Path, run: Path, caplog: pyt
         name, dataset, contents = judged(source, run)
         assert (name, dataset.changed, len(contents)) == ("val", (held.name(1),), 3)
     assert "1 images are not what the run recorded" in caplog.text
-    assert "1 of 4 images are left out" in caplog.text, "one has become a training picture"
+    assert "1 of 4 images are left out" in caplog.text, "one has become a training image"
 
 
 def test_data_that_is_gone_stops_only_what_needs_it(data: Path, run: Path, tmp_path: Path) -> None:
-    other = pictures(tmp_path / "other", first=100)
+    other = images(tmp_path / "other", first=100)
     shutil.rmtree(data)
     assert judged(other, run)[0] == "all"
     with pytest.raises(DataError, match=r"gone: say where they lie now \(over there\)"):
         judged(None, run, hint="over there")
-    data.mkdir()  # an empty folder holds no pictures either
+    data.mkdir()  # an empty folder holds no images either
     with pytest.raises(DataError, match="gone"):
         judged(None, run)
 
 
-def test_of_several_models_each_ones_training_pictures_are_left_out(data: Path, run: Path, tmp_path: Path) -> None:
+def test_of_several_models_each_ones_training_images_are_left_out(data: Path, run: Path, tmp_path: Path) -> None:
     write_split(load(data, split_seed=4), tmp_path / "second.json")
     one, two = read_record(run), read_record(tmp_path / "second.json")
     both = one.contents("val") - two.learned
@@ -199,9 +199,9 @@ def test_of_several_models_each_ones_training_pictures_are_left_out(data: Path, 
     assert contents == both
 
 
-def test_a_users_own_validation_part_is_judged_without_training_pictures(tmp_path: Path) -> None:
-    pictures(tmp_path / "data" / "train")
-    pictures(tmp_path / "data" / "val", 4, first=50)
+def test_a_users_own_validation_part_is_judged_without_training_images(tmp_path: Path) -> None:
+    images(tmp_path / "data" / "train")
+    images(tmp_path / "data" / "val", 4, first=50)
     shutil.copy(tmp_path / "data" / "train" / "a" / "03.png", tmp_path / "data" / "val" / "b" / "copy.png")
     dataset = load(tmp_path / "data")
     write_split(dataset, tmp_path / "split.json")
@@ -219,8 +219,8 @@ def test_what_was_learned_before_the_run_counts_too(data: Path, tmp_path: Path) 
 
 
 def test_missing_classes_are_those_of_the_part_that_is_judged(tmp_path: Path) -> None:
-    pictures(tmp_path / "train", classes=("a", "b", "c"))
-    pictures(tmp_path / "val", 3, first=50)
+    images(tmp_path / "train", classes=("a", "b", "c"))
+    images(tmp_path / "val", 3, first=50)
     _, dataset = evaluation_split(tmp_path, classes=("a", "b", "c"))
     assert dataset.missing_classes == ("c",)
 
@@ -233,7 +233,7 @@ def test_the_model_in_a_run_belongs_to_it(run: Path) -> None:
 
 
 @pytest.mark.parametrize("copied", [as_is, renamed, tabled])
-def test_moved_pictures_are_found_in_their_order(copied: object, data: Path, run: Path, tmp_path: Path) -> None:
+def test_moved_images_are_found_in_their_order(copied: object, data: Path, run: Path, tmp_path: Path) -> None:
     assert callable(copied)
     before = read_split(run)
     place = copied(data, tmp_path / "moved")
@@ -252,9 +252,9 @@ def test_moved_pictures_are_found_in_their_order(copied: object, data: Path, run
     assert len(read_split(tmp_path / "again.json").splits["val"]) == 4
 
 
-def test_a_place_without_the_runs_pictures_is_refused(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="does not hold 20 of the 20 pictures"):
-        read_split(run, root=pictures(tmp_path / "other", first=100, classes=("x", "y")))
+def test_a_place_without_the_runs_images_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not hold 20 of the 20 images"):
+        read_split(run, root=images(tmp_path / "other", first=100, classes=("x", "y")))
 
 
 def test_a_split_json_that_has_no_newer_field_is_read(run: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_split_json_that_has_no_newer_field_is_read(run: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_our_division_never_has_a_content_on_both_sides(seed: int, tmp_path: Path) -> None:
-    root = pictures(tmp_path / "data", 12)
+    root = images(tmp_path / "data", 12)
     for file in sorted(root.rglob("*.png"))[::2]:
         shutil.copy(file, file.with_name(f"copy of {file.name}"))
     shutil.copy(root / "a" / "01.png", root / "b" / "a in b.png")
@@ -303,7 +303,7 @@ def test_a_division_without_copies_is_the_one_it_always_was() -> None:
 
 
 def test_empty_files_are_no_copies_of_each_other(tmp_path: Path) -> None:
-    root = pictures(tmp_path / "data", 3)
+    root = images(tmp_path / "data", 3)
     for label in CLASSES:
         (root / label / "empty.png").touch()
     dataset = load(root, val_fraction=0)
@@ -330,16 +330,16 @@ def test_files_of_different_sizes_are_not_opened_to_divide_them(
 def test_a_run_whose_own_validation_part_is_copies_is_exported_and_not_judged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pictures(tmp_path / "data" / "train", 3)
+    images(tmp_path / "data" / "train", 3)
     shutil.copytree(tmp_path / "data" / "train", tmp_path / "data" / "val")
     write_split(load(tmp_path / "data"), tmp_path / "split.json")
     with pytest.raises(DataError, match="trained on all 6 images"):
         judged(None, tmp_path / "split.json")
-    with find_pictures(CLASSES, data=None, recorded=tmp_path / "split.json", most=4) as found:
+    with find_images(CLASSES, data=None, recorded=tmp_path / "split.json", most=4) as found:
         assert len(found.check) == 4
     assert "the export is checked on them" in caplog.text
     with (
         pytest.raises(DataError, match="trained on all"),
-        find_pictures(CLASSES, data=str(tmp_path / "data"), recorded=tmp_path / "split.json", most=4),
+        find_images(CLASSES, data=str(tmp_path / "data"), recorded=tmp_path / "split.json", most=4),
     ):
         pass

@@ -8,7 +8,7 @@ import pytest
 
 from inceptions.data import load
 from inceptions.errors import DataError
-from sets import folder, picture
+from sets import folder, image
 
 
 def laid_out(root: Path, *folders: str) -> Path:
@@ -158,7 +158,7 @@ def test_classes_that_differ_in_capitals_are_refused_but_letters_are_not(tmp_pat
 
 
 def test_images_beside_classes_and_archives_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    picture(laid_out(tmp_path, "a", "b") / "loose.png")
+    image(laid_out(tmp_path, "a", "b") / "loose.png")
     load(tmp_path)
     assert "ignored: 1 images that lie in no class's folder, as loose.png" in caplog.text
     (tmp_path / "data.zip").write_bytes(b"PK\5\6")

@@ -15,7 +15,7 @@ from inceptions.data.dataset import Entry, divide, natural
 from inceptions.data.readers.folders import read_folders
 from inceptions.data.split_file import changed
 from inceptions.errors import DataError
-from sets import folder, manifest, names, picture
+from sets import folder, image, manifest, names
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -66,7 +66,7 @@ def test_classes_are_numbered_alike_in_every_split(tmp_path: Path) -> None:
 def test_hidden_and_other_files_are_ignored(tmp_path: Path) -> None:
     folder(tmp_path, {"a": 5, "b": 5, ".cache": 3, "__MACOSX": 2})
     (tmp_path / "a" / "notes.txt").write_text("x")
-    picture(tmp_path / "a" / ".hidden.png")
+    image(tmp_path / "a" / ".hidden.png")
     (tmp_path / "README.md").write_text("x")
     data = load(tmp_path)
     assert data.classes == ("a", "b")
@@ -74,8 +74,8 @@ def test_hidden_and_other_files_are_ignored(tmp_path: Path) -> None:
     assert data.refused == ()
 
 
-def test_pictures_in_subfolders_belong_to_the_class(tmp_path: Path) -> None:
-    picture(folder(tmp_path, {"a": 2, "b": 2}) / "a" / "2020" / "may" / "x.JPEG")
+def test_images_in_subfolders_belong_to_the_class(tmp_path: Path) -> None:
+    image(folder(tmp_path, {"a": 2, "b": 2}) / "a" / "2020" / "may" / "x.JPEG")
     assert ("a/2020/may/x.JPEG", "a") in names(load(tmp_path, val_fraction=0))["train"]
 
 
@@ -94,7 +94,7 @@ def test_circles_of_links_end(tmp_path: Path) -> None:
 def test_names_may_be_any_bytes(tmp_path: Path) -> None:
     folder(tmp_path, {"b": 1})
     label, file = os.fsdecode(b"\xe9t\xe9"), os.fsdecode(b"\xff \n.png")
-    picture(tmp_path / label / file)
+    image(tmp_path / label / file)
     data = load(tmp_path, val_fraction=0)
     assert data.classes == ("b", label)
     assert data.splits["train"].path(1).read_bytes()
@@ -115,7 +115,7 @@ def test_paths_live_in_one_array(tmp_path: Path) -> None:
 
 
 def test_an_empty_class_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no pictures in the folder of class c"):
+    with pytest.raises(DataError, match="no images in the folder of class c"):
         load(folder(tmp_path, {"a": 2, "b": 2, "c": 0}))
 
 
@@ -124,10 +124,10 @@ def test_one_class_only_is_an_error(tmp_path: Path) -> None:
         load(folder(tmp_path, {"a": 2}))
 
 
-def test_no_pictures_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no pictures"):
+def test_no_images_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no images"):
         load(tmp_path)
-    picture(tmp_path / "x.png")
+    image(tmp_path / "x.png")
     with pytest.raises(DataError, match="lie directly in"):
         load(tmp_path)
 
@@ -157,7 +157,7 @@ def test_an_unreadable_folder_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_class_that_is_only_evaluated_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="classes without training pictures: c"):
+    with pytest.raises(DataError, match="classes without training images: c"):
         load(folder(tmp_path, {"train/a": 1, "train/b": 1, "val/c": 1}))
 
 
@@ -166,8 +166,8 @@ def test_two_folders_of_one_split_are_an_error(tmp_path: Path) -> None:
         load(folder(tmp_path, {"train/a": 1, "train/b": 1, "val/a": 1, "valid/b": 1}))
 
 
-def test_pictures_outside_any_class_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    picture(folder(tmp_path, {"train/a": 1, "train/b": 1, "val/a": 1, "extra": 2}) / "train" / "loose.png")
+def test_images_outside_any_class_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    image(folder(tmp_path, {"train/a": 1, "train/b": 1, "val/a": 1, "extra": 2}) / "train" / "loose.png")
     load(tmp_path)
     assert "ignored beside train, val: extra (2 images)" in caplog.text
     assert "1 images that lie in no class's folder, as train/loose.png" in caplog.text
@@ -193,7 +193,7 @@ def test_given_classes_map_by_name_and_the_rest_is_reported(tmp_path: Path, capl
     assert data.unknown_classes == ("z",)
     assert data.missing_classes == ("b",)
     assert "the model does not have: z" in caplog.text
-    assert "have no picture: b" in caplog.text
+    assert "have no image: b" in caplog.text
     assert sorted(split.known().targets.tolist()) == [0, 0, 2, 2]
 
 
@@ -218,7 +218,7 @@ def test_a_group_never_straddles_and_every_class_keeps_its_share(seed: int) -> N
     val = {entry.group for entry, yes in zip(entries, chosen, strict=True) if yes}
     train = {entry.group for entry, yes in zip(entries, chosen, strict=True) if not yes}
     assert not val & train
-    for label, least, most in (("a", 12, 12), ("b", 8, 9), ("c", 30, 30)):  # c: half its pictures or none
+    for label, least, most in (("a", 12, 12), ("b", 8, 9), ("c", 30, 30)):  # c: half its images or none
         assert least <= sum(yes for entry, yes in zip(entries, chosen, strict=True) if entry.label == label) <= most
 
 
@@ -227,7 +227,7 @@ def test_a_class_of_one_group_stays_in_training(tmp_path: Path, caplog: pytest.L
     rows = [{"file_name": f"x/{i:03d}.png", "label": "ab"[i % 2], "group": "g" if i % 2 else i} for i in range(30)]
     data = load(manifest(tmp_path / "m.csv", rows))
     assert {label for _, label in names(data)["val"]} == {"a"}
-    assert "no validation pictures of class b" in caplog.text
+    assert "no validation images of class b" in caplog.text
 
 
 # ---- split.json -----------------------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def test_a_class_of_one_group_stays_in_training(tmp_path: Path, caplog: pytest.L
 def test_split_json_gives_the_same_splits_back(tmp_path: Path) -> None:
     data = load(folder(tmp_path / "data", {"a": 10, "b": 10}))
     assert write_split(data, tmp_path / "split.json") == ()
-    picture(tmp_path / "data" / "a" / "new.png")  # what came later is not part of it
+    image(tmp_path / "data" / "a" / "new.png")  # what came later is not part of it
     again = read_split(tmp_path / "split.json")
     assert names(again) == names(data)
     assert again.splits["train"].files.tolist() == data.splits["train"].files.tolist()
@@ -284,7 +284,7 @@ def test_evaluation_uses_the_runs_own_part_of_what_the_run_divided(tmp_path: Pat
         assert dataset.classes == ("b", "a")
     other = folder(tmp_path / "other", {"a": 0, "b": 0})
     for i in range(20):  # of colors that the run has not seen
-        picture(other / "ab"[i % 2] / f"{i:03d}.png", 5000 + i)
+        image(other / "ab"[i % 2] / f"{i:03d}.png", 5000 + i)
     part, dataset = evaluation_split(other, classes=("a", "b"), recorded=run)
     assert (part, len(dataset.splits[part])) == ("all", 20)
 

@@ -13,7 +13,7 @@ from inceptions.data import load, read_split, write_split
 from inceptions.data.check import check
 from inceptions.data.split_file import changed
 from inceptions.errors import DataError
-from sets import folder, manifest, names, picture, table
+from sets import folder, image, manifest, names, table
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -24,7 +24,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_a_manifest_with_splits(tmp_path: Path, suffix: str) -> None:
     folder(tmp_path, {"x": 4})
-    outside = picture(tmp_path.parent / f"{tmp_path.name}-outside.png")
+    outside = image(tmp_path.parent / f"{tmp_path.name}-outside.png")
     rows = [
         {"file_name": "x/000.png", "label": "one", "split": "train", "more": 1},
         {"file_name": "./x/001.png", "label": "two", "split": "training", "more": 1},
@@ -97,7 +97,7 @@ def test_a_manifest_that_is_none_says_what_is_expected(tmp_path: Path) -> None:
 
 def test_windows_paths_are_resolved_but_never_leave_the_folder(tmp_path: Path) -> None:
     folder(tmp_path, {"x": 2, "y/z": 2})
-    picture(tmp_path / "back\\slash.png")  # a name like any other here
+    image(tmp_path / "back\\slash.png")  # a name like any other here
     rows = [{"file_name": name, "label": label} for name, label in (
         ("x\\000.png", "a"), (".\\x\\001.png", "a"), ("y\\z/000.png", "b"), ("back\\slash.png", "b")
     )]  # fmt: skip
@@ -141,7 +141,7 @@ def test_a_list_may_have_a_test_part_without_answers(
         caplog.clear()
         data = load(manifest(tmp_path / f"m{suffix}", rows), val_fraction=0)
         assert (data.classes, data.unlabeled, set(data.splits)) == (("a", "b"), {"test": 4}, {"train"})
-        assert caplog.messages == ["left out: 4 pictures of test, which have no class"]
+        assert caplog.messages == ["left out: 4 images of test, which have no class"]
 
 
 def test_minus_one_is_a_class_where_it_is_learned(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_a_test_set_without_answers_is_one_line_and_valid(tmp_path: Path, caplog
     table(tmp_path / "t" / "train.parquet", [0, 1] * 4, names=["cat", "dog"])
     table(tmp_path / "t" / "test.parquet", [-1] * 200, names=["cat", "dog"])
     report = check(tmp_path / "t")
-    assert [record.message for record in caplog.records] == ["left out: 200 pictures of test, which have no class"]
+    assert [record.message for record in caplog.records] == ["left out: 200 images of test, which have no class"]
     assert (report.valid, report.unlabeled, report.unreadable) == (True, {"test": 200}, ())
 
 

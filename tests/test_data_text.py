@@ -34,7 +34,7 @@ def form(request: pytest.FixtureRequest) -> object:
     return request.param
 
 
-def pictures(folder: Path, *names: str | bytes) -> Path:
+def images(folder: Path, *names: str | bytes) -> Path:
     for number, name in enumerate(names):
         place = os.path.join(os.fsencode(folder), os.fsencode(name))
         os.makedirs(os.path.dirname(place), exist_ok=True)
@@ -122,7 +122,7 @@ def test_a_runs_settings_are_read_in_every_form_of_text(tmp_path: Path, form: ob
 def test_a_manifests_cells_may_be_separated_as_spreadsheets_do(
     tmp_path: Path, form: object, mark: str, head: str
 ) -> None:
-    pictures(tmp_path, "1.png", "2.png", "3.png", "a,b.png")
+    images(tmp_path, "1.png", "2.png", "3.png", "a,b.png")
     rows = [("file_name", " label"), ("1.png", "Käfer"), ("2.png", "b"), ("3.png", "Käfer"), ('"a,b.png"', "b")]
     file = tmp_path / "m.csv"
     file.write_bytes(form(head.format(mark) + "\r\n".join(mark.join(row) for row in rows)))  # type: ignore[operator]
@@ -132,7 +132,7 @@ def test_a_manifests_cells_may_be_separated_as_spreadsheets_do(
 
 
 def test_a_line_separator_inside_json_ends_no_line(tmp_path: Path) -> None:
-    pictures(tmp_path, "1.png", "2.png")
+    images(tmp_path, "1.png", "2.png")
     lines = [
         json.dumps({"file_name": f"{n}.png", "label": n, "note": "\u2028\x85"}, ensure_ascii=False) for n in (1, 2)
     ]
@@ -168,7 +168,7 @@ def test_names_in_any_script_are_fine(name: str) -> None:
 def test_train_and_data_check_refuse_the_same_folders_before_anything_is_written(
     tmp_path: Path, name: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = pictures(
+    data = images(
         tmp_path / "D", *(os.path.join(name, b"%d.png" % n) for n in range(4)), *(f"b/{n}.png" for n in range(4))
     )
     with pytest.raises(DataError, match="class "):
@@ -179,7 +179,7 @@ def test_train_and_data_check_refuse_the_same_folders_before_anything_is_written
 
 
 def test_the_models_classes_are_found_in_other_unicode_forms(tmp_path: Path) -> None:
-    data = pictures(tmp_path, "cafe\u0301/1.png", "b/1.png")
+    data = images(tmp_path, "cafe\u0301/1.png", "b/1.png")
     found = load(data, classes=("caf\u00e9", "b"), val_fraction=0)
     assert (found.unknown_classes, found.missing_classes) == ((), ())
     assert sorted(found.splits["train"].targets.tolist()) == [0, 1]

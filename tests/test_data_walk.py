@@ -14,12 +14,12 @@ from inceptions.data import load
 from inceptions.data.check import check
 from inceptions.data.readers.walk import Walk
 from inceptions.errors import DataError
-from inceptions.predict import pictures_in, some_pictures
-from sets import folder, picture
+from inceptions.predict import images_in, some_images
+from sets import folder, image
 
 
 def relative(root: Path) -> list[str]:
-    return [os.path.relpath(file, root) for file in pictures_in([root])]
+    return [os.path.relpath(file, root) for file in images_in([root])]
 
 
 def loaded(root: Path) -> set[str]:
@@ -47,15 +47,15 @@ def test_training_and_prediction_see_the_same_images(tmp_path: Path) -> None:
 
 
 def test_what_leads_nowhere_stays_in_the_list(tmp_path: Path) -> None:
-    picture(tmp_path / "10.png")
-    picture(tmp_path / "2.png")
+    image(tmp_path / "10.png")
+    image(tmp_path / "2.png")
     (tmp_path / "3.png").symlink_to(tmp_path / "nothing")
     assert relative(tmp_path) == ["2.png", "3.png", "10.png"]
 
 
 def test_many_links_into_each_other_end(tmp_path: Path) -> None:
     for name in "abcdefghij":
-        picture(tmp_path / name / "x.png")
+        image(tmp_path / name / "x.png")
         for other in "abcdefghij":
             (tmp_path / name / f"to-{other}").symlink_to(tmp_path / other)
     assert len(relative(tmp_path)) == 10
@@ -94,7 +94,7 @@ def mixed(tmp_path: Path) -> Path:
 
 
 def test_what_is_not_taken_is_counted_by_suffix_and_told_once(mixed: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for look in (load, lambda root: pictures_in([root])):
+    for look in (load, lambda root: images_in([root])):
         caplog.clear()
         look(mixed)
         (line,) = [record.message for record in caplog.records if "not taken" in record.message]
@@ -116,7 +116,7 @@ def test_data_check_counts_it_in_json(mixed: Path, capsys: pytest.CaptureFixture
 def test_an_error_tells_what_was_not_taken(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.svg").write_text("<svg/>")
-    with pytest.raises(DataError, match=r"(?s)no pictures.*not taken: 1 \.svg"):
+    with pytest.raises(DataError, match=r"(?s)no images.*not taken: 1 \.svg"):
         load(tmp_path)
 
 
@@ -139,9 +139,9 @@ def test_pipes_are_neither_opened_nor_lost(tmp_path: Path) -> None:
 
 def test_a_folder_without_images_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.txt").write_text("x")
-    with pytest.raises(DataError, match=f"there are no pictures in {tmp_path}"):
-        some_pictures([tmp_path])
+    with pytest.raises(DataError, match=f"there are no images in {tmp_path}"):
+        some_images([tmp_path])
     for command in ("predict", "explain"):
         assert main([command, "nothing", str(tmp_path)]) != 0
     assert main(["explain", "nothing", str(tmp_path)]) == 3
-    assert "there are no pictures in" in capsys.readouterr().err
+    assert "there are no images in" in capsys.readouterr().err

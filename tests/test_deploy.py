@@ -17,8 +17,8 @@ from PIL import Image
 
 from inceptions.data import load
 from inceptions.deploy import FORMATS, check, export, open_original
-from inceptions.deploy.export import Pictures
-from inceptions.deploy.graph import ImagesToLogits, PicturesToProbabilities, fold_batch_norm
+from inceptions.deploy.export import Images
+from inceptions.deploy.graph import ImagesToLogits, ImagesToProbabilities, fold_batch_norm
 from inceptions.deploy.images import made_up
 from inceptions.engines import open_engine
 from inceptions.engines.exported import ExportedEngine, describe
@@ -42,16 +42,16 @@ def net() -> Network:
             module.running_mean.normal_(0, 0.2)  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
     images = torch.randn(64, 3, 32, 32)
-    net.eval().head.linear.weight.data.mul_(3 / net(images).std())  # answers that differ from picture to picture
+    net.eval().head.linear.weight.data.mul_(3 / net(images).std())  # answers that differ from image to image
     net.preprocess = Preprocess(size=(32, 32), crop_pct=1.0, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
     net.classes = ("ant", "bee", "wasp")
     return net.eval()
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory, net: Network) -> Pictures:
-    """Noise of many colours, labelled by the network itself, so that its accuracy is 100 %."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory, net: Network) -> Images:
+    """Noise of many colors, labeled by the network itself, so that its accuracy is 100 %."""
+    folder = tmp_path_factory.mktemp("images")
     generator = np.random.default_rng(0)
     for index in range(24):
         base = generator.integers(0, 256, (1, 1, 3))
@@ -61,7 +61,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory, net: Network) -> Pictures
         label.mkdir(exist_ok=True)
         Image.fromarray(pixels).save(label / f"{index}.png")
     data = load(folder, val_fraction=0, classes=net.classes)
-    return Pictures(check=data.splits["train"], name="noise")
+    return Images(check=data.splits["train"], name="noise")
 
 
 def test_folded_batch_norm_computes_the_same() -> None:
@@ -79,19 +79,19 @@ def test_folded_batch_norm_computes_the_same() -> None:
 
 
 def test_preprocessing_inside_the_graph_is_the_preprocessing_outside(net: Network) -> None:
-    pictures = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    logits = ImagesToLogits(net)(net.preprocess.normalise(pictures))
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    logits = ImagesToLogits(net)(net.preprocess.normalize(images))
     expected = torch.softmax(logits / 1.7, dim=1)
-    torch.testing.assert_close(PicturesToProbabilities(net, 1.7)(pictures), expected)
+    torch.testing.assert_close(ImagesToProbabilities(net, 1.7)(images), expected)
 
 
 @pytest.mark.parametrize("with_preprocessing", [False, True])
 @pytest.mark.parametrize(("form", "precision"), EVERY)
 def test_every_export_answers_as_its_original(
-    net: Network, pictures: Pictures, tmp_path: Path, form: str, precision: str, with_preprocessing: bool
+    net: Network, images: Images, tmp_path: Path, form: str, precision: str, with_preprocessing: bool
 ) -> None:
     done = export(
-        net, tmp_path / "out", pictures, format=form, precision=precision, with_preprocessing=with_preprocessing,
+        net, tmp_path / "out", images, format=form, precision=precision, with_preprocessing=with_preprocessing,
         max_drop=10.0,
     )  # fmt: skip
     written = json.loads((done.folder / "parity.json").read_text())
@@ -108,16 +108,14 @@ def test_every_export_answers_as_its_original(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_an_export_for_single_pictures_takes_any_number_of_them(
-    net: Network, pictures: Pictures, tmp_path: Path
-) -> None:
-    done = export(net, tmp_path / "out", pictures, format="onnx", dynamic_batch=False)
+def test_an_export_for_single_images_takes_any_number_of_them(net: Network, images: Images, tmp_path: Path) -> None:
+    done = export(net, tmp_path / "out", images, format="onnx", dynamic_batch=False)
     assert ExportedEngine(done.folder)(torch.zeros(3, 3, 32, 32, dtype=torch.uint8)).shape == (3, 3)
 
 
-def test_an_onnx_file_is_one_file_that_says_what_it_is(net: Network, pictures: Pictures, tmp_path: Path) -> None:
+def test_an_onnx_file_is_one_file_that_says_what_it_is(net: Network, images: Images, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
-    done = export(net, tmp_path / "out", pictures, format="onnx")
+    done = export(net, tmp_path / "out", images, format="onnx")
     assert sorted(path.name for path in done.folder.iterdir()) == [
         "README.md",
         "config.json",
@@ -140,9 +138,9 @@ def altered(file: Path, find: bytes, put: bytes) -> Iterator[None]:
     yield
 
 
-def test_one_altered_weight_or_mean_fails_the_proof(net: Network, pictures: Pictures, tmp_path: Path) -> None:
-    folder = export(net, tmp_path / "out", pictures, format="openvino").folder
-    assert check(net, folder, pictures).verdict == "passed"
+def test_one_altered_weight_or_mean_fails_the_proof(net: Network, images: Images, tmp_path: Path) -> None:
+    folder = export(net, tmp_path / "out", images, format="openvino").folder
+    assert check(net, folder, images).verdict == "passed"
     bias = net.head.linear.bias.detach().numpy().tobytes()
     weights = folder / "model.bin"
     content = weights.read_bytes()
@@ -150,23 +148,23 @@ def test_one_altered_weight_or_mean_fails_the_proof(net: Network, pictures: Pict
     assert bias
     with altered(weights, row, (net.head.linear.weight.detach().numpy()[0] * 1.01).tobytes()):
         with pytest.raises(GateError, match="does not answer as the original"):
-            check(net, folder, pictures)
+            check(net, folder, images)
         with pytest.raises(DataError, match="not proven"):
             ExportedEngine(folder)
     weights.write_bytes(content)
-    assert check(net, folder, pictures).verdict == "passed"
+    assert check(net, folder, images).verdict == "passed"
     config = json.loads((folder / "config.json").read_text())
     config["inceptions"]["preprocess"]["mean"][0] = 0.41
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(GateError, match="does not answer as the original"):
-        check(net, folder, pictures)
+        check(net, folder, images)
 
 
 @pytest.mark.parametrize("form", ["onnx", "openvino", "pt2"])
 def test_an_export_that_was_altered_after_its_proof_is_not_opened(
-    net: Network, pictures: Pictures, tmp_path: Path, form: str
+    net: Network, images: Images, tmp_path: Path, form: str
 ) -> None:
-    folder = export(net, tmp_path / "out", pictures, format=form).folder
+    folder = export(net, tmp_path / "out", images, format=form).folder
     for file in [path for path in folder.iterdir() if path.name not in ("README.md", "parity.json")]:
         content = file.read_bytes()
         file.write_bytes(content + b" ")
@@ -176,9 +174,9 @@ def test_an_export_that_was_altered_after_its_proof_is_not_opened(
     assert ExportedEngine(folder).file_size() > 1000
 
 
-def test_right_numbers_under_wrong_names_fail_the_proof(net: Network, pictures: Pictures, tmp_path: Path) -> None:
+def test_right_numbers_under_wrong_names_fail_the_proof(net: Network, images: Images, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
-    folder = export(net, tmp_path / "out", pictures, format="onnx").folder
+    folder = export(net, tmp_path / "out", images, format="onnx").folder
     config = folder / "config.json"
     content = config.read_text()
     swapped = json.loads(content)
@@ -186,20 +184,20 @@ def test_right_numbers_under_wrong_names_fail_the_proof(net: Network, pictures: 
     swapped["inceptions"]["class_to_index"] = {"bee": 0, "ant": 1, "wasp": 2}
     config.write_text(json.dumps(swapped))
     with pytest.raises(GateError, match="names the classes"):
-        check(net, folder, pictures)
+        check(net, folder, images)
     config.write_text(content)
     model = onnx.load(folder / "model.onnx")
     entry = next(entry for entry in model.metadata_props if entry.key == "preprocess")
     entry.value = entry.value.replace('"mean": [', '"mean": [9')
     onnx.save(model, folder / "model.onnx")
     with pytest.raises(GateError, match="metadata gives preprocess"):
-        check(net, folder, pictures)
+        check(net, folder, images)
     with pytest.raises(DataError, match="not proven"):
         ExportedEngine(folder)
 
 
-def test_an_export_refuses_another_precision_and_a_gpu(net: Network, pictures: Pictures, tmp_path: Path) -> None:
-    described = describe(export(net, tmp_path / "out", pictures, format="openvino", precision="bf16").folder)
+def test_an_export_refuses_another_precision_and_a_gpu(net: Network, images: Images, tmp_path: Path) -> None:
+    described = describe(export(net, tmp_path / "out", images, format="openvino", precision="bf16").folder)
     for options, message in (
         ({"precision": "float32"}, "in bf16; float32 needs"),
         ({"device": "cuda:0"}, "on the CPU"),
@@ -210,19 +208,19 @@ def test_an_export_refuses_another_precision_and_a_gpu(net: Network, pictures: P
 
 
 def test_an_export_that_fails_its_proof_leaves_nothing_behind(
-    net: Network, pictures: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    net: Network, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("inceptions.deploy.parity.LOGITS", {"float32": 0.0})
     with pytest.raises(GateError, match="a logit differs"):
-        export(net, tmp_path / "out", pictures, format="onnx")
+        export(net, tmp_path / "out", images, format="onnx")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
 def test_int8_that_loses_too_much_keeps_layers_in_float(net: Network) -> None:
-    """Ranges measured on pictures far too dim cut the real ones off: 8 bits everywhere must lose accuracy."""
+    """Ranges measured on images far too dim cut the real ones off: 8 bits everywhere must lose accuracy."""
     openvino = pytest.importorskip("openvino")
-    from inceptions.deploy.quantise import accuracies, costly_layers, quantise_within
+    from inceptions.deploy.quantize import accuracies, costly_layers, quantize_within
 
     torch.manual_seed(3)
     images = torch.randn(32, 3, 32, 32) + 2 * torch.randn(32, 3, 1, 1)
@@ -237,9 +235,9 @@ def test_int8_that_loses_too_much_keeps_layers_in_float(net: Network) -> None:
     assert layers[-1] == "head.linear"
     validation = [(images[i : i + 8], targets[i : i + 8]) for i in range(0, 32, 8)]
     dim = [0.1 * images[:8]]
-    all_int8 = quantise_within(graph, dim, lambda: validation, layers, max_drop=100.0, threads=1)
+    all_int8 = quantize_within(graph, dim, lambda: validation, layers, max_drop=100.0, threads=1)
     assert all_int8.kept == ()
-    gated = quantise_within(graph, dim, lambda: validation, layers, max_drop=5.0, threads=1)
+    gated = quantize_within(graph, dim, lambda: validation, layers, max_drop=5.0, threads=1)
     assert gated.kept
     assert set(gated.kept) <= set(layers)
     everywhere, some = accuracies([all_int8.graph, gated.graph], validation, 1)
@@ -247,32 +245,30 @@ def test_int8_that_loses_too_much_keeps_layers_in_float(net: Network) -> None:
     assert some > everywhere
 
 
-def test_int8_that_loses_too_much_in_spite_of_that_is_refused(net: Network, pictures: Pictures, tmp_path: Path) -> None:
-    # A gain of one point cannot be had on pictures that the network labelled itself.
+def test_int8_that_loses_too_much_in_spite_of_that_is_refused(net: Network, images: Images, tmp_path: Path) -> None:
+    # A gain of one point cannot be had on images that the network labeled itself.
     with pytest.raises(GateError, match="points of accuracy lost, -1 allowed"):
-        export(net, tmp_path / "out", pictures, format="openvino", precision="int8", max_drop=-1.0)
+        export(net, tmp_path / "out", images, format="openvino", precision="int8", max_drop=-1.0)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_overwritten_and_nonsense_is_refused(net: Network, pictures: Pictures, tmp_path: Path) -> None:
+def test_nothing_is_overwritten_and_nonsense_is_refused(net: Network, images: Images, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="not empty"):
-        export(net, tmp_path, pictures, format="onnx")
+        export(net, tmp_path, images, format="onnx")
     with pytest.raises(ValueError, match="one of onnx, openvino, pt2"):
-        export(net, tmp_path / "x", pictures, format="coreml")
+        export(net, tmp_path / "x", images, format="coreml")
     with pytest.raises(ValueError, match="openvino can be"):
-        export(net, tmp_path / "x", pictures, format="onnx", precision="int8")
+        export(net, tmp_path / "x", images, format="onnx", precision="int8")
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("form", ["onnx", "openvino", "pt2"])
-def test_the_readmes_code_runs_without_this_package(
-    net: Network, pictures: Pictures, tmp_path: Path, form: str
-) -> None:
-    folder = export(net, tmp_path / "out", pictures, format=form).folder
+def test_the_readmes_code_runs_without_this_package(net: Network, images: Images, tmp_path: Path, form: str) -> None:
+    folder = export(net, tmp_path / "out", images, format=form).folder
     pixels = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
-    images = net.preprocess.normalise(pixels)
-    np.save(folder / "inputs.npy", images.numpy())
+    inputs = net.preprocess.normalize(pixels)
+    np.save(folder / "inputs.npy", inputs.numpy())
     code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     assert code is not None
     assert "inceptions" not in code[1]
@@ -281,18 +277,18 @@ def test_the_readmes_code_runs_without_this_package(
     run = subprocess.run(
         [sys.executable, "-c", quiet + code[1]], cwd=folder, capture_output=True, text=True, check=True
     )
-    assert run.stdout.strip() == (net.classes or ())[int(net(images).argmax())]
+    assert run.stdout.strip() == (net.classes or ())[int(net(inputs).argmax())]
 
 
 @pytest.mark.slow
-def test_the_readmes_cpp_compiles_and_answers(net: Network, pictures: Pictures, tmp_path: Path) -> None:
+def test_the_readmes_cpp_compiles_and_answers(net: Network, images: Images, tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
-    folder = export(net, tmp_path / "out", pictures, format="openvino").folder
+    folder = export(net, tmp_path / "out", images, format="openvino").folder
     code = re.search(r"```cpp\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     assert code is not None
     (folder / "main.cpp").write_text(code[1])
-    images = net.preprocess.normalise(torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8))
-    (folder / "inputs.bin").write_bytes(images.numpy().tobytes())
+    inputs = net.preprocess.normalize(torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8))
+    (folder / "inputs.bin").write_bytes(inputs.numpy().tobytes())
     package = Path(openvino.__file__).parent
     library = next((package / "libs").glob("libopenvino.so*"))
     subprocess.run(
@@ -301,13 +297,13 @@ def test_the_readmes_cpp_compiles_and_answers(net: Network, pictures: Pictures, 
         cwd=folder, check=True,
     )  # fmt: skip
     lines = subprocess.run(["./main"], cwd=folder, capture_output=True, text=True, check=True).stdout.split()
-    torch.testing.assert_close(torch.tensor([float(x) for x in lines]), net(images)[0].detach(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(torch.tensor([float(x) for x in lines]), net(inputs)[0].detach(), rtol=1e-3, atol=1e-3)
 
 
-def test_archives_that_could_run_code_are_refused(net: Network, pictures: Pictures, tmp_path: Path) -> None:
+def test_archives_that_could_run_code_are_refused(net: Network, images: Images, tmp_path: Path) -> None:
     import zipfile
 
-    file = export(net, tmp_path / "out", pictures, format="pt2").folder / "model.pt2"
+    file = export(net, tmp_path / "out", images, format="pt2").folder / "model.pt2"
     refuse_code(file)
     poison = {
         "holds a pickle": (b'"use_pickle": false', b'"use_pickle": true'),
@@ -328,12 +324,12 @@ def test_archives_that_could_run_code_are_refused(net: Network, pictures: Pictur
 
 @pytest.mark.parametrize("with_preprocessing", [False, True])
 def test_an_export_is_a_model_for_predict(
-    net: Network, pictures: Pictures, tmp_path: Path, with_preprocessing: bool
+    net: Network, images: Images, tmp_path: Path, with_preprocessing: bool
 ) -> None:
     folder = export(
-        net, tmp_path / "out", pictures, format="onnx", with_preprocessing=with_preprocessing
+        net, tmp_path / "out", images, format="onnx", with_preprocessing=with_preprocessing
     ).folder  # fmt: skip
-    files = [pictures.check.path(index) for index in range(5)]
+    files = [images.check.path(index) for index in range(5)]
     expected = Classifier(net, engine="torch").predict(files)
     found = load_classifier(folder).predict(files)
     for ours, theirs in zip(found, expected, strict=True):

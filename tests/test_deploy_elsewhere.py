@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from inceptions.deploy import Pictures, check_here, export
+from inceptions.deploy import Images, check_here, export
 from inceptions.engines import open_engine
 from inceptions.engines.exported import ExportedEngine, digest
 from inceptions.engines.probe import PROBE, read_probe, refuse_elsewhere
 from inceptions.engines.processor import processor
 from inceptions.errors import DataError, GateError
 from inceptions.zoo import Network
-from test_deploy import net, pictures  # noqa: F401  (fixtures)
+from test_deploy import images, net  # noqa: F401  (fixtures)
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +40,9 @@ def from_elsewhere(folder: Path) -> None:
 
 
 def test_a_proof_of_another_processor_is_repeated_once_and_refuses_what_differs(
-    net: Network, pictures: Pictures, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    net: Network, images: Images, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = export(net, tmp_path / "out", pictures, format="onnx").folder
+    folder = export(net, tmp_path / "out", images, format="onnx").folder
     right, calls = ExportedEngine.graph, []
 
     def noted(self: ExportedEngine, inputs: torch.Tensor) -> torch.Tensor:
@@ -68,18 +68,18 @@ def test_a_proof_of_another_processor_is_repeated_once_and_refuses_what_differs(
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing(
-    net: Network, pictures: Pictures, tmp_path: Path, cache: Path
+    net: Network, images: Images, tmp_path: Path, cache: Path
 ) -> None:
-    folder = export(net, tmp_path / "out", pictures, format="onnx").folder
+    folder = export(net, tmp_path / "out", images, format="onnx").folder
     from_elsewhere(folder)
     cache.write_text("no folder")
     ExportedEngine(folder)
 
 
 def test_an_export_is_checked_without_its_original_unless_it_was_altered(
-    net: Network, pictures: Pictures, tmp_path: Path
+    net: Network, images: Images, tmp_path: Path
 ) -> None:
-    folder = export(net, tmp_path / "out", pictures, format="onnx").folder
+    folder = export(net, tmp_path / "out", images, format="onnx").folder
     told = check_here(folder)
     assert told["checked_on"] == processor().instruction_set
     assert 0 <= told["probe_difference"] <= told["probe_tolerance"]
@@ -120,9 +120,9 @@ def test_a_damaged_probe_is_an_error_that_names_it(tmp_path: Path, content: byte
 
 @pytest.mark.parametrize(("form", "options"), [("onnx", {"dynamic_batch": False}), ("openvino", {}), ("pt2", {})])
 def test_the_readmes_probe_runs_without_this_package(
-    net: Network, pictures: Pictures, tmp_path: Path, form: str, options: dict[str, Any]
+    net: Network, images: Images, tmp_path: Path, form: str, options: dict[str, Any]
 ) -> None:
-    folder = export(net, tmp_path / "out", pictures, format=form, **options).folder
+    folder = export(net, tmp_path / "out", images, format=form, **options).folder
     code = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)[1]
     assert "inceptions" not in code
     quiet = "import sys; sys.modules['openvino_telemetry'] = None\n"
@@ -137,10 +137,10 @@ def test_the_readmes_probe_runs_without_this_package(
 
 @pytest.mark.parametrize(("opset", "ir"), [(None, 8), (20, 9), (21, 10)])
 def test_an_onnx_file_asks_for_no_newer_runtime_than_its_opset_does(
-    net: Network, pictures: Pictures, tmp_path: Path, opset: int | None, ir: int
+    net: Network, images: Images, tmp_path: Path, opset: int | None, ir: int
 ) -> None:
     onnx = pytest.importorskip("onnx")
-    model = onnx.load(export(net, tmp_path / "out", pictures, format="onnx", opset=opset).folder / "model.onnx")
+    model = onnx.load(export(net, tmp_path / "out", images, format="onnx", opset=opset).folder / "model.onnx")
     assert [entry.version for entry in model.opset_import] == [opset or 18]
     assert model.ir_version == ir
     names = [value.type.tensor_type.shape.dim[0].dim_param for value in (*model.graph.input, *model.graph.output)]
@@ -148,25 +148,23 @@ def test_an_onnx_file_asks_for_no_newer_runtime_than_its_opset_does(
     assert not re.search(r"\bs\d+\b", str(model.graph.value_info)), "no symbol of PyTorch's is left"
 
 
-def test_an_opset_that_cannot_be_written_is_refused(net: Network, pictures: Pictures, tmp_path: Path) -> None:
+def test_an_opset_that_cannot_be_written_is_refused(net: Network, images: Images, tmp_path: Path) -> None:
     for form, opset, told in (("onnx", 17, "from 18 to 23"), ("openvino", 18, "openvino has none")):
         with pytest.raises(ValueError, match=told):
-            export(net, tmp_path / "out", pictures, format=form, opset=opset)
+            export(net, tmp_path / "out", images, format=form, opset=opset)
 
 
 @pytest.mark.parametrize(("form", "with_preprocessing"), [("onnx", False), ("onnx", True), ("openvino", False)])
 def test_an_export_of_any_size_answers_as_the_network_at_every_size(
-    net: Network, pictures: Pictures, tmp_path: Path, form: str, with_preprocessing: bool
+    net: Network, images: Images, tmp_path: Path, form: str, with_preprocessing: bool
 ) -> None:
-    done = export(
-        net, tmp_path / "out", pictures, format=form, dynamic_size=True, with_preprocessing=with_preprocessing
-    )
+    done = export(net, tmp_path / "out", images, format=form, dynamic_size=True, with_preprocessing=with_preprocessing)
     assert [other["verdict"] for other in done.parity.sizes] == ["passed", "passed"]
     assert all(other["size"] != [32, 32] for other in done.parity.sizes)
     engine, reference = ExportedEngine(done.folder), open_engine(net, engine="torch")
     for size in ((32, 32), (33, 48), (47, 34), (64, 63)):
-        images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
-        torch.testing.assert_close(engine(images).softmax(1), reference(images).softmax(1), rtol=1e-4, atol=1e-5)
+        inputs = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
+        torch.testing.assert_close(engine(inputs).softmax(1), reference(inputs).softmax(1), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="at least"):
         engine(torch.zeros(1, 3, net.min_size - 1, 40, dtype=torch.uint8))
     assert f"H and W are {net.min_size} px or more" in (done.folder / "README.md").read_text()
@@ -176,9 +174,9 @@ def test_an_export_of_any_size_answers_as_the_network_at_every_size(
         assert [entry.dim_param or entry.dim_value for entry in shape.dim] == ["n", 3, "height", "width"]
 
 
-def test_pt2_is_of_one_size(net: Network, pictures: Pictures, tmp_path: Path) -> None:
+def test_pt2_is_of_one_size(net: Network, images: Images, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="pt2 is written for one size"):
-        export(net, tmp_path / "out", pictures, format="pt2", dynamic_size=True)
+        export(net, tmp_path / "out", images, format="pt2", dynamic_size=True)
 
 
 def test_arithmetic_without_vnni_is_stood_in_for_by_kernels_that_saturate() -> None:
@@ -198,18 +196,18 @@ def test_arithmetic_without_vnni_is_stood_in_for_by_kernels_that_saturate() -> N
 
 
 def test_the_search_for_accurate_8_bits_ends_in_time_with_the_best_found(
-    net: Network, pictures: Pictures, tmp_path: Path
+    net: Network, images: Images, tmp_path: Path
 ) -> None:
     with pytest.raises(GateError, match="points of accuracy lost, -1 allowed"):
-        export(net, tmp_path / "out", pictures, format="openvino", precision="int8", max_drop=-1.0, max_time=1e-3)
+        export(net, tmp_path / "out", images, format="openvino", precision="int8", max_drop=-1.0, max_time=1e-3)
     assert not (tmp_path / "out").exists()
 
 
-def test_int8_records_what_it_is_for(net: Network, pictures: Pictures, tmp_path: Path) -> None:
-    done = export(net, tmp_path / "out", pictures, format="openvino", precision="int8", max_drop=20.0)
+def test_int8_records_what_it_is_for(net: Network, images: Images, tmp_path: Path) -> None:
+    done = export(net, tmp_path / "out", images, format="openvino", precision="int8", max_drop=20.0)
     block = json.loads((done.folder / "config.json").read_text())["inceptions"]["export"]
     assert block["target"] == "any"
-    assert block["quantised"]
+    assert block["quantized"]
     assert (done.parity.top1_without_vnni is not None) == processor().has_vnni
     with pytest.raises(ValueError, match="one of any, this"):
-        export(net, tmp_path / "x", pictures, format="openvino", precision="int8", target="arm")
+        export(net, tmp_path / "x", images, format="openvino", precision="int8", target="arm")

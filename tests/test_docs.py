@@ -19,7 +19,7 @@ from inceptions.studies.claims import STUDIES
 from inceptions.training import TrainConfig
 from inceptions.zoo import MEMBERS, googlenet
 from inceptions.zoo.variants import with_rows
-from tiny import write_pictures
+from tiny import write_images
 
 DOCS = Path(__file__).parents[1] / "docs"
 ENGLISH = sorted(page for page in (DOCS / "family").glob("*.md") if not page.name.endswith(".zh-CN.md"))
@@ -223,8 +223,8 @@ def test_the_command_of_a_study_asks_for_the_same_runs(
 def test_studies_are_run_and_kept_and_not_run_again(
     studies: ModuleType, build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    pictures = write_pictures(tmp_path / "flowers", size=40)
-    for file in pictures.glob("*/*/*.png"):
+    images = write_images(tmp_path / "flowers", size=40)
+    for file in images.glob("*/*/*.png"):
         file.rename(file.with_suffix(".jpg"))
     small = {"width": 0.05, "depth": 0.2, "stem": "small", "img_size": 32, "epochs": 2, "batch_size": 8}
     monkeypatch.setattr(studies, "COMMON", studies.COMMON | small)
@@ -232,12 +232,12 @@ def test_studies_are_run_and_kept_and_not_run_again(
     for module in (studies, sys.modules["study_blocks"]):
         monkeypatch.setattr(module, "RESULTS", tmp_path / "kept")
     monkeypatch.setattr(
-        sys, "argv", ["studies.py", "auxiliary", "--data", str(pictures), "--output", str(tmp_path / "runs")]
+        sys, "argv", ["studies.py", "auxiliary", "--data", str(images), "--output", str(tmp_path / "runs")]
     )
     assert studies.main() == 0
     kept = (tmp_path / "kept" / "auxiliary.json").read_text(encoding="utf-8")
     found = json.loads(kept)
-    assert (found["n"], found["pictures"], found["seeds"], found["data"]) == (12, 42, 2, "flowers-96px")
+    assert (found["n"], found["images"], found["seeds"], found["data"]) == (12, 42, 2, "flowers-96px")
     assert [len(arm["curve"]["mean"]) for arm in found["arms"]] == [2, 2]
     assert str(tmp_path) not in kept
     assert "| with auxiliary heads | " in build.study(build.english, "auxiliary")

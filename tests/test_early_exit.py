@@ -1,4 +1,4 @@
-"""Early exit: every picture has the answer of the head that it left at, on every engine and on the command line."""
+"""Early exit: every image has the answer of the head that it left at, on every engine and on the command line."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def network(heads: int = 2) -> Network:
         for _ in range(20):
             net.forward_with_aux(torch.randn(8, 3, 32, 32) * 2 + 1)
         for module in (net.head, *net.aux.values()):
-            module.linear.weight.mul_(8)  # sureness that differs from picture to picture
+            module.linear.weight.mul_(8)  # sureness that differs from image to image
         for module in net.aux.values():  # as after training: OpenVINO computes zeros where an 8-bit layer has no bias
             module.hidden.bias.normal_(std=0.1)
     return net
 
 
-def pictures(n: int = 24) -> Tensor:
-    """Noise around a colour of each picture's own."""
+def images(n: int = 24) -> Tensor:
+    """Noise around a color of each image's own."""
     generator = torch.Generator().manual_seed(n)
-    colours = torch.randint(0, 256, (n, 3, 1, 1), generator=generator)
-    return (colours + torch.randint(-60, 60, (n, 3, 32, 32), generator=generator)).clamp(0, 255).to(torch.uint8)
+    colors = torch.randint(0, 256, (n, 3, 1, 1), generator=generator)
+    return (colors + torch.randint(-60, 60, (n, 3, 32, 32), generator=generator)).clamp(0, 255).to(torch.uint8)
 
 
 def heads_logits(net: Network, batch: Tensor) -> list[Tensor]:
@@ -71,12 +71,12 @@ def heads_logits(net: Network, batch: Tensor) -> list[Tensor]:
     net = copy.deepcopy(net).eval()
     assert net.preprocess is not None
     with torch.no_grad():
-        logits, aux = net.forward_with_aux(net.preprocess.normalise(batch))
+        logits, aux = net.forward_with_aux(net.preprocess.normalize(batch))
     return [*aux.values(), logits]
 
 
 def by_hand(said: list[Tensor], threshold: float) -> tuple[Tensor, list[int]]:
-    """Each picture's answer, and which head it is of."""
+    """Each image's answer, and which head it is of."""
     sure = torch.stack([one.softmax(1).amax(1) >= threshold for one in said])
     sure[-1] = True
     which = sure.int().argmax(0).tolist()
@@ -84,7 +84,7 @@ def by_hand(said: list[Tensor], threshold: float) -> tuple[Tensor, list[int]]:
 
 
 def dividing(said: list[Tensor]) -> float:
-    """A threshold at which some leave at each head, as far from every picture's sureness as such a one can be."""
+    """A threshold at which some leave at each head, as far from every image's sureness as such a one can be."""
     values = torch.cat([one.softmax(1).amax(1) for one in said[:-1]]).sort().values
     middles = (values[1:] + values[:-1]) / 2
     fitting = [
@@ -120,53 +120,53 @@ def test_where_no_head_is_ever_sure_enough_the_answers_are_the_plain_networks(ne
     plain = open_engine(net, engine="torch", batch_size=5)
     engine = open_engine(net, engine="torch", batch_size=5, early_exit=1.0)
     assert isinstance(engine, EarlyExit)
-    assert torch.equal(engine(pictures()), plain(pictures()))
+    assert torch.equal(engine(images()), plain(images()))
     assert (engine.seen, engine.left) == (24, {"mixed": 0, "pool": 0})
 
 
 def test_where_every_head_is_sure_enough_the_first_answers_and_nothing_behind_it_runs(
     net: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(pictures: Tensor) -> NoReturn:
+    def run(images: Tensor) -> NoReturn:
         raise AssertionError("a part behind the first head ran")
 
     engine = open_engine(net, engine="torch", early_exit=1e-6)
     assert isinstance(engine, EarlyExit)
     for part in (engine.heads["pool"], engine.rest):
         monkeypatch.setattr(part, "run", run)
-    assert torch.allclose(engine(pictures()), heads_logits(net, pictures())[0], atol=1e-5)
+    assert torch.allclose(engine(images()), heads_logits(net, images())[0], atol=1e-5)
     assert engine.left == {"mixed": 24, "pool": 0}
 
 
 @pytest.mark.parametrize("name", ["torch", "onnxruntime", "openvino"])
-def test_each_picture_has_the_answer_of_the_head_that_it_left_at(
+def test_each_image_has_the_answer_of_the_head_that_it_left_at(
     name: str, net: Network, opened: Callable[[str], EarlyExit]
 ) -> None:
-    said = heads_logits(net, pictures())
+    said = heads_logits(net, images())
     threshold = dividing(said)
     answers, which = by_hand(said, threshold)
     engine = opened(name).at(threshold)
     assert engine.name == name
-    assert torch.allclose(engine(pictures()), answers, atol=1e-4)
+    assert torch.allclose(engine(images()), answers, atol=1e-4)
     assert engine.left == {"mixed": which.count(0), "pool": which.count(1)}
     assert all(count > 0 for count in engine.left.values())
     assert sum(engine.left.values()) < engine.seen == 24
-    engine(pictures()[:3])
-    assert engine.seen == 27, "shares are of all pictures so far"
+    engine(images()[:3])
+    assert engine.seen == 27, "shares are of all images so far"
 
 
 def test_one_threshold_does_not_count_for_another(net: Network) -> None:
     first = open_engine(net, engine="torch", early_exit=1e-6)
     assert isinstance(first, EarlyExit)
     second = first.at(1.0)
-    first(pictures())
+    first(images())
     assert (second.seen, second.left) == (0, {"mixed": 0, "pool": 0})
 
 
 def test_lower_precisions_are_those_of_the_parts(net: Network) -> None:
-    said = heads_logits(net, pictures())
+    said = heads_logits(net, images())
     engine = open_engine(net, engine="torch", precision="bf16", early_exit=1e-6)
-    difference = float((engine(pictures()) - said[0]).abs().max() / said[0].abs().max())
+    difference = float((engine(images()) - said[0]).abs().max() / said[0].abs().max())
     assert 1e-4 < difference < 5e-2
 
 
@@ -177,27 +177,27 @@ def test_ranges_of_later_parts_are_measured_on_what_reaches_them(net: Network) -
         seen.append((part, ranges))
         return open_engine(net, engine="torch")
 
-    early_exit(net, 0.5, remember, [pictures(3), pictures(2)])
+    early_exit(net, 0.5, remember, [images(3), images(2)])
     assert net.preprocess is not None
     plain = copy.deepcopy(net).eval()
     with torch.no_grad():
-        stages = [plain.forward_stages(plain.preprocess.normalise(batch)) for batch in (pictures(3), pictures(2))]
+        stages = [plain.forward_stages(plain.preprocess.normalize(batch)) for batch in (images(3), images(2))]
     assert [(part.after, part.until) for part, _ in seen] == [(None, "mixed"), ("mixed", "pool"), ("pool", None)]
     for (part, ranges), of in zip(seen[1:], ("mixed", "pool"), strict=True):
         assert ranges is not None
         for measured, stage in zip(ranges, stages, strict=True):
             assert torch.allclose(measured, stage[of], atol=1e-5)
         assert not part.net.aux, "a part carries no other head"
-    assert [torch.equal(a, b) for a, b in zip(seen[0][1] or (), (pictures(3), pictures(2)), strict=True)] == [True] * 2
+    assert [torch.equal(a, b) for a, b in zip(seen[0][1] or (), (images(3), images(2)), strict=True)] == [True] * 2
 
 
 def test_int8_opens_and_answers_nearly_the_same() -> None:
     net = network(heads=1)
-    said = heads_logits(net, pictures())
-    engine = open_engine(net, engine="openvino", precision="int8", threads=1, early_exit=1e-6, calibration=[pictures()])
+    said = heads_logits(net, images())
+    engine = open_engine(net, engine="openvino", precision="int8", threads=1, early_exit=1e-6, calibration=[images()])
     assert isinstance(engine, EarlyExit)
     for threshold, logits in ((1e-6, said[0]), (1.0, said[1])):
-        answers = engine.at(threshold)(pictures())
+        answers = engine.at(threshold)(images())
         assert 1e-4 < float((answers - logits).abs().max() / logits.abs().max()) < 0.2
 
 
@@ -210,10 +210,10 @@ def test_tuning_tunes_every_part(net: Network, monkeypatch: pytest.MonkeyPatch) 
     assert engine.seen == 0
 
 
-def test_features_of_pictures_that_left_do_not_exist(net: Network) -> None:
+def test_features_of_images_that_left_do_not_exist(net: Network) -> None:
     engine = open_engine(net, engine="torch", early_exit=0.5)
     with pytest.raises(ValueError, match="leave the early exit out"):
-        engine.features(pictures())
+        engine.features(images())
 
 
 def test_what_has_no_early_exit_is_refused_with_what_to_do(net: Network, tmp_path: Path) -> None:
@@ -236,8 +236,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("insects")
     for label, start in zip(CLASSES, range(0, 32, 8), strict=True):
         (root / label).mkdir()
-        for i, picture in enumerate(pictures(32)[start : start + 8]):
-            Image.fromarray(picture.permute(1, 2, 0).numpy()).save(root / label / f"{i}.png")
+        for i, image in enumerate(images(32)[start : start + 8]):
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(root / label / f"{i}.png")
     return root
 
 
@@ -261,10 +261,10 @@ def run(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def everything(data: Path) -> tuple[list[Path], list[Tensor]]:
-    """Every picture, and what each head says to it."""
+    """Every image, and what each head says to it."""
     files = [data / label / f"{i}.png" for label in CLASSES for i in range(8)]
     net = classifier()
-    return files, heads_logits(net, torch.stack([torch.from_numpy(net.preprocess.picture(file)) for file in files]))
+    return files, heads_logits(net, torch.stack([torch.from_numpy(net.preprocess.image(file)) for file in files]))
 
 
 def val(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
@@ -274,7 +274,7 @@ def val(capsys: pytest.CaptureFixture[str], *words: object) -> dict[str, Any]:
 
 
 def whole(data: Path, tmp_path: Path) -> Path:
-    """Pictures of the same pixels, saved again, in a folder that no run has divided."""
+    """Images of the same pixels, saved again, in a folder that no run has divided."""
     return saved_again(data, tmp_path / "other")
 
 
@@ -293,8 +293,8 @@ def test_several_thresholds_are_compared_with_the_plain_network(
         assert row["top1"] == float((answers.argmax(1) == truth).double().mean())
         stages = list(classifier().aux)
         assert row["left"] == {stage: which.count(head) / 32 for head, stage in enumerate(stages)}
-        assert row["pictures_per_second"] > 0
-        assert row["ratio"] == row["pictures_per_second"] / told["exits"][0]["pictures_per_second"]
+        assert row["images_per_second"] > 0
+        assert row["ratio"] == row["images_per_second"] / told["exits"][0]["images_per_second"]
     assert told["exits"][1]["ratio"] > 1, "who leaves behind the first block is answered sooner"
     assert told["top1"] == told["exits"][0]["top1"], "the plain network gives everything else"
     assert json.loads((tmp_path / "out" / "val.json").read_text())["exits"] == told["exits"]
@@ -320,12 +320,12 @@ def test_with_one_threshold_the_evaluation_runs_so(
 def test_people_get_a_table(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["val", str(run), "--early-exit", "0.5,0.9"]) == 0
     printed = capsys.readouterr().out
-    (head,) = (line for line in printed.splitlines() if "pictures/s" in line)
+    (head,) = (line for line in printed.splitlines() if "images/s" in line)
     assert [word for word in (*classifier().aux, "top1", "ratio") if word not in head] == []
     assert [line for line in ("plain network", "early exit at 0.5", "early exit at 0.9") if line not in printed] == []
 
 
-def test_predict_answers_with_the_head_that_a_picture_left_at(
+def test_predict_answers_with_the_head_that_a_image_left_at(
     run: Path, everything: tuple[list[Path], list[Tensor]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     files, said = everything

@@ -53,7 +53,7 @@ def network(seed: int = 0) -> Network:
     return net
 
 
-def pictures(n: int = 11, size: int = 32) -> Tensor:
+def images(n: int = 11, size: int = 32) -> Tensor:
     return torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
 
 
@@ -61,7 +61,7 @@ def expected(net: Network, batch: Tensor) -> tuple[Tensor, Tensor]:
     net = copy.deepcopy(net).eval()
     assert net.preprocess is not None
     with torch.no_grad():
-        trunk = net.forward_features(net.preprocess.normalise(batch))
+        trunk = net.forward_features(net.preprocess.normalize(batch))
         return net.forward_head(trunk), net.forward_head(trunk, pre_logits=True)
 
 
@@ -93,7 +93,7 @@ def engines(net: Network) -> dict[tuple[str, str], Engine]:
             precision=precision,
             batch_size=4,
             threads=None if name == "torch" else 1,  # PyTorch's number is the whole process's
-            calibration=pictures(40).split(8) if precision == "int8" else None,
+            calibration=images(40).split(8) if precision == "int8" else None,
         )
         for name, precision in EVERY
         if is_here(name, precision)
@@ -106,10 +106,10 @@ def test_every_engine_gives_the_networks_logits_and_features(
     which: tuple[str, str], n: int, net: Network, engines: dict[tuple[str, str], Engine]
 ) -> None:
     need(*which)
-    logits, features = expected(net, pictures(n))
+    logits, features = expected(net, images(n))
     engine = engines[which]
     assert (engine.name, engine.precision) == which
-    for answer, truth in ((engine(pictures(n)), logits), (engine.features(pictures(n)), features)):
+    for answer, truth in ((engine(images(n)), logits), (engine.features(images(n)), features)):
         assert answer.dtype == torch.float32
         assert answer.shape == truth.shape
         assert float((answer - truth).abs().max() / truth.abs().max()) < TOLERANCE[which[1]]
@@ -120,15 +120,15 @@ def test_lower_precisions_really_compute_in_them(
     which: tuple[str, str], net: Network, engines: dict[tuple[str, str], Engine]
 ) -> None:
     need(*which)
-    logits, _ = expected(net, pictures())
-    assert float((engines[which](pictures()) - logits).abs().max() / logits.abs().max()) > 1e-4
+    logits, _ = expected(net, images())
+    assert float((engines[which](images()) - logits).abs().max() / logits.abs().max()) > 1e-4
 
 
 @pytest.mark.parametrize("which", [one for one in EVERY if one[1] == "float32"], ids="-".join)
-def test_the_probability_of_a_picture_does_not_depend_on_its_batch(
+def test_the_probability_of_a_image_does_not_depend_on_its_batch(
     which: tuple[str, str], engines: dict[tuple[str, str], Engine]
 ) -> None:
-    engine, batch = engines[which], pictures()
+    engine, batch = engines[which], images()
     together = engine(batch).softmax(1)
     alone = torch.cat([engine(one) for one in batch.split(1)]).softmax(1)
     assert float((together - alone).abs().max()) <= 1e-6
@@ -138,7 +138,7 @@ def test_the_probability_of_a_picture_does_not_depend_on_its_batch(
 def test_every_engine_takes_other_sizes_and_fractional_values(
     which: tuple[str, str], net: Network, engines: dict[tuple[str, str], Engine]
 ) -> None:
-    batch = pictures(2, size=45).float() + 0.4
+    batch = images(2, size=45).float() + 0.4
     logits, _ = expected(net, batch)
     assert torch.allclose(engines[which](batch), logits, atol=1e-5)
     assert not torch.allclose(logits, expected(net, batch.floor())[0], atol=1e-4)
@@ -147,19 +147,19 @@ def test_every_engine_takes_other_sizes_and_fractional_values(
 def test_the_callers_network_stays_as_it_is(net: Network) -> None:
     before = copy.deepcopy(net.state_dict())
     engine = open_engine(net, engine="torch")
-    engine(pictures())
+    engine(images())
     assert net.training
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
     assert all(parameter.requires_grad for parameter in net.parameters())
-    answer = engine(pictures())
+    answer = engine(images())
     with torch.no_grad():
         net.head.linear.weight.mul_(2)
-        assert torch.equal(engine(pictures()), answer), "the engine must not see later training"
+        assert torch.equal(engine(images()), answer), "the engine must not see later training"
         net.head.linear.weight.div_(2)
 
 
 def test_features_can_train_a_head(net: Network) -> None:
-    features = open_engine(net, engine="torch").features(pictures())
+    features = open_engine(net, engine="torch").features(images())
     head = torch.nn.Linear(net.num_features, 2)
     head(features).sum().backward()
     assert head.weight.grad is not None
@@ -186,7 +186,7 @@ def test_a_network_without_preprocessing_is_refused() -> None:
         ({"engine": "onnxruntime", "precision": "bf16"}, "only float32; openvino, torch-compiled, torch"),
         ({"engine": "openvino", "precision": "int8"}, "calibration="),
         ({"engine": "openvino", "device": "meta"}, "runs on the CPU"),
-        ({"batch_size": 0}, "at least one picture"),
+        ({"batch_size": 0}, "at least one image"),
     ],
 )
 def test_what_cannot_be_opened_is_refused_with_what_can(net: Network, options: dict[str, str], message: str) -> None:
@@ -201,7 +201,7 @@ def test_an_engine_that_is_not_installed_says_how_to_get_it(net: Network, monkey
     with pytest.raises(ValueError, match=r"pip install 'inceptions\[deploy\]' \(installed: torch\)"):
         open_engine(net, engine="openvino")
     with pytest.raises(ValueError, match="int8 needs OpenVINO"):
-        open_engine(net, precision="int8", calibration=[pictures()])
+        open_engine(net, precision="int8", calibration=[images()])
 
 
 def test_tuning_keeps_the_batch_size_with_the_best_rate(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,18 +228,18 @@ def test_tuning_openvino_keeps_no_copy_of_the_weights_for_sizes_it_does_not_use(
     monkeypatch.setattr(Engine, "rate", lambda self, batch, *, seconds: rate(self, batch) * 0 + rates[self.batch_size])
     before = vino.batch_size
     vino.batch_size = 8
-    vino(pictures(64))
+    vino(images(64))
     (streams,) = (graph for key, graph in vino._graphs.items() if key[1] == torch.uint8)  # type: ignore[attr-defined]
     assert 8 in {shape[0] for shape in streams._queues}
-    vino.tune(pictures(1)[0])
+    vino.tune(images(1)[0])
     assert vino.batch_size == 2
     assert {shape[0] for shape in streams._queues} == {2}
-    vino.tune(pictures(1)[0], most=1)
+    vino.tune(images(1)[0], most=1)
     assert vino.batch_size == 1, "a call brings no more"
     vino.batch_size = before
 
 
-def test_openvino_asks_for_enough_pictures_to_keep_its_streams_busy(net: Network) -> None:
+def test_openvino_asks_for_enough_images_to_keep_its_streams_busy(net: Network) -> None:
     for threads, size in ((1, 2), (3, 4)):
         vino = open_engine(net, engine="openvino", batch_size=size, threads=threads)
         assert vino.at_once == 8 * threads * size
@@ -249,7 +249,7 @@ def test_openvino_asks_for_enough_pictures_to_keep_its_streams_busy(net: Network
 def test_threads_reach_every_runtime(net: Network, engines: dict[tuple[str, str], Engine]) -> None:
     onnx, vino = engines["onnxruntime", "float32"], engines["openvino", "float32"]
     for engine in (onnx, vino):
-        engine(pictures(1))
+        engine(images(1))
     sessions = onnx._sessions.values()  # type: ignore[attr-defined]
     assert [session.get_session_options().intra_op_num_threads for session in sessions] == [1] * len(sessions)
     ready = [one for graph in vino._graphs.values() for one in graph._single.values()]  # type: ignore[attr-defined]
@@ -263,14 +263,14 @@ def test_threads_reach_every_runtime(net: Network, engines: dict[tuple[str, str]
         torch.set_num_threads(before)
 
 
-def test_openvino_answers_one_picture_on_all_threads_and_many_on_streams(net: Network) -> None:
+def test_openvino_answers_one_image_on_all_threads_and_many_on_streams(net: Network) -> None:
     vino = open_engine(net, engine="openvino", batch_size=4, threads=2)
-    vino(pictures(1))
+    vino(images(1))
     (streams,) = vino._graphs.values()  # type: ignore[attr-defined]
-    assert not streams._queues, "streams would make one picture slower"
+    assert not streams._queues, "streams would make one image slower"
     for count in (2, 11, 70):  # too few for the streams; requests of 4 and a rest; many
-        logits, features = expected(net, pictures(count))
-        answers = vino.logits_and_features(pictures(count))
+        logits, features = expected(net, images(count))
+        answers = vino.logits_and_features(images(count))
         assert torch.allclose(answers[0], logits, atol=1e-5)
         assert torch.allclose(answers[1], features, atol=1e-5)
     (single,), ((shape, queue),) = streams._single.values(), streams._queues.items()
@@ -287,13 +287,13 @@ def test_batch_norm_is_folded_and_the_head_stays_exact_in_bf16(net: Network) -> 
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in prepared.modules())
     prepared.in_bf16()
     assert {parameter.dtype for parameter in prepared.net.body.parameters()} == {torch.bfloat16}
-    logits, features = prepared(pictures())
+    logits, features = prepared(images())
     assert torch.equal(features @ prepared.net.head.linear.weight.T + prepared.net.head.linear.bias, logits)
 
 
-def test_normalisation_lies_in_the_converted_graph(engines: dict[tuple[str, str], Engine]) -> None:
+def test_normalization_lies_in_the_converted_graph(engines: dict[tuple[str, str], Engine]) -> None:
     vino = engines["openvino", "float32"]
-    vino(pictures(1))
+    vino(images(1))
     graphs = vino._graphs  # type: ignore[attr-defined]
     assert str(graphs[torch.Size([3, 32, 32]), torch.uint8].graph.input(0).element_type) == "<Type: 'uint8_t'>"
 

@@ -1,4 +1,4 @@
-"""Equalised separable convolutions answer the same, and lose less in 8 bits."""
+"""Equalized separable convolutions answer the same, and lose less in 8 bits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from inceptions.engines import open_engine, open_vino
-from inceptions.engines.equalise import _pairs, equalise
+from inceptions.engines.equalize import _pairs, equalize
 from inceptions.engines.prepared import Prepared, fold_batch_norm
 from inceptions.image import Preprocess
 from inceptions.weights import create_model
@@ -31,16 +31,16 @@ def network(spread: float) -> Network:
     return net.eval()
 
 
-def pictures() -> Tensor:
+def images() -> Tensor:
     return torch.randint(0, 256, (16, 3, 71, 71), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
 def test_it_changes_weights_and_no_answer() -> None:
     prepared = Prepared(network(spread=2))
-    before, (logits, _) = copy.deepcopy(prepared.state_dict()), prepared(pictures())
-    assert equalise(prepared, [pictures()]) == len(_pairs(prepared)) > 0
+    before, (logits, _) = copy.deepcopy(prepared.state_dict()), prepared(images())
+    assert equalize(prepared, [images()]) == len(_pairs(prepared)) > 0
     assert any(not torch.equal(before[name], tensor) for name, tensor in prepared.state_dict().items())
-    torch.testing.assert_close(prepared(pictures())[0], logits, rtol=1e-4, atol=1e-4 * float(logits.abs().max()))
+    torch.testing.assert_close(prepared(images())[0], logits, rtol=1e-4, atol=1e-4 * float(logits.abs().max()))
 
 
 def test_channels_between_the_halves_span_about_the_same_range() -> None:
@@ -55,26 +55,26 @@ def test_channels_between_the_halves_span_about_the_same_range() -> None:
 
     net = fold_batch_norm(network(spread=3))
     before = spread(net)
-    equalise(net, [torch.randn(8, 3, 71, 71)])
+    equalize(net, [torch.randn(8, 3, 71, 71)])
     assert spread(net) < before / 2
 
 
 def test_eight_bits_lose_less(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
     net = network(spread=3)
-    exact = open_engine(net, engine="torch")(pictures())
+    exact = open_engine(net, engine="torch")(images())
 
     def lost() -> float:
-        engine = open_engine(net, engine="openvino", precision="int8", calibration=[pictures()], threads=1)
-        return float((engine(pictures()) - exact).pow(2).mean().sqrt())
+        engine = open_engine(net, engine="openvino", precision="int8", calibration=[images()], threads=1)
+        return float((engine(images()) - exact).pow(2).mean().sqrt())
 
-    equalised = lost()
-    monkeypatch.setattr(open_vino, "equalise", lambda *_: 0)
-    assert equalised < lost() / 2
+    equalized = lost()
+    monkeypatch.setattr(open_vino, "equalize", lambda *_: 0)
+    assert equalized < lost() / 2
 
 
 def test_a_network_without_separable_convolutions_is_left_alone() -> None:
     net = fold_batch_norm(create_model("googlenet", width=0.1, depth=0.1, weights="none").eval())
     before = copy.deepcopy(net.state_dict())
-    assert equalise(net, [torch.randn(2, 3, 64, 64)]) == 0
+    assert equalize(net, [torch.randn(2, 3, 64, 64)]) == 0
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())

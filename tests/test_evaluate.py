@@ -44,9 +44,9 @@ def counted(logits: Tensor, targets: Tensor) -> Counts:
 
 
 def batch_of(logits: Tensor, targets: Tensor, first: int = 0, refused: int = 0) -> SimpleNamespace:
-    """A batch whose pictures are the logits that the model will answer."""
+    """A batch whose images are the logits that the model will answer."""
     indices = torch.arange(first, first + len(targets))
-    return SimpleNamespace(pictures=logits, targets=targets, indices=indices, refused=("bad",) * refused)
+    return SimpleNamespace(images=logits, targets=targets, indices=indices, refused=("bad",) * refused)
 
 
 def test_metrics_equal_scikit_learns() -> None:
@@ -66,7 +66,7 @@ def test_metrics_equal_scikit_learns() -> None:
     assert metrics.macro_f1 == pytest.approx(sklearn_metrics.f1_score(targets, guess, average="macro"))
 
 
-def test_a_class_without_pictures_has_no_recall_and_no_part_in_averages() -> None:
+def test_a_class_without_images_has_no_recall_and_no_part_in_averages() -> None:
     logits, targets = some_answers(classes=8)
     logits[:, 6:] = -50.0
     targets = targets.clamp(max=4)  # class 5 may be answered, 6 and 7 neither occur nor are answered
@@ -113,14 +113,14 @@ def test_processes_sum_their_counts_to_those_of_one(tmp_path: object) -> None:
     torch.multiprocessing.spawn(_reduce, args=(2, str(tmp_path)), nprocs=2)
 
 
-def test_unreadable_and_unknown_pictures_are_reported_and_never_judged() -> None:
+def test_unreadable_and_unknown_images_are_reported_and_never_judged() -> None:
     logits, targets = some_answers(20)
     targets[:3] = -1
     batches = [batch_of(logits, targets, refused=2), batch_of(logits[:0], targets[:0], refused=1)]
 
-    def model(pictures: Tensor) -> Tensor:
-        assert len(pictures), "an empty batch is not for a model"
-        return pictures
+    def model(images: Tensor) -> Tensor:
+        assert len(images), "an empty batch is not for a model"
+        return images
 
     metrics = evaluate(model, batches, CLASSES)  # type: ignore[arg-type]
     assert (metrics.n, metrics.skipped, metrics.unknown) == (17, 3, 3)
@@ -199,11 +199,11 @@ def test_temperature_ignores_unknown_classes_and_needs_a_known_one() -> None:
     logits, targets = some_answers()
     more = torch.cat([logits, torch.eye(8) * 90]), torch.cat([targets, torch.full((8,), -1)])
     assert fit_temperature(*more) == fit_temperature(logits, targets)
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="no image"):
         fit_temperature(logits, torch.full_like(targets, -1))
 
 
-def test_temperature_that_the_pictures_do_not_determine_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_temperature_that_the_images_do_not_determine_is_said(caplog: pytest.LogCaptureFixture) -> None:
     assert fit_temperature(torch.eye(4) * 9, torch.arange(4)) == pytest.approx(0.05, rel=0.01)
     assert "do not determine" in caplog.text
 
@@ -241,8 +241,8 @@ def test_ensemble_is_the_mean_of_probabilities_with_classes_matched_by_name() ->
     assert np.exp(log_softmax(together.logits)) == pytest.approx(np.array(expected), abs=1e-7)
 
 
-def test_ensemble_refuses_answers_about_different_pictures() -> None:
-    with pytest.raises(ValueError, match="different pictures"):
+def test_ensemble_refuses_answers_about_different_images() -> None:
+    with pytest.raises(ValueError, match="different images"):
         list(mean([[answer(torch.zeros(1, 2), [0])], [answer(torch.zeros(1, 2), [1])]], [(0, 1), (0, 1)]))
 
 

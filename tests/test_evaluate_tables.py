@@ -73,12 +73,12 @@ def test_confusion_has_a_row_a_class_and_a_column_a_prediction(tmp_path: Path) -
 def test_confusion_is_drawn_for_any_number_of_classes_and_odd_names(classes: int, tmp_path: Path) -> None:
     names = [f"$\\frac{{{i}}} {'long ' * (i % 9)}" for i in range(classes)]
     draw_confusion(tmp_path / "c.png", np.eye(classes, dtype=np.int64) * 4, names)
-    with Image.open(tmp_path / "c.png") as picture:
-        assert min(picture.size) > 300
-        first = np.asarray(picture.convert("L"))
+    with Image.open(tmp_path / "c.png") as image:
+        assert min(image.size) > 300
+        first = np.asarray(image.convert("L"))
     draw_confusion(tmp_path / "d.png", np.ones((classes, classes), np.int64), names)
-    with Image.open(tmp_path / "d.png") as picture:
-        assert not np.array_equal(first, np.asarray(picture.convert("L"))), "the picture does not show the counts"
+    with Image.open(tmp_path / "d.png") as image:
+        assert not np.array_equal(first, np.asarray(image.convert("L"))), "the image does not show the counts"
 
 
 @pytest.mark.filterwarnings("error")

@@ -28,7 +28,7 @@ from inceptions.explain import (
     shown,
 )
 from inceptions.image import Preprocess
-from inceptions.layers import Head, convolution, initialise, max_pool
+from inceptions.layers import Head, convolution, initialize, max_pool
 from inceptions.weights import artifact
 from inceptions.zoo import Network, Table, build
 
@@ -40,10 +40,10 @@ PIXELS = 48
 def red_or_blue() -> Network:
     """Says how much red (class 0) and how much blue (class 1) there is, by weights that are set by hand."""
     conv = convolution()
-    net = Network(Table((("colours", conv(2)), ("halved", max_pool(3, 2))), Head()), num_classes=2)
+    net = Network(Table((("colors", conv(2)), ("halved", max_pool(3, 2))), Head()), num_classes=2)
     with torch.no_grad():
-        colours, head = net.body.colours.conv, net.head.linear
-        colours.weight.copy_(torch.tensor([[1.0, -1.0, -1.0], [-1.0, -1.0, 1.0]])[..., None, None])  # type: ignore[union-attr,operator]  # a Conv2d
+        colors, head = net.body.colors.conv, net.head.linear
+        colors.weight.copy_(torch.tensor([[1.0, -1.0, -1.0], [-1.0, -1.0, 1.0]])[..., None, None])  # type: ignore[union-attr,operator]  # a Conv2d
         head.weight.copy_(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))  # type: ignore[union-attr,operator]  # a Linear
     return net.eval()
 
@@ -62,7 +62,7 @@ def tiny(**options: Any) -> Network:
     return build("googlenet", width=0.125, depth=0.4, stem="small", norm="batch", num_classes=4, **options).eval()
 
 
-def picture(seed: int = 0, count: int = 1) -> Tensor:
+def an_image(seed: int = 0, count: int = 1) -> Tensor:
     return torch.randn(count, 3, PIXELS, PIXELS, generator=torch.Generator().manual_seed(seed))
 
 
@@ -93,12 +93,12 @@ def test_grad_cam_shows_no_evidence_against(red_or_blue: Network, squares: Tenso
 @pytest.mark.parametrize("method", METHODS)
 def test_other_weights_give_another_map(method: Method) -> None:
     net = tiny()
-    target = [int(net(picture()).argmax())]
-    (before,) = attribute(net, picture(), target, method=method)
-    (again,) = attribute(net, picture(), target, method=method)
+    target = [int(net(an_image()).argmax())]
+    (before,) = attribute(net, an_image(), target, method=method)
+    (again,) = attribute(net, an_image(), target, method=method)
     torch.manual_seed(7)
-    initialise(net.modules())
-    (after,) = attribute(net, picture(), [int(net(picture()).argmax())], method=method)
+    initialize(net.modules())
+    (after,) = attribute(net, an_image(), [int(net(an_image()).argmax())], method=method)
     assert torch.equal(before, again)
     assert before.abs().sum() > 0
     alike = torch.corrcoef(torch.stack([before.flatten(), after.flatten()]))[0, 1]
@@ -106,8 +106,8 @@ def test_other_weights_give_another_map(method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_pictures_do_not_change_each_others_maps(method: Method) -> None:
-    net, pair = tiny(), picture(count=2)
+def test_images_do_not_change_each_others_maps(method: Method) -> None:
+    net, pair = tiny(), an_image(count=2)
     both = attribute(net, pair, [0, 3], method=method)
     assert both.shape == (2, PIXELS, PIXELS)
     for index, target in enumerate([0, 3]):
@@ -124,8 +124,8 @@ def test_integrated_gradients_add_up_to_the_difference_of_the_logits(red_or_blue
 
 def test_the_class_and_the_stage_act() -> None:
     net = tiny()
-    best, worst = (int(index) for index in net(picture())[0].topk(4).indices[[0, 3]])
-    maps = [attribute(net, picture(), [target], stage=stage) for target, stage in (
+    best, worst = (int(index) for index in net(an_image())[0].topk(4).indices[[0, 3]])
+    maps = [attribute(net, an_image(), [target], stage=stage) for target, stage in (
         (best, "inception_4b"), (worst, "inception_4b"), (best, "inception_3a"))]  # fmt: skip
     assert maps[0].sum() > 0
     assert not torch.equal(maps[0], maps[1])
@@ -140,7 +140,7 @@ def test_the_default_stage_is_the_last_that_can_say_where(size: int, stage: str)
 
 
 def test_the_default_stage_is_the_one_grad_cam_looks_at() -> None:
-    net, image = tiny(), picture()
+    net, image = tiny(), an_image()
     target = [int(net(image).argmax())]
     default = attribute(net, image, target)
     assert default.sum() > 0
@@ -153,7 +153,7 @@ def test_without_a_fine_grid_the_finest_is_taken() -> None:
 
 
 def test_the_branches_of_the_last_stage_share_out_the_logit_exactly() -> None:
-    net, image = tiny(), picture()
+    net, image = tiny(), an_image()
     answers = branch_answers(net, image, 2, net.stages[-1])
     assert [answer.name for answer in answers] == ["1x1", "3x3", "5x5", "pool"]
     assert sum(answer.channels for answer in answers) == net.num_features
@@ -164,7 +164,7 @@ def test_the_branches_of_the_last_stage_share_out_the_logit_exactly() -> None:
 
 
 def test_a_silenced_branch_does_not_answer() -> None:
-    net, image = tiny(), picture()
+    net, image = tiny(), an_image()
     for name, parameter in net.body.get_submodule(net.stages[-1]).named_parameters():
         if name.startswith("5x5"):
             torch.nn.init.zeros_(parameter)
@@ -177,12 +177,12 @@ def test_a_silenced_branch_does_not_answer() -> None:
 def test_the_branches_inside_a_residual_block_answer_too() -> None:
     torch.manual_seed(0)
     net = build("inception_resnet_v2", width=0.125, depth=0.05, stem="small", num_classes=3).requires_grad_(False)
-    answers = branch_answers(net, picture(), 0, "block17_1")
+    answers = branch_answers(net, an_image(), 0, "block17_1")
     assert [answer.name for answer in answers] == ["1x1", "7x7"]
 
 
 def test_feature_maps_are_a_stages_output_strongest_first() -> None:
-    net, image = tiny(), picture()
+    net, image = tiny(), an_image()
     maps = feature_maps(net, image, "inception_3a")
     with torch.no_grad():
         output = net.forward_stages(image)["inception_3a"][0]
@@ -203,20 +203,20 @@ def test_first_filters_are_the_first_layers() -> None:
         ({"method": "guess"}, "grad_cam, integrated_gradients, occlusion"),
         ({"stage": "mixed_9z"}, "has no stage 'mixed_9z'; it has: conv1"),
         ({"stage": "conv1", "method": "occlusion"}, "leave the stage out"),
-        ({"targets": [0, 1]}, "1 pictures need as many targets"),
+        ({"targets": [0, 1]}, "1 images need as many targets"),
     ],
 )
 def test_impossible_questions_are_refused_in_words(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        attribute(tiny(), picture(), **{"targets": [0], **arguments})
+        attribute(tiny(), an_image(), **{"targets": [0], **arguments})
 
 
 def test_a_stage_without_branches_is_refused_with_those_that_have_some() -> None:
     with pytest.raises(ValueError, match="has no branches; these have: inception_3a"):
-        branch_answers(tiny(), picture(), 0, "conv1")
+        branch_answers(tiny(), an_image(), 0, "conv1")
     plain = Network(Table((("a", max_pool(3, 4)),), Head()), num_classes=2)
     with pytest.raises(ValueError, match="nor has any other"):
-        branch_answers(plain, picture(), 0, "a")
+        branch_answers(plain, an_image(), 0, "a")
 
 
 # --- drawing ------------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_an_overlay_is_warm_where_the_map_is_positive_cold_where_negative_and_cl
     assert (drawn[3, 4] == 90).all()
 
 
-def test_the_only_colours_over_a_picture_are_the_maps() -> None:
+def test_the_only_colors_over_a_image_are_the_maps() -> None:
     """A red flower must not pass for evidence."""
     drawn = np.asarray(overlaid(Image.new("RGB", (4, 4), (250, 30, 10)), torch.zeros(4, 4)))
     assert (drawn == drawn[..., :1]).all()
@@ -255,7 +255,7 @@ def test_a_small_map_is_drawn_large_enough_to_see() -> None:
     assert overlaid(Image.new("RGB", (12, 8)), weights, side=5).size == (12, 8)
 
 
-def test_a_picture_is_shown_as_people_see_it() -> None:
+def test_a_image_is_shown_as_people_see_it() -> None:
     planes = np.zeros((3, 2, 2), dtype=np.uint8)
     planes[0] = 255
     rgb = Preprocess(size=(2, 2), mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -274,7 +274,7 @@ def test_a_sheet_stretches_every_map_for_itself() -> None:
     assert drawn[4, 0, 0] == 0
 
 
-def test_filters_of_colour_pictures_are_shown_in_colour() -> None:
+def test_filters_of_color_images_are_shown_in_color() -> None:
     filters = torch.zeros(1, 3, 1, 1)
     filters[0, 0] = 1
     assert tuple(np.asarray(sheet(filters))[0, 0]) == (255, 0, 0)
@@ -299,11 +299,11 @@ def files(tmp_path: Path) -> list[Path]:
     draws = np.random.default_rng(0)
     for name in ("one", "two"):
         Image.fromarray(draws.integers(0, 256, (60, 50, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     return [tmp_path / "one.png", tmp_path / "broken.png", tmp_path / "two.png"]
 
 
-def test_the_command_writes_a_map_for_each_picture_and_a_page(
+def test_the_command_writes_a_map_for_each_image_and_a_page(
     model: Path, files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["explain", str(model), *map(str, files), "--output", str(tmp_path / "out"), "--branches", "--json"]
@@ -325,7 +325,7 @@ def test_the_command_writes_a_map_for_each_picture_and_a_page(
     with Image.open(tmp_path / "out" / "filters.png") as drawn:
         assert drawn.size[0] > 3 * 48
     page = (tmp_path / "out" / "explained.html").read_text()
-    assert page.count("<figure") == 2 * (2 + 4 + 1) + 1  # picture, map, branches, channels; the filters once
+    assert page.count("<figure") == 2 * (2 + 4 + 1) + 1  # image, map, branches, channels; the filters once
     assert "<img src=x" not in page
     assert html.escape(HOSTILE) in page
 
@@ -348,11 +348,11 @@ def test_the_command_refuses_in_words(
     model: Path, files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words, code, said in (
-        ([str(model)], 2, "which pictures?"),
+        ([str(model)], 2, "which images?"),
         ([str(model), str(files[0]), "--target", "z"], 2, "no class is called 'z'"),
         ([str(model), str(files[0]), "--stage", "nope"], 2, "has no stage 'nope'; it has: conv1"),
         ([str(model), str(files[0]), "--top-k", "0"], 2, "top_k is 0; at least one class is named"),
-        ([str(model), str(files[1])], 3, "none of the 1 pictures"),
+        ([str(model), str(files[1])], 3, "none of the 1 images"),
     ):
         assert main(["explain", *words, "--output", str(tmp_path / "out")]) == code
         assert said in capsys.readouterr().err

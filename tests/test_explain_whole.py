@@ -1,4 +1,4 @@
-"""The map on the whole picture lies where the network looked."""
+"""The map on the whole image lies where the network looked."""
 
 from __future__ import annotations
 
@@ -74,4 +74,4 @@ def test_the_command_writes_the_whole_upright_in_its_own_size(
     assert answer.whole is not None
     assert answer.whole.size == (54, 96)
     assert answer.seen == pytest.approx((0.1, 0.5 - 0.4 * 54 / 96, 0.9, 0.5 + 0.4 * 54 / 96), abs=0.02)
-    np.testing.assert_array_equal(answer.picture, shown(net.preprocess.picture(tmp_path / "photo.jpg"), net.preprocess))
+    np.testing.assert_array_equal(answer.image, shown(net.preprocess.image(tmp_path / "photo.jpg"), net.preprocess))

@@ -16,10 +16,10 @@ from inceptions.engines import Engine
 from inceptions.evaluation import features
 from inceptions.features import Extractor, cache_folder
 from inceptions.image import Preprocess
-from inceptions.predict import pictures_in, unlabelled
+from inceptions.predict import images_in, unlabeled
 from inceptions.weights import artifact
 from inceptions.zoo import Network, build
-from tests.tiny import config, write_pictures
+from tests.tiny import config, write_images
 
 
 def network(seed: int = 0) -> Network:
@@ -37,18 +37,18 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return write_pictures(tmp_path / "data", train=3, val=1)
+    return write_images(tmp_path / "data", train=3, val=1)
 
 
 def extracted(net: Network, folder: Path, **options: object) -> features.Features:
-    files = pictures_in([folder])
+    files = images_in([folder])
     extract = Extractor(net, expected=len(files), **({"precision": "float32", "device": "cpu"} | options))  # type: ignore[arg-type]
-    return extract(unlabelled(files))
+    return extract(unlabeled(files))
 
 
-def test_features_are_what_the_classifier_sees_of_the_upright_and_of_the_mirrored_picture(data: Path) -> None:
-    net, files = network(), pictures_in([data])
-    seen = Extractor(net, expected=24, precision="float32", device="cpu")(unlabelled(files), views=2)
+def test_features_are_what_the_classifier_sees_of_the_upright_and_of_the_mirrored_image(data: Path) -> None:
+    net, files = network(), images_in([data])
+    seen = Extractor(net, expected=24, precision="float32", device="cpu")(unlabeled(files), views=2)
     assert net.preprocess is not None
     images = torch.stack([net.preprocess(file) for file in files])
     with torch.no_grad():
@@ -58,7 +58,7 @@ def test_features_are_what_the_classifier_sees_of_the_upright_and_of_the_mirrore
     assert list(seen.hashes) == [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]
 
 
-def test_a_second_run_computes_nothing_and_a_new_picture_only_itself(data: Path) -> None:
+def test_a_second_run_computes_nothing_and_a_new_image_only_itself(data: Path) -> None:
     first = extracted(network(), data)
     again = extracted(network(), data)
     assert (first.computed, again.computed) == (12, 0)
@@ -91,10 +91,10 @@ def test_a_damaged_file_of_the_cache_is_computed_anew(data: Path, cache: Path) -
     assert not file.exists()
 
 
-def test_pictures_that_cannot_be_read_are_left_out(data: Path) -> None:
-    (data / "bad.png").write_bytes(b"no picture")
-    files = [*pictures_in([data]), str(data / "gone.png"), str(data)]
-    seen = Extractor(network(), expected=15, device="cpu")(unlabelled(files))
+def test_images_that_cannot_be_read_are_left_out(data: Path) -> None:
+    (data / "bad.png").write_bytes(b"no image")
+    files = [*images_in([data]), str(data / "gone.png"), str(data)]
+    seen = Extractor(network(), expected=15, device="cpu")(unlabeled(files))
     assert (len(seen.indices), seen.skipped, seen.computed) == (12, 3, 12)
     assert [Path(one.file) for one in seen.refused] == [data / "bad.png", data / "gone.png", data]
 
@@ -134,7 +134,7 @@ def model(tmp_path: Path) -> str:
 def test_predict_writes_features_with_names_and_hashes(model: str, data: Path, tmp_path: Path) -> None:
     odd = data / "caf\udce9.png"
     (data / "train/c0/0.png").rename(odd)
-    files = [str(odd), *pictures_in([data / "val"])]
+    files = [str(odd), *images_in([data / "val"])]
     words = ["predict", model, *files, "--features", str(tmp_path / "f.npz"), "--precision", "float32"]
     assert main([*words, "--device", "cpu"]) == 0
     with np.load(tmp_path / "f.npz") as written:
@@ -161,17 +161,17 @@ def test_predict_finds_what_tuning_the_head_computed(
     assert len(np.load(tmp_path / "f.npz")["names"]) == 12
 
 
-def test_unreadable_pictures_leave_no_row_and_nothing_readable_no_file(
+def test_unreadable_images_leave_no_row_and_nothing_readable_no_file(
     model: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = data / "bad.png"
-    bad.write_bytes(b"no picture")
+    bad.write_bytes(b"no image")
     out = tmp_path / "f.npz"
     assert main(["predict", model, str(bad), "--features", str(out)]) == 3
     assert not out.exists()
     assert main(["predict", model, str(bad), str(data / "val"), "--features", str(out)]) == 0
     assert len(np.load(out)["names"]) == 3
-    assert "1 of 4 pictures could not be read" in capsys.readouterr().err
+    assert "1 of 4 images could not be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("--features", "f.csv"), ("--features", "f.npz", "--json")])

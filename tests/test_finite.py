@@ -1,4 +1,4 @@
-"""Answers that are not finite are an error in every command, which names the pictures and the tensor."""
+"""Answers that are not finite are an error in every command, which names the images and the tensor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from inceptions.image import Preprocess
 from inceptions.predict import Classifier
 from inceptions.weights import artifact
 from inceptions.zoo import Network, build
-from tiny import write_pictures
+from tiny import write_images
 
 
 def network(value: float | None = math.nan) -> Network:
@@ -32,7 +32,7 @@ def network(value: float | None = math.nan) -> Network:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("data"), train=3, val=2)
+    return write_images(tmp_path_factory.mktemp("data"), train=3, val=2)
 
 
 @pytest.fixture(scope="module", params=[math.nan, math.inf], ids=str)
@@ -78,17 +78,17 @@ def test_no_runtime_makes_finite_answers_of_damaged_weights(engine: str, value: 
         open_engine(network(value), engine=engine, precision="float32", device="cpu")
 
 
-def test_numbers_that_overflow_on_the_way_name_the_picture_and_not_the_weights() -> None:
+def test_numbers_that_overflow_on_the_way_name_the_image_and_not_the_weights() -> None:
     net = network(None)
     with torch.no_grad():
         net.head.linear.weight.fill_(3e38)
         net.head.linear.bias.fill_(3e38)
     blank = torch.zeros(32, 32, 3, dtype=torch.uint8).numpy()
-    with pytest.raises(NotFiniteError, match="answers about picture 1 is no finite number: its weights are finite"):
+    with pytest.raises(NotFiniteError, match="answers about image 1 is no finite number: its weights are finite"):
         Classifier(net, device="cpu").predict([blank])
 
 
-def test_only_the_pictures_without_an_answer_are_named() -> None:
+def test_only_the_images_without_an_answer_are_named() -> None:
     values = torch.tensor([[0.0, 1.0], [math.nan, 0.0], [1.0, 1.0], [0.0, -math.inf]])
     with pytest.raises(NotFiniteError, match=r"about b, d is no"), blaming(network(None), "abcd".__getitem__):
         finite(values)
@@ -111,13 +111,13 @@ def test_features_need_only_features(tmp_path: Path) -> None:
         def file_size(self) -> int:
             return 0
 
-        def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-            return torch.full((len(pictures), 2), math.nan), torch.ones(len(pictures), 4)
+        def _run(self, images: Tensor) -> tuple[Tensor, Tensor]:
+            return torch.full((len(images), 2), math.nan), torch.ones(len(images), 4)
 
-    engine, pictures = Fixed("float32", 4, "test"), torch.zeros(3, 3, 8, 8, dtype=torch.uint8)
-    assert engine.features(pictures).shape == (3, 4)
+    engine, images = Fixed("float32", 4, "test"), torch.zeros(3, 3, 8, 8, dtype=torch.uint8)
+    assert engine.features(images).shape == (3, 4)
     with pytest.raises(NotFiniteError) as caught:
-        engine(pictures)
+        engine(images)
     assert caught.value.rows == (0, 1, 2)
 
 
@@ -135,5 +135,5 @@ def test_a_missing_class_is_null_in_json_and_in_words_on_the_terminal(
     assert told["per_class"][2]["recall"] is None
     assert main(words) == 0
     shown = capsys.readouterr().out
-    assert "of the 2 classes that have pictures" in shown
+    assert "of the 2 classes that have images" in shown
     assert "unknown recall: gone" in shown

@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from inceptions.image import MAX_PIXELS, Preprocess, UnreadablePicture, opened
+from inceptions.image import MAX_PIXELS, Preprocess, UnreadableImage, opened
 
 RAW = Preprocess(size=(6, 8), resize="stretch", crop_pct=1.0, interpolation="nearest")
 
@@ -40,13 +40,13 @@ def pixels(source: Any, preprocess: Preprocess = RAW) -> np.ndarray:
     return np.asarray(preprocess.decode(source))
 
 
-def png16(values: np.ndarray, colour: int, extra: bytes = b"") -> bytes:
-    """A 16-bit PNG by hand: Pillow cannot write coloured ones."""
+def png16(values: np.ndarray, color: int, extra: bytes = b"") -> bytes:
+    """A 16-bit PNG by hand: Pillow cannot write colored ones."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, colour, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, color, 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
@@ -58,7 +58,7 @@ def test_lossless_containers_give_the_same_pixels(format: str) -> None:
     image = Image.fromarray(gradient())
     options = {"lossless": True} if format == "WEBP" else {}
     if format == "GIF":
-        image = image.quantize(64)  # 48 colours fit exactly
+        image = image.quantize(64)  # 48 colors fit exactly
     np.testing.assert_array_equal(pixels(encoded(image, format, **options)), gradient())
 
 
@@ -79,10 +79,10 @@ def test_file_names_may_be_any_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_exif_orientation_makes_the_picture_upright(format: str, orientation: int) -> None:
+def test_exif_orientation_makes_the_image_upright(format: str, orientation: int) -> None:
     wanted = np.zeros((32, 64, 3), np.uint8)
     wanted[:16, :32] = 255  # white in the upper left corner, and wider than tall
-    stored = {  # by the standard's table: which side of the picture the first row and the first column are
+    stored = {  # by the standard's table: which side of the image the first row and the first column are
         1: wanted,  # top, left
         2: wanted[:, ::-1],  # top, right
         3: wanted[::-1, ::-1],  # bottom, right
@@ -98,8 +98,8 @@ def test_exif_orientation_makes_the_picture_upright(format: str, orientation: in
     if format == "TIFF":
         options = {"tiffinfo": {0x0112: orientation}}
     content = encoded(Image.fromarray(np.ascontiguousarray(stored)), format, **options)
-    with opened(content) as picture:
-        assert picture.size == (64, 32)
+    with opened(content) as image:
+        assert image.size == (64, 32)
     shown = pixels(content)
     assert shown.shape == (32, 64, 3)
     assert np.abs(shown.astype(int) - wanted).mean() < 8
@@ -110,29 +110,29 @@ def test_damaged_exif_leaves_the_pixels_readable() -> None:
     np.testing.assert_array_equal(pixels(content), gradient())
 
 
-def test_sixteen_bits_keep_their_high_byte_in_grey_and_colour() -> None:
+def test_sixteen_bits_keep_their_high_byte_in_gray_and_color() -> None:
     values = np.linspace(0, 65535, 48).astype(np.uint16).reshape(6, 8)
     expected = (values >> 8).astype(np.uint8)
-    grey = pixels(png16(values, colour=0))
-    np.testing.assert_array_equal(grey, np.dstack([expected] * 3))
-    colour = pixels(png16(np.dstack([values, values[::-1], values[:, ::-1]]).reshape(6, 24).reshape(6, 8, 3), colour=2))
-    np.testing.assert_array_equal(colour, np.dstack([expected, expected[::-1], expected[:, ::-1]]))
+    gray = pixels(png16(values, color=0))
+    np.testing.assert_array_equal(gray, np.dstack([expected] * 3))
+    color = pixels(png16(np.dstack([values, values[::-1], values[:, ::-1]]).reshape(6, 24).reshape(6, 8, 3), color=2))
+    np.testing.assert_array_equal(color, np.dstack([expected, expected[::-1], expected[:, ::-1]]))
     np.testing.assert_array_equal(pixels(values), np.dstack([expected] * 3))
 
 
-def test_a_transparent_value_of_sixteen_bit_grey_is_white() -> None:
+def test_a_transparent_value_of_sixteen_bit_gray_is_white() -> None:
     values = np.full((6, 8), 300, np.uint16)
     values[0, 0] = 40_000
     extra = struct.pack(">I", 2) + b"tRNS" + struct.pack(">H", 300)
     extra += struct.pack(">I", zlib.crc32(extra[4:]))
-    shown = pixels(png16(values, colour=0, extra=extra))
+    shown = pixels(png16(values, color=0, extra=extra))
     assert tuple(shown[0, 0]) == (156, 156, 156)
     assert (shown.reshape(-1, 3)[1:] == 255).all()
 
 
 def test_32_bit_values_are_refused_because_their_white_is_unknown() -> None:
     for mode in ("I", "F"):
-        with pytest.raises(UnreadablePicture, match="32-bit"):
+        with pytest.raises(UnreadableImage, match="32-bit"):
             pixels(encoded(Image.new(mode, (4, 4), 7), "TIFF"))
 
 
@@ -149,22 +149,22 @@ def test_transparency_lies_over_white(mode: str) -> None:
     assert tuple(shown[3, 3]) == (100, 100, 100)
 
 
-def test_half_transparent_black_is_middle_grey() -> None:
+def test_half_transparent_black_is_middle_gray() -> None:
     assert pixels(encoded(Image.new("RGBA", (2, 2), (0, 0, 0, 128)), "PNG"))[0, 0, 0] == 127
 
 
-def test_cmyk_and_grey_become_colour_and_colour_becomes_grey() -> None:
+def test_cmyk_and_gray_become_color_and_color_becomes_gray() -> None:
     red = pixels(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95))[8, 8]
     assert red[0] > 240
     assert max(red[1:]) < 15
     np.testing.assert_array_equal(pixels(encoded(Image.new("L", (2, 2), 77), "PNG")), np.full((2, 2, 3), 77))
-    grey = Preprocess(size=(2, 2), mean=(0.5,), std=(0.5,))
-    assert grey.decode(Image.new("RGB", (2, 2), (255, 0, 0))).getpixel((0, 0)) == 76  # 0.299 * 255
-    assert grey.picture(Image.new("RGB", (9, 9))).shape == (1, 2, 2)
+    gray = Preprocess(size=(2, 2), mean=(0.5,), std=(0.5,))
+    assert gray.decode(Image.new("RGB", (2, 2), (255, 0, 0))).getpixel((0, 0)) == 76  # 0.299 * 255
+    assert gray.image(Image.new("RGB", (9, 9))).shape == (1, 2, 2)
 
 
 def test_an_animation_shows_its_first_frame() -> None:
-    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (8, 6), color) for color in ("red", "blue")]
     for format in ("GIF", "WEBP", "TIFF", "PNG"):
         content = encoded(frames[0], format, save_all=True, append_images=frames[1:])
         assert tuple(pixels(content)[0, 0]) == (255, 0, 0) or format == "WEBP"
@@ -177,19 +177,19 @@ def test_a_truncated_file_is_unreadable(format: str, tmp_path: Path) -> None:
     content = encoded(Image.fromarray(noise), format)
     path = tmp_path / "short"
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(UnreadablePicture) as caught:
-        RAW.picture(path)
+    with pytest.raises(UnreadableImage) as caught:
+        RAW.image(path)
     assert caught.value.reason
     assert caught.value.file == str(path)
     assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\0", b"no picture", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"%!PS-Adobe-3.0 EPSF"]
+    "content", [b"", b"\0", b"no image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"%!PS-Adobe-3.0 EPSF"]
 )
-def test_what_is_no_picture_is_unreadable(content: bytes) -> None:
-    with pytest.raises(UnreadablePicture):
-        RAW.picture(content)
+def test_what_is_no_image_is_unreadable(content: bytes) -> None:
+    with pytest.raises(UnreadableImage):
+        RAW.image(content)
 
 
 def test_damaged_bytes_never_raise_anything_but_unreadable() -> None:
@@ -200,8 +200,8 @@ def test_damaged_bytes_never_raise_anything_but_unreadable() -> None:
             bad = bytearray(good)
             for place in random.integers(0, len(bad), 4):
                 bad[place] = random.integers(0, 256)
-            with suppress(UnreadablePicture):
-                assert RAW.picture(bytes(bad)).shape == (3, 6, 8)
+            with suppress(UnreadableImage):
+                assert RAW.image(bytes(bad)).shape == (3, 6, 8)
 
 
 def test_what_is_no_file_is_unreadable_at_once(tmp_path: Path) -> None:
@@ -209,8 +209,8 @@ def test_what_is_no_file_is_unreadable_at_once(tmp_path: Path) -> None:
 
     os.mkfifo(tmp_path / "pipe.png")  # opening it would wait for ever
     for path, reason in ((tmp_path / "pipe.png", "not a file"), (tmp_path, "not a file"), (tmp_path / "x", "no such")):
-        with pytest.raises(UnreadablePicture, match=reason):
-            RAW.picture(path)
+        with pytest.raises(UnreadableImage, match=reason):
+            RAW.image(path)
 
 
 @pytest.mark.parametrize("side", [math.isqrt(MAX_PIXELS) + 1, 30_000, 60_000])
@@ -220,15 +220,15 @@ def test_decompression_bombs_are_refused_before_they_are_decoded(side: int) -> N
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
     bomb = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-    with pytest.raises(UnreadablePicture, match="bomb"):
-        RAW.picture(bomb)
+    with pytest.raises(UnreadableImage, match="bomb"):
+        RAW.image(bomb)
 
 
 def test_a_strip_that_would_explode_when_resized_is_refused() -> None:
-    with pytest.raises(UnreadablePicture, match="elongated"):
-        Preprocess(size=(299, 299)).picture(Image.new("RGB", (1, 60_000)))
-    with pytest.raises(UnreadablePicture, match="elongated"):  # 341 wide before it is 341 tall
-        Preprocess(size=(299, 299), resize="stretch").picture(Image.new("L", (1, 400_000)))
+    with pytest.raises(UnreadableImage, match="elongated"):
+        Preprocess(size=(299, 299)).image(Image.new("RGB", (1, 60_000)))
+    with pytest.raises(UnreadableImage, match="elongated"):  # 341 wide before it is 341 tall
+        Preprocess(size=(299, 299), resize="stretch").image(Image.new("L", (1, 400_000)))
 
 
 def test_pillows_warnings_do_not_leak_not_even_from_threads() -> None:
@@ -238,7 +238,7 @@ def test_pillows_warnings_do_not_leak_not_even_from_threads() -> None:
         Image.open(io.BytesIO(content)).getexif()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        threads = [threading.Thread(target=RAW.picture, args=(content,)) for _ in range(4)]
+        threads = [threading.Thread(target=RAW.image, args=(content,)) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -248,14 +248,14 @@ def test_pillows_warnings_do_not_leak_not_even_from_threads() -> None:
 
 def test_an_array_of_another_kind_is_refused_with_what_is_allowed() -> None:
     for values in (np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8)):
-        with pytest.raises(UnreadablePicture, match="uint8 or uint16"):
-            RAW.picture(values)
+        with pytest.raises(UnreadableImage, match="uint8 or uint16"):
+            RAW.image(values)
 
 
-def test_a_given_picture_stays_as_it_was() -> None:
+def test_a_given_image_stays_as_it_was() -> None:
     image = Image.fromarray(gradient())
     before = image.tobytes()
-    RAW.picture(image)
+    RAW.image(image)
     assert image.tobytes() == before
     assert image.size == (8, 6)
 
@@ -263,16 +263,16 @@ def test_a_given_picture_stays_as_it_was() -> None:
 def test_unreadable_survives_pickling() -> None:
     import pickle
 
-    error = pickle.loads(pickle.dumps(UnreadablePicture("why", "where")))
+    error = pickle.loads(pickle.dumps(UnreadableImage("why", "where")))
     assert (error.reason, error.file, str(error)) == ("why", "where", "where: why")
 
 
 def test_a_reduced_jpeg_keeps_the_pixels_that_are_needed() -> None:
     content = encoded(Image.new("RGB", (800, 600), "red"), "JPEG")
-    with opened(content) as picture:
-        assert picture.pixels("RGB", at_least=0.3).size == (400, 300)
-    with opened(content) as picture:
-        assert picture.pixels("RGB").size == (800, 600)
+    with opened(content) as image:
+        assert image.pixels("RGB", at_least=0.3).size == (400, 300)
+    with opened(content) as image:
+        assert image.pixels("RGB").size == (800, 600)
 
 
 # ---- how much is decoded --------------------------------------------------------------------------------------------
@@ -290,28 +290,28 @@ def test_a_large_jpeg_is_decoded_at_the_first_reduction_that_fits(monkeypatch: p
         ((399, 399), (100, 100)),
         ((640, 800), (80, 100)),
     ):
-        with opened(jpeg(*size)) as picture:
-            assert picture.size == size
-            assert picture.pixels("RGB").size == shown
-            assert picture.pixels("RGB", at_least=0.9).size == shown
-    assert RAW.picture(jpeg(640, 800)).shape == (3, 6, 8)
-    with pytest.raises(UnreadablePicture, match=r"bomb.*--max-megapixels"):
-        RAW.picture(jpeg(900, 900))
+        with opened(jpeg(*size)) as image:
+            assert image.size == size
+            assert image.pixels("RGB").size == shown
+            assert image.pixels("RGB", at_least=0.9).size == shown
+    assert RAW.image(jpeg(640, 800)).shape == (3, 6, 8)
+    with pytest.raises(UnreadableImage, match=r"bomb.*--max-megapixels"):
+        RAW.image(jpeg(900, 900))
 
 
 def test_what_would_be_held_whole_counts_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INCEPTIONS_MAX_MEGAPIXELS", "0.01")
     progressive = jpeg(200, 200, progressive=True)
-    with pytest.raises(UnreadablePicture, match="200 x 200 pixels, more than 10,000"):
-        RAW.picture(progressive)
+    with pytest.raises(UnreadableImage, match="200 x 200 pixels, more than 10,000"):
+        RAW.image(progressive)
     for format in ("PNG", "WEBP", "TIFF", "BMP", "GIF"):
-        with pytest.raises(UnreadablePicture, match="200 x 200 pixels, more than 10,000"):
-            RAW.picture(encoded(Image.new("L", (200, 200)), format))
+        with pytest.raises(UnreadableImage, match="200 x 200 pixels, more than 10,000"):
+            RAW.image(encoded(Image.new("L", (200, 200)), format))
     color = encoded(Image.new("RGB", (200, 200)), "JPEG")
     at = color.index(b"\xff\xda")
     several = color[:at] + b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + color[at + 14 :]  # its first scan has one band
-    with pytest.raises(UnreadablePicture, match="bomb"):
-        RAW.picture(several)
+    with pytest.raises(UnreadableImage, match="bomb"):
+        RAW.image(several)
 
 
 def test_the_limit_can_be_raised_beyond_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,17 +319,15 @@ def test_the_limit_can_be_raised_beyond_pillows(monkeypatch: pytest.MonkeyPatch)
     content = [encoded(Image.new("L", (20, 20), 7), format) for format in ("JPEG", "PNG", "TIFF", "BMP", "GIF")]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert all(RAW.picture(image).shape == (3, 6, 8) for image in content)
+        assert all(RAW.image(image).shape == (3, 6, 8) for image in content)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "many"])
-def test_a_limit_that_is_none_is_the_settings_fault_not_the_pictures(
-    value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_limit_that_is_none_is_the_settings_fault_not_the_images(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INCEPTIONS_MAX_MEGAPIXELS", value)
     with pytest.raises(ValueError, match=r"INCEPTIONS_MAX_MEGAPIXELS is .*positive number") as caught:
-        RAW.picture(gradient())
-    assert not isinstance(caught.value, UnreadablePicture)
+        RAW.image(gradient())
+    assert not isinstance(caught.value, UnreadableImage)
 
 
 # ---- what is an image -----------------------------------------------------------------------------------------------
@@ -376,4 +374,4 @@ def test_arrays_of_either_order_of_bytes_are_read() -> None:
 )
 def test_what_can_be_no_image_is_a_type_error_that_says_what_can(source: object) -> None:
     with pytest.raises(TypeError, match=r"no image: a path, the bytes|binary mode"):
-        RAW.picture(source)  # type: ignore[arg-type]  # on purpose
+        RAW.image(source)  # type: ignore[arg-type]  # on purpose

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from inceptions.image import EXTENSIONS, UnreadablePicture, opened
+from inceptions.image import EXTENSIONS, UnreadableImage, opened
 from inceptions.image.formats import REMARKS, kind_of
 
 COLOR = (200, 100, 50)
@@ -62,7 +62,7 @@ def test_avif_is_read_where_pillow_reads_it() -> None:
 def test_heic_is_read_or_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as where it is not installed
     with (
-        pytest.raises(UnreadablePicture, match="pip install 'inceptions\\[heif\\]'"),
+        pytest.raises(UnreadableImage, match="pip install 'inceptions\\[heif\\]'"),
         opened(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)),
     ):
         pass

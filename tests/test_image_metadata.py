@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from inceptions.image import Preprocess, UnreadablePicture, opened
+from inceptions.image import Preprocess, UnreadableImage, opened
 
 RAW = Preprocess(size=(4, 4))
 TURNED = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
@@ -98,7 +98,7 @@ def test_a_chunk_with_pixels_that_is_damaged_is_named(kind: bytes) -> None:
     good = png(8, 3, [b"\0\1"], 2, palette, clear)
     bad = bytearray(good)
     bad[good.index(kind) + 4] ^= 1
-    with pytest.raises(UnreadablePicture, match=f"checksum in .*{kind.decode()}"):
+    with pytest.raises(UnreadableImage, match=f"checksum in .*{kind.decode()}"):
         pixels(bytes(bad))
 
 
@@ -106,12 +106,12 @@ def test_damaged_pixels_are_damage() -> None:
     good = encoded(gradient(), "PNG")
     bad = bytearray(good)
     bad[good.index(b"IDAT") + 14] ^= 0xFF
-    with pytest.raises(UnreadablePicture):
+    with pytest.raises(UnreadableImage):
         pixels(bytes(bad))
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
-def test_a_transparent_value_of_grey_is_white_at_every_depth(depth: int) -> None:
+def test_a_transparent_value_of_gray_is_white_at_every_depth(depth: int) -> None:
     value = 1 if depth == 1 else 2
     other, top = 0, (1 << depth) - 1
     stored = value << depth | other if depth < 16 else 0
@@ -148,11 +148,11 @@ def test_the_orientation_is_found_wherever_it_is_told() -> None:
         chunk(b"tEXt", b"Raw profile type exif\0" + lines),
         chunk(b"iTXt", xmp),
     ):
-        with opened(good[:33] + extra + good[33:]) as picture:
-            assert picture.size == (4, 6), extra[4:8]
-            assert picture.pixels("RGB").size == (4, 6)
-    with opened(encoded(Image.new("RGB", (6, 4)), "WEBP", exif=b"Exif\0\0" + TURNED)) as picture:
-        assert picture.size == (4, 6)
+        with opened(good[:33] + extra + good[33:]) as image:
+            assert image.size == (4, 6), extra[4:8]
+            assert image.pixels("RGB").size == (4, 6)
+    with opened(encoded(Image.new("RGB", (6, 4)), "WEBP", exif=b"Exif\0\0" + TURNED)) as image:
+        assert image.size == (4, 6)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
@@ -167,8 +167,8 @@ def test_exif_that_is_cut_off_still_tells_what_it_holds(cut: int) -> None:
     exif = TURNED[:9] + b"\x09" + TURNED[10:]  # promises nine entries
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with opened(encoded(Image.new("RGB", (6, 4)), "JPEG", exif=b"Exif\0\0" + exif[:cut])) as picture:
-            assert picture.size == ((4, 6) if cut >= 22 else (6, 4))
+        with opened(encoded(Image.new("RGB", (6, 4)), "JPEG", exif=b"Exif\0\0" + exif[:cut])) as image:
+            assert image.size == ((4, 6) if cut >= 22 else (6, 4))
 
 
 # ---- JPEG -----------------------------------------------------------------------------------------------------------
@@ -205,8 +205,8 @@ def test_segments_without_pixels_change_nothing(extra: bytes) -> None:
 
 def test_the_orientation_survives_a_broken_profile() -> None:
     good = encoded(Image.new("RGB", (6, 4)), "JPEG", exif=b"Exif\0\0" + TURNED)
-    with opened(good[:2] + segment(0xE2, b"ICC_PROFILE\0") + good[2:]) as picture:
-        assert picture.size == (4, 6)
+    with opened(good[:2] + segment(0xE2, b"ICC_PROFILE\0") + good[2:]) as image:
+        assert image.size == (4, 6)
 
 
 def test_adobes_inverted_cmyk_keeps_its_colors_beside_a_broken_profile() -> None:
@@ -219,7 +219,7 @@ def test_adobes_inverted_cmyk_keeps_its_colors_beside_a_broken_profile() -> None
 def test_a_jpeg_of_twelve_bits_is_refused_as_that() -> None:
     bad = bytearray(encoded(gradient(), "JPEG"))
     bad[bad.index(b"\xff\xc0") + 4] = 12
-    with pytest.raises(UnreadablePicture, match="12-bit"):
+    with pytest.raises(UnreadableImage, match="12-bit"):
         pixels(bytes(bad))
 
 
@@ -259,7 +259,7 @@ def test_decoding_leaves_the_process_as_it_was(tmp_path: Path) -> None:
         "before = list(warnings.filters), Image.MAX_IMAGE_PIXELS\n"
         "version = warnings._filters_mutated\n"
         "warnings._filters_mutated = lambda: sys.exit('a filter was set')\n"
-        "for file in sys.argv[1:]: Preprocess(size=(4, 4)).picture(file)\n"
+        "for file in sys.argv[1:]: Preprocess(size=(4, 4)).image(file)\n"
         "assert before == (list(warnings.filters), Image.MAX_IMAGE_PIXELS)\n"
     )
     files = [str(tmp_path / name) for name in ("a.png", "a.jpg", "a.tif")]

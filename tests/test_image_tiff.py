@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inceptions.image import Preprocess, UnreadablePicture, opened
+from inceptions.image import Preprocess, UnreadableImage, opened
 from tiffs import tiff
 
 RAW = Preprocess(size=(4, 4))
@@ -21,7 +21,7 @@ def pixels(source: bytes | Image.Image) -> np.ndarray:
     return np.asarray(RAW.decode(source))
 
 
-def grey(source: bytes | Image.Image) -> list[int]:
+def gray(source: bytes | Image.Image) -> list[int]:
     return pixels(source)[..., 0].ravel().tolist()
 
 
@@ -29,8 +29,8 @@ def grey(source: bytes | Image.Image) -> list[int]:
 @pytest.mark.parametrize("bits", [1, 2, 4, 6, 8, 10, 12, 14, 16])
 def test_black_and_white_are_the_ends_of_what_the_bits_can_hold(bits: int, order: str) -> None:
     ends = np.array([[0, (1 << bits) - 1]])
-    assert grey(tiff(ends, bits, 1, order=order)) == [0, 255]
-    assert grey(tiff(ends, bits, 0, order=order)) == [255, 0]  # WhiteIsZero
+    assert gray(tiff(ends, bits, 1, order=order)) == [0, 255]
+    assert gray(tiff(ends, bits, 0, order=order)) == [255, 0]  # WhiteIsZero
 
 
 @pytest.mark.parametrize("compression", [1, 5, 8, 32773])
@@ -54,10 +54,10 @@ def test_only_a_band_that_is_called_alpha_is_transparency(bits: int) -> None:
         values = np.array([[[*color, 0], [*color, white]]])
         for extra in ((1,), (2,)):
             expected = [255, kept] if extra == (2,) or photometric in (1, 2) else [kept, kept]
-            assert grey(tiff(values, bits, photometric, extra=extra)) == expected, (photometric, extra)
-        assert grey(tiff(values, bits, photometric, extra=(0,))) == [kept, kept]
+            assert gray(tiff(values, bits, photometric, extra=extra)) == expected, (photometric, extra)
+        assert gray(tiff(values, bits, photometric, extra=(0,))) == [kept, kept]
         if photometric in (2, 5):
-            assert grey(tiff(values, bits, photometric)) == [kept, kept]
+            assert gray(tiff(values, bits, photometric)) == [kept, kept]
 
 
 def test_colors_multiplied_with_alpha_are_not_multiplied_again() -> None:
@@ -90,21 +90,21 @@ def test_colors_multiplied_with_alpha_are_not_multiplied_again() -> None:
     ],
 )
 def test_what_cannot_be_decoded_right_is_refused_with_the_facts_of_the_file(content: bytes, facts: str) -> None:
-    with pytest.raises(UnreadablePicture, match=f"a TIFF of .*{facts}"):
+    with pytest.raises(UnreadableImage, match=f"a TIFF of .*{facts}"):
         RAW.decode(content)
 
 
 def test_nothing_is_said_beside_the_error(capfd: pytest.CaptureFixture[str]) -> None:
     for photometric in (1, 2, 3, 5, 6, 8):
-        with pytest.raises(UnreadablePicture):
+        with pytest.raises(UnreadableImage):
             RAW.decode(tiff(np.zeros((2, 2, 12), int), 8, photometric, extra=(0,) * 11))
     assert capfd.readouterr().err == ""
 
 
-def test_palettes_of_eight_bits_are_no_black_pictures() -> None:
+def test_palettes_of_eight_bits_are_no_black_images() -> None:
     values, ramp = np.array([[0, 255]]), tuple(range(256))
-    assert grey(tiff(values, 8, 3, tags={320: ramp * 3})) == [0, 255]
-    assert grey(tiff(values, 8, 3, tags={320: tuple(v * 257 for v in ramp) * 3})) == [0, 255]
+    assert gray(tiff(values, 8, 3, tags={320: ramp * 3})) == [0, 255]
+    assert gray(tiff(values, 8, 3, tags={320: tuple(v * 257 for v in ramp) * 3})) == [0, 255]
 
 
 def test_lab_is_shown_in_its_colors() -> None:
@@ -128,14 +128,14 @@ def test_subsampled_ycbcr_without_compression_is_not_torn() -> None:
     assert np.abs(pixels(content).astype(int) - [200, 30, 60]).max() <= 12
 
 
-def test_a_picture_somebody_else_has_opened_means_the_same() -> None:
+def test_a_image_somebody_else_has_opened_means_the_same() -> None:
     for bits, photometric, expected in ((12, 1, [0, 255]), (16, 0, [255, 0])):
         with Image.open(io.BytesIO(tiff(np.array([[0, (1 << bits) - 1]]), bits, photometric))) as image:
-            assert grey(image) == expected
+            assert gray(image) == expected
 
 
 def test_a_file_that_does_not_say_what_zero_is_has_black_at_zero() -> None:
-    assert grey(tiff(np.array([[0, 255]]), 8, None)) == [0, 255]
+    assert gray(tiff(np.array([[0, 255]]), 8, None)) == [0, 255]
 
 
 def test_damaged_metadata_is_not_even_read() -> None:
@@ -143,7 +143,7 @@ def test_damaged_metadata_is_not_even_read() -> None:
     content = tiff(np.array([[0, 255]]), 8, 1, tags=broken)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert grey(content) == [0, 255]
+        assert gray(content) == [0, 255]
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -154,24 +154,24 @@ def test_a_file_cut_off_is_unreadable(bits: int, compression: int) -> None:
     # the tags lie behind the pixels here: cut the pixels out of the middle, as a broken copy would
     start = struct.unpack("<I", content[4:8])[0]
     short = content[:4] + struct.pack("<I", 16) + b"\0" * 8 + content[start:]
-    with pytest.raises(UnreadablePicture):
+    with pytest.raises(UnreadableImage):
         RAW.decode(short)
 
 
 def test_the_mode_and_bits_of_a_file_are_told() -> None:
     for bits, bands, mode in ((12, 1, "I;12"), (16, 1, "I;16"), (16, 3, "RGB"), (8, 1, "L")):
-        with opened(tiff(np.zeros((2, 2, bands), int), bits, 2 if bands == 3 else 1)) as picture:
-            assert (picture.mode, picture.format, picture.depth) == (mode, "TIFF", bits)
+        with opened(tiff(np.zeros((2, 2, bands), int), bits, 2 if bands == 3 else 1)) as image:
+            assert (image.mode, image.format, image.depth) == (mode, "TIFF", bits)
 
 
 def test_claims_of_many_pixels_or_tags_are_refused_before_memory_is_taken() -> None:
-    with pytest.raises(UnreadablePicture, match="bomb"):
+    with pytest.raises(UnreadableImage, match="bomb"):
         RAW.decode(tiff(np.zeros((2, 2), int), 12, 1, tags={256: (60_000,), 257: (60_000,)}))
     small = tiff(np.zeros((2, 2), int), 12, 1, tags={256: (10_000,), 257: (10_000,)})
-    with pytest.raises(UnreadablePicture, match="truncated"):
+    with pytest.raises(UnreadableImage, match="truncated"):
         RAW.decode(small)
     tiles = tiff(np.zeros((2, 2), int), 12, 1, tile=(16, 16), compression=8, tags={322: (65535,), 323: (65535,)})
-    with pytest.raises(UnreadablePicture, match="bomb"):
+    with pytest.raises(UnreadableImage, match="bomb"):
         RAW.decode(tiles)
 
 
@@ -184,5 +184,5 @@ def test_damaged_tiffs_never_raise_anything_but_unreadable() -> None:
             for place in random.integers(0, len(bad), 3):
                 bad[place] = random.integers(0, 256)
             bad[len(bad) - 1 - int(random.integers(0, 200))] = random.integers(0, 256)
-            with suppress(UnreadablePicture):
+            with suppress(UnreadableImage):
                 assert RAW.decode(bytes(bad)).mode == "RGB"

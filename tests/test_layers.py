@@ -26,7 +26,7 @@ from inceptions.layers import (
     branches,
     chain,
     convolution,
-    initialise,
+    initialize,
     max_pool,
     scale_width,
     tf_same,
@@ -127,7 +127,7 @@ def test_a_strided_average_pool_without_a_border_rule_is_refused() -> None:
         Pool("avg", 3, 2, "tf_same")
 
 
-def test_local_response_normalisation_is_caffes_formula() -> None:
+def test_local_response_normalization_is_caffes_formula() -> None:
     images = torch.randn(1, 7, 2, 2, dtype=torch.float64) * 30
     expected = torch.empty_like(images)
     for channel in range(7):
@@ -208,7 +208,7 @@ def test_initial_weights_are_a_normal_cut_at_two_sigma() -> None:
     """Shares of a cut normal below -1, 0 and 1 sigma, its fourth moment, and no value beyond the cut."""
     torch.manual_seed(0)
     layer = nn.Conv2d(100, 1000, 3)
-    initialise([layer])
+    initialize([layer])
     weights = (layer.weight.detach() / math.sqrt(1.3 * 2 / 900)).double().flatten()
     normal = torch.distributions.Normal(0.0, 1.0)
     low, high = normal.cdf(torch.tensor(-2.0)), normal.cdf(torch.tensor(2.0))
@@ -222,7 +222,7 @@ def test_initial_weights_are_a_normal_cut_at_two_sigma() -> None:
 def test_initial_weights_have_the_variance_of_slims_scaling() -> None:
     torch.manual_seed(0)
     layer = nn.Conv2d(64, 64, 3)
-    initialise([layer])
+    initialize([layer])
     sigma = math.sqrt(1.3 * 2 / (64 * 9))
     # A normal cut at two sigma keeps 0.7737 of its variance: times 1.3, the factor 2 / fan-in comes back.
     assert layer.weight.var().item() == pytest.approx(2 / (64 * 9), rel=0.03)

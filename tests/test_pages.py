@@ -41,9 +41,9 @@ def explained(folder: Path) -> Path:
     net.preprocess = Preprocess(size=(48, 48), mean=(0.5,) * 3, std=(0.5,) * 3)
     net.classes = (HOSTILE, "b")
     artifact.save(net, folder / "model")
-    picture = folder / f"{HOSTILE}.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 50, 3), dtype=np.uint8)).save(picture)
-    words = ["explain", str(folder / "model"), str(picture), "--branches", "--feature-maps", "--filters"]
+    image = folder / f"{HOSTILE}.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 50, 3), dtype=np.uint8)).save(image)
+    words = ["explain", str(folder / "model"), str(image), "--branches", "--feature-maps", "--filters"]
     assert main([*words, "--target", HOSTILE, "--output", str(folder / "out")]) == 0
     return folder / "out" / "explained.html"
 

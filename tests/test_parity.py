@@ -21,7 +21,7 @@ from torch import nn
 
 from inceptions.layers import borders, composition
 from inceptions.zoo import MEMBERS, Network, build, list_models
-from parity.recipe import answer, filled, listing, listing_distance, listing_tensors, pictures, signature
+from parity.recipe import answer, filled, images, listing, listing_distance, listing_tensors, signature
 from parity.rows import ROWS, Row
 
 GOLDEN = Path(__file__).parent / "golden" / "parity"
@@ -53,7 +53,7 @@ def network_of(golden: dict[str, Any], **planted: Any) -> Network:
 def distance(golden: dict[str, Any], index: int, network: Network) -> float:
     """Largest difference from the peer's numbers, in units of what is allowed."""
     case = golden["cases"][index]
-    given = answer(network, pictures(*case["size"], golden["amplitude"]))
+    given = answer(network, images(*case["size"], golden["amplitude"]))
     scale = case["all_logits"][0]
     errors = [np.abs(given.logits[:, :4] - np.array(case["logits"])).max() / scale]
     pairs = [(given.logits, case["all_logits"])]

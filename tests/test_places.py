@@ -22,7 +22,7 @@ from inceptions.training import train
 from inceptions.training.resolve import default_output
 from inceptions.weights import artifact, create_model
 from inceptions.weights.download import Address, cache_folder, fetch, recorded
-from tiny import config, write_pictures
+from tiny import config, write_images
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_features_that_cannot_be_kept_are_used_all_the_same(blocked: Path, caplo
 
 
 def test_a_head_is_tuned_without_a_cache(blocked: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    data = write_pictures(tmp_path / "data", train=4, val=1)
+    data = write_images(tmp_path / "data", train=4, val=1)
     first = train(config(data, tmp_path / "first", epochs=1))
     result = train(config(data, tmp_path / "head", weights=str(first.output / "model"), tune="head"))
     assert artifact.is_artifact(result.output)
@@ -158,8 +158,8 @@ def test_data_whose_names_are_no_text_are_trained_on_and_judged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / os.fsdecode(b"donn\xe9es")
-    write_pictures(place, train=4, val=2)
-    (place / "val" / "c0" / os.fsdecode(b"\xe9.png")).write_bytes(b"no picture")
+    write_images(place, train=4, val=2)
+    (place / "val" / "c0" / os.fsdecode(b"\xe9.png")).write_bytes(b"no image")
     small = (
         "--model bn_inception --width 0.05 --depth 0.2 --stem small --img-size 32 --epochs 1 --workers 0 --crop none"
     )
@@ -175,7 +175,7 @@ def test_data_whose_names_are_no_text_are_trained_on_and_judged(
 def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, odd = write_pictures(tmp_path / "data", train=2, val=1), tmp_path / os.fsdecode(b"\xe9")
+    data, odd = write_images(tmp_path / "data", train=2, val=1), tmp_path / os.fsdecode(b"\xe9")
     assert main(["train", str(data), "--output", str(odd / "run")]) == 3
     assert "/\\xe9/run: files of tensors can be neither written nor read" in capsys.readouterr().err
     assert not odd.exists()

@@ -17,7 +17,7 @@ from inceptions.engines import EarlyExit, fast_bf16, open_engine, settled, suppo
 from inceptions.engines.precisions import executed, said
 from inceptions.engines.processor import Processor, processor
 from tests.test_early_exit import network as with_heads
-from tests.test_engines import CPU, is_here, need, network, pictures
+from tests.test_engines import CPU, images, is_here, need, network
 
 AVX2 = ("avx2", "fma")
 ZEN4 = (*AVX2, "avx512", "avx512_vnni", "avx512_bf16")
@@ -103,7 +103,7 @@ def test_a_runtime_that_falls_back_all_the_same_is_told_by_what_it_ran(
     monkeypatch.setattr(room, "_tried", lambda precision, here: "bf16")
     monkeypatch.setattr(open_vino, "HINTS", {"bf16": "f32"})
     engine = open_engine(network(), engine="openvino", precision="bf16", batch_size=2, threads=1)
-    engine(pictures(1))
+    engine(images(1))
     assert (engine.precision, set(engine.executed)) == ("float32", {"float32"})
     assert "OpenVINO computes float32, not bf16" in caplog.text
 
@@ -115,7 +115,7 @@ def test_eight_bits_without_vnni_are_said_to_saturate(machine: Machine) -> None:
     assert support("openvino", "int8", CPU).note == ""
 
 
-def test_what_int8_leaves_unquantised_runs_in_bf16_where_the_processor_has_it(machine: Machine) -> None:
+def test_what_int8_leaves_unquantized_runs_in_bf16_where_the_processor_has_it(machine: Machine) -> None:
     machine(*ZEN4)
     assert open_vino.hint("int8") == "bf16"
     machine(*AVX2)
@@ -150,12 +150,12 @@ def test_layers_that_multiply_are_counted_by_what_the_runtime_says() -> None:
 @pytest.mark.parametrize("precision", ["float32", "bf16", "int8"])
 def test_openvino_runs_what_is_said(precision: str) -> None:
     need("openvino", precision)
-    calibration = pictures(40).split(8) if precision == "int8" else None
+    calibration = images(40).split(8) if precision == "int8" else None
     engine = open_engine(
         network(), engine="openvino", precision=precision, batch_size=4, threads=1, calibration=calibration
     )
     assert engine.executed == {}
-    engine(pictures(1))
+    engine(images(1))
     assert next(iter(engine.executed)) == engine.precision == precision
 
 

@@ -1,4 +1,4 @@
-"""Classifier: the same probabilities as everywhere else, for anything that holds a picture, and nothing stops it."""
+"""Classifier: the same probabilities as everywhere else, for anything that holds an image, and nothing stops it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from inceptions.data import batches, load
 from inceptions.engines import Engine, open_engine
 from inceptions.evaluation import Protocol, judge
 from inceptions.image import Preprocess
-from inceptions.predict import Classifier, Prediction, pictures_in
+from inceptions.predict import Classifier, Prediction, images_in
 from inceptions.weights import artifact
 from inceptions.zoo import Network, build
 
@@ -34,15 +34,15 @@ def net() -> Network:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eleven pictures of two classes, and things that are none."""
-    root = tmp_path_factory.mktemp("pictures")
+    """Eleven images of two classes, and things that are none."""
+    root = tmp_path_factory.mktemp("images")
     generator = np.random.default_rng(0)
     for i in range(11):
         place = root / ("bee" if i % 2 else "ant")
         place.mkdir(exist_ok=True)
         Image.fromarray(generator.integers(0, 256, (40 + i, 50, 3), dtype=np.uint8)).save(place / f"{i}.png")
-    (root / "ant" / ".hidden.png").write_bytes(b"no picture")
-    (root / "ant" / "notes.txt").write_text("no picture")
+    (root / "ant" / ".hidden.png").write_bytes(b"no image")
+    (root / "ant" / "notes.txt").write_text("no image")
     return root
 
 
@@ -82,11 +82,11 @@ def test_paths_bytes_files_pil_and_arrays_give_the_same_answer(net: Network, fol
     assert len(classifier.predict(np.stack([np.asarray(image)] * 3))) == 3
 
 
-def test_unreadable_pictures_are_named_in_their_place_and_stop_nothing(
+def test_unreadable_images_are_named_in_their_place_and_stop_nothing(
     net: Network, folder: Path, tmp_path: Path
 ) -> None:
     bad, good = tmp_path / "bad.jpg", folder / "ant" / "0.png"
-    bad.write_bytes(b"not a picture")
+    bad.write_bytes(b"not an image")
     files = [bad, good, tmp_path / "missing.png", good, bad]
     told = Classifier(net, batch_size=2).predict(files)  # the last batch holds nothing but a bad one
     assert [one.file for one in told] == [str(file) for file in files]
@@ -95,12 +95,12 @@ def test_unreadable_pictures_are_named_in_their_place_and_stop_nothing(
     assert "no JPEG" in (told[0].error or "")
     assert "no such file" in (told[2].error or "")
     assert (told[0].label, told[0].probability) == (None, None)
-    mixed = Classifier(net).predict([b"not a picture", good, np.zeros((2, 2, 2, 2, 2))])
+    mixed = Classifier(net).predict([b"not an image", good, np.zeros((2, 2, 2, 2, 2))])
     assert [one.error is None for one in mixed] == [False, True, False]
     assert dict(mixed[1].top_k) == pytest.approx(by_hand(net, good), abs=1e-6)
 
 
-def test_no_pictures_are_no_predictions(net: Network) -> None:
+def test_no_images_are_no_predictions(net: Network) -> None:
     assert Classifier(net).predict([]) == []
 
 
@@ -109,7 +109,7 @@ def test_no_pictures_are_no_predictions(net: Network) -> None:
 def test_streams_keep_order_and_values_for_every_batch_size_and_worker(
     net: Network, folder: Path, batch_size: int, workers: int
 ) -> None:
-    files = pictures_in([folder])[::-1]
+    files = images_in([folder])[::-1]
     told = list(Classifier(net, batch_size=batch_size).stream(files, workers=workers))
     assert [one.file for one in told] == files
     for one in told:
@@ -117,7 +117,7 @@ def test_streams_keep_order_and_values_for_every_batch_size_and_worker(
 
 
 def test_streams_read_no_further_ahead_than_they_must(net: Network, folder: Path) -> None:
-    files = [*pictures_in([folder])[:2], *["/nowhere"] * 100_000]
+    files = [*images_in([folder])[:2], *["/nowhere"] * 100_000]
     stream = Classifier(net, engine="torch", batch_size=2).stream(files, workers=0)
     assert next(stream).error is None
     stream.close()
@@ -125,7 +125,7 @@ def test_streams_read_no_further_ahead_than_they_must(net: Network, folder: Path
 
 @pytest.mark.slow
 def test_memory_is_steady_over_a_hundred_thousand_files(net: Network, folder: Path) -> None:
-    files = pictures_in([folder])
+    files = images_in([folder])
     many = [files[index % len(files)] for index in range(100_000)]
     resident = []
     for seen, one in enumerate(Classifier(net, engine="torch", batch_size=256).stream(many, workers=2)):
@@ -140,12 +140,12 @@ def test_memory_is_steady_over_a_hundred_thousand_files(net: Network, folder: Pa
 def test_training_evaluation_and_prediction_agree_on_every_probability(net: Network, folder: Path) -> None:
     """Training evaluates by calling the module itself, contiguous, in its own batches."""
     split = load(folder, classes=CLASSES, val_fraction=0).splits["train"]
-    predicted = {one.file: dict(one.top_k) for one in Classifier(net).predict(pictures_in([folder]))}
+    predicted = {one.file: dict(one.top_k) for one in Classifier(net).predict(images_in([folder]))}
     for size in (1, 3, 11):
         outcome = judge([net], split, Protocol(batch_size=size))
         for batch in batches(split, net.preprocess, batch_size=size):
             with torch.no_grad():
-                trained = net(net.preprocess.normalise(batch.pictures)).softmax(1)
+                trained = net(net.preprocess.normalize(batch.images)).softmax(1)
             for index, shares in zip(batch.indices.tolist(), trained.tolist(), strict=True):
                 validated = {
                     CLASSES[place]: value
@@ -174,7 +174,7 @@ def test_a_saved_classifier_is_the_same_classifier(net: Network, folder: Path, t
     first = inceptions.load(tmp_path / "run")  # a run's folder
     first.save(tmp_path / "copy")
     second = inceptions.load(str(tmp_path / "copy"), batch_size=1)
-    files = pictures_in([folder])
+    files = images_in([folder])
     assert (second.classes, second.preprocess) == (CLASSES, net.preprocess)
     assert second.net.artifact["training"] == {"epochs": 3}
     assert second.net.artifact["metrics"] == {"top1": 0.5}
@@ -189,7 +189,7 @@ def test_engine_options_reach_the_engine_and_an_open_one_is_used(net: Network) -
     assert Classifier(net, engine=engine).engine() is engine
 
 
-def test_few_pictures_are_not_worth_a_conversion(net: Network, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_images_are_not_worth_a_conversion(net: Network, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 
     def remember(*arguments: object, **options: object) -> Engine:
@@ -198,7 +198,7 @@ def test_few_pictures_are_not_worth_a_conversion(net: Network, folder: Path, mon
 
     monkeypatch.setattr("inceptions.predict.open_engine", remember)
     classifier = Classifier(net)
-    classifier.predict(pictures_in([folder])[:5])
+    classifier.predict(images_in([folder])[:5])
     assert asked == [5]
     assert classifier.engine().name == "torch"
 
@@ -220,21 +220,21 @@ def test_top_k_below_one_is_refused_and_above_the_classes_is_all(net: Network, i
     assert len(prediction.top_k) == 3
 
 
-def test_folders_give_their_pictures_in_natural_order_without_hidden_ones(folder: Path, tmp_path: Path) -> None:
-    names = [os.path.relpath(file, folder) for file in pictures_in([folder])]
+def test_folders_give_their_images_in_natural_order_without_hidden_ones(folder: Path, tmp_path: Path) -> None:
+    names = [os.path.relpath(file, folder) for file in images_in([folder])]
     assert names == [*(f"ant/{i}.png" for i in range(0, 11, 2)), *(f"bee/{i}.png" for i in range(1, 11, 2))]
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache" / "1.png").touch()
     odd = os.fsdecode(b"caf\xe9.png")
     (tmp_path / odd).touch()
     extra = str(folder / "ant" / "notes.txt")
-    assert pictures_in([extra, tmp_path, "missing.png"]) == [extra, str(tmp_path / odd), "missing.png"]
+    assert images_in([extra, tmp_path, "missing.png"]) == [extra, str(tmp_path / odd), "missing.png"]
 
 
 def test_a_file_whose_name_is_no_text_is_classified(net: Network, tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"caf\xe9.png")
     Image.new("RGB", (40, 40), "red").save(odd)
-    assert Classifier(net).predict(pictures_in([tmp_path])) == [Prediction(file=str(odd), top_k=_top(net, odd))]
+    assert Classifier(net).predict(images_in([tmp_path])) == [Prediction(file=str(odd), top_k=_top(net, odd))]
 
 
 def _top(net: Network, file: Path) -> tuple[tuple[str, float], ...]:

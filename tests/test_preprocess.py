@@ -1,4 +1,4 @@
-"""Geometry and normalisation: the record that says how decoded pixels become a network's input."""
+"""Geometry and normalization: the record that says how decoded pixels become a network's input."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def gradient(width: int = 8, height: int = 6) -> np.ndarray:
 # ---- geometry -------------------------------------------------------------------------------------------------------
 
 
-def test_short_scales_the_shorter_side_and_keeps_the_centre() -> None:
+def test_short_scales_the_shorter_side_and_keeps_the_center() -> None:
     image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (90, 170, 3), np.uint8))
-    shown = Preprocess(size=(28, 28), resize="short", crop_pct=0.875, interpolation="bilinear").picture(image)
+    shown = Preprocess(size=(28, 28), resize="short", crop_pct=0.875, interpolation="bilinear").image(image)
     wide = int(32 * 170 / 90)  # torchvision: Resize(32), CenterCrop(28)
     left = round((wide - 28) / 2)
     expected = image.resize((wide, 32), Image.Resampling.BILINEAR).crop((left, 2, left + 28, 30))
@@ -35,7 +35,7 @@ def test_short_scales_the_shorter_side_and_keeps_the_centre() -> None:
 
 
 def test_short_of_a_tall_input_covers_it() -> None:
-    shown = Preprocess(size=(40, 20), crop_pct=1.0).picture(Image.new("RGB", (100, 100), "white"))
+    shown = Preprocess(size=(40, 20), crop_pct=1.0).image(Image.new("RGB", (100, 100), "white"))
     assert shown.shape == (3, 40, 20)
     assert shown.min() == 255  # nothing of the border is padding
 
@@ -53,14 +53,14 @@ def test_the_view_is_what_resizing_at_once_and_cropping_gives(interpolation: str
 
 def test_stretch_ignores_the_aspect() -> None:
     image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (90, 170, 3), np.uint8))
-    shown = Preprocess(size=(28, 28), resize="stretch", crop_pct=0.875, interpolation="bicubic").picture(image)
+    shown = Preprocess(size=(28, 28), resize="stretch", crop_pct=0.875, interpolation="bicubic").image(image)
     expected = image.resize((32, 32), Image.Resampling.BICUBIC).crop((2, 2, 30, 30))
     np.testing.assert_array_equal(shown, np.asarray(expected).transpose(2, 0, 1))
 
 
 def test_central_crops_first_then_stretches() -> None:
     image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (90, 170, 3), np.uint8))
-    shown = Preprocess(size=(28, 28), resize="central", crop_pct=0.875, interpolation="bilinear").picture(image)
+    shown = Preprocess(size=(28, 28), resize="central", crop_pct=0.875, interpolation="bilinear").image(image)
     top, left = int((90 - 90 * 0.875) / 2), int((170 - 170 * 0.875) / 2)
     expected = image.crop((left, top, 170 - left, 90 - top)).resize((28, 28), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(shown, np.asarray(expected).transpose(2, 0, 1))
@@ -69,7 +69,7 @@ def test_central_crops_first_then_stretches() -> None:
 def test_each_interpolation_is_seen_to_act() -> None:
     image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (50, 70, 3), np.uint8))
     names = list(RESAMPLING)
-    results = [Preprocess(size=(20, 20), interpolation=name).picture(image).astype(float) for name in names]
+    results = [Preprocess(size=(20, 20), interpolation=name).image(image).astype(float) for name in names]
     for a in range(len(names)):
         for b in range(a):
             assert np.abs(results[a] - results[b]).max() > 1, (names[a], names[b])
@@ -115,7 +115,7 @@ def test_tf2_bilinear_equals_the_calculation_by_hand(height: int, width: int) ->
     shown = resize_tf2(image, height, width)
     np.testing.assert_allclose(shown, by_hand(image, height, width, Fraction(1, 2)), atol=1e-3)
     whole = Preprocess(size=(height, width), resize="stretch", crop_pct=1.0, interpolation="tf2_bilinear")
-    np.testing.assert_array_equal(whole.picture(image), shown.transpose(2, 0, 1))
+    np.testing.assert_array_equal(whole.image(image), shown.transpose(2, 0, 1))
 
 
 def test_tf2_bilinear_of_a_published_example() -> None:
@@ -135,7 +135,7 @@ def test_tf2_bilinear_is_torchs_without_antialiasing() -> None:
 def test_nearest_is_the_pixel_below_the_center() -> None:
     """What Keras's `load_img` reads: floor((i + 1/2) * in / out)."""
     image = np.random.default_rng(3).integers(0, 256, (90, 170, 3), np.uint8)
-    shown = Preprocess(size=(29, 37), resize="stretch", crop_pct=1.0, interpolation="nearest").picture(image)
+    shown = Preprocess(size=(29, 37), resize="stretch", crop_pct=1.0, interpolation="nearest").image(image)
     rows = [int(Fraction(2 * i + 1, 2) * 90 / 29) for i in range(29)]
     columns = [int(Fraction(2 * i + 1, 2) * 170 / 37) for i in range(37)]
     np.testing.assert_array_equal(shown, image[np.ix_(rows, columns)].transpose(2, 0, 1))
@@ -148,7 +148,7 @@ def test_the_part_that_is_seen_is_what_the_network_gets(resize: str, width: int,
     ramp = np.zeros((height, width, 3), np.uint8)
     ramp[..., 0], ramp[..., 1] = np.arange(width), np.arange(height)[:, None]  # each pixel says where it is
     left, top, right, bottom = preprocess.seen(width, height)
-    shown = preprocess.picture(ramp).astype(float)
+    shown = preprocess.image(ramp).astype(float)
     step = (right - left) / 28, (bottom - top) / 28
     np.testing.assert_allclose(shown[0].mean(), (left + right) / 2 - 0.5, atol=0.6)
     np.testing.assert_allclose(shown[1].mean(), (top + bottom) / 2 - 0.5, atol=0.6)
@@ -158,32 +158,32 @@ def test_the_part_that_is_seen_is_what_the_network_gets(resize: str, width: int,
 
 def test_large_parts_are_cut_out_like_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (90, 170, 3), np.uint8))
-    small = [Preprocess(size=(28, 28), resize=resize).picture(image) for resize in ("short", "central")]
+    small = [Preprocess(size=(28, 28), resize=resize).image(image) for resize in ("short", "central")]
     monkeypatch.setattr("inceptions.image.preprocess._LARGE", 1)
-    large = [Preprocess(size=(28, 28), resize=resize).picture(image) for resize in ("short", "central")]
+    large = [Preprocess(size=(28, 28), resize=resize).image(image) for resize in ("short", "central")]
     np.testing.assert_array_equal(small, large)
 
 
 @pytest.mark.parametrize("resize", ["short", "stretch", "central"])
-def test_tf1_pictures_are_fractional_and_placed_like_the_others(resize: str) -> None:
+def test_tf1_images_are_fractional_and_placed_like_the_others(resize: str) -> None:
     smooth = Image.fromarray(gradient(8, 6)).resize((160, 120), Image.Resampling.BICUBIC)
     options = {"size": (80, 100), "resize": resize, "crop_pct": 0.8}
-    fractional = Preprocess(interpolation="tf1_bilinear", **options).picture(smooth)
-    rounded = Preprocess(interpolation="bilinear", **options).picture(smooth)
+    fractional = Preprocess(interpolation="tf1_bilinear", **options).image(smooth)
+    rounded = Preprocess(interpolation="bilinear", **options).image(smooth)
     assert fractional.dtype == np.float32
     assert (fractional != fractional.round()).any()
     assert fractional.shape == rounded.shape
     assert np.abs(fractional - rounded).mean() < 4  # half a pixel apart
 
 
-# ---- normalisation --------------------------------------------------------------------------------------------------
+# ---- normalization --------------------------------------------------------------------------------------------------
 
 
-def test_normalising_is_the_published_formula() -> None:
-    pictures = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
+def test_normalizing_is_the_published_formula() -> None:
+    images = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    ours = Preprocess(size=(4, 5), mean=mean, std=std).normalise(pictures)
-    expected = (pictures.double() / 255 - torch.tensor(mean).double()[:, None, None]) / torch.tensor(std).double()[
+    ours = Preprocess(size=(4, 5), mean=mean, std=std).normalize(images)
+    expected = (images.double() / 255 - torch.tensor(mean).double()[:, None, None]) / torch.tensor(std).double()[
         :, None, None
     ]
     torch.testing.assert_close(ours.double(), expected, atol=1e-6, rtol=0)
@@ -191,34 +191,34 @@ def test_normalising_is_the_published_formula() -> None:
 
 
 def test_value_range_255_leaves_raw_pixels() -> None:
-    pictures = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
+    images = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
     raw = Preprocess(size=(16, 16), value_range=255.0, mean=(0, 0, 0), std=(1, 1, 1))
-    torch.testing.assert_close(raw.normalise(pictures), pictures.float(), atol=0, rtol=0)
+    torch.testing.assert_close(raw.normalize(images), images.float(), atol=0, rtol=0)
     caffe = Preprocess(size=(16, 16), value_range=255.0, mean=(104, 117, 123), std=(1, 1, 1), channel_order="bgr")
-    assert caffe.normalise(pictures)[0, :, 0, 0].tolist() == [-104, -117, -123]
+    assert caffe.normalize(images)[0, :, 0, 0].tolist() == [-104, -117, -123]
 
 
 def test_bgr_turns_the_channels_before_mean_and_std() -> None:
     image = Image.new("RGB", (4, 4), (10, 20, 30))
     bgr = Preprocess(size=(4, 4), channel_order="bgr", mean=(30 / 255, 0, 0), std=(1, 1, 1))
-    assert bgr.picture(image)[:, 0, 0].tolist() == [30, 20, 10]
+    assert bgr.image(image)[:, 0, 0].tolist() == [30, 20, 10]
     assert abs(float(bgr(image)[0, 0, 0])) < 1e-7
 
 
-def test_one_picture_equals_itself_in_a_batch() -> None:
+def test_one_image_equals_itself_in_a_batch() -> None:
     image = Image.fromarray(gradient())
-    batch = torch.from_numpy(np.stack([RAW.picture(image)] * 3))
-    assert torch.equal(RAW.normalise(batch)[1], RAW(image))
+    batch = torch.from_numpy(np.stack([RAW.image(image)] * 3))
+    assert torch.equal(RAW.normalize(batch)[1], RAW(image))
 
 
 def test_channels_last_stays_channels_last() -> None:
-    pictures = torch.zeros(2, 3, 8, 8, dtype=torch.uint8).to(memory_format=torch.channels_last)
-    assert RAW.normalise(pictures).is_contiguous(memory_format=torch.channels_last)
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8).to(memory_format=torch.channels_last)
+    assert RAW.normalize(images).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_another_number_of_channels_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(1, 1, 4, 4\) given, \(..., 3, H, W\) expected"):
-        RAW.normalise(torch.zeros(1, 1, 4, 4))
+        RAW.normalize(torch.zeros(1, 1, 4, 4))
 
 
 # ---- the record -----------------------------------------------------------------------------------------------------

@@ -41,9 +41,9 @@ def run(screen: StringIO) -> None:
 def test_a_terminal_shows_nested_bars_with_notes(terminal: Terminal) -> None:
     run(terminal)
     shown = terminal.getvalue()
-    for text in ("reading [x]", "3/7", "pictures/s", "inner", "loss 0.5"):
+    for text in ("reading [x]", "3/7", "images/s", "inner", "loss 0.5"):
         assert text in shown
-    assert "\x1b[3" in shown or "\x1b[9" in shown  # colours
+    assert "\x1b[3" in shown or "\x1b[9" in shown  # colors
 
 
 @pytest.mark.parametrize("columns", ["80", "150"])
@@ -56,7 +56,7 @@ def test_numbers_fit_into_any_usual_terminal(terminal: Terminal, monkeypatch: py
             note(told)
             time.sleep(0.12)
     shown = terminal.getvalue()
-    assert re.search(r"epoch 100/100 .*64/29340 +[\d,.]+ pictures/s \d:\d\d:\d\d left", shown)
+    assert re.search(r"epoch 100/100 .*64/29340 +[\d,.]+ images/s \d:\d\d:\d\d left", shown)
     assert told in shown
     assert "…" not in shown
 
@@ -73,7 +73,7 @@ def test_slow_items_have_a_time_left_too(terminal: Terminal, monkeypatch: pytest
     assert "epochs/s" not in terminal.getvalue()  # 0.0 epochs a second tells nobody anything
 
 
-def test_no_color_is_honoured(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color_is_honored(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     run(terminal)
     assert "3/7" in terminal.getvalue()

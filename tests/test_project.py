@@ -110,7 +110,7 @@ def test_a_room_imports_only_from_rooms_before_it() -> None:
         "from inceptions import cli",
         "from ..predict import load",
         "from .. import serve",
-        "def late():\n    from inceptions.deploy.quantise import int8",
+        "def late():\n    from inceptions.deploy.quantize import int8",
     ],
 )
 def test_an_import_from_a_later_room_is_found(line: str, tmp_path: Path) -> None:
@@ -295,17 +295,17 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(tmp_path: Pa
 def test_train_val_and_predict_run_beside_a_torchvision_that_does_not_import(tmp_path: Path) -> None:
     """Torchvision is pinned to one exact torch, and raises beside another; nothing of ours may notice."""
     (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
-    for colour, name in enumerate(("dark", "light")):
-        folder = tmp_path / "pictures" / name
+    for color, name in enumerate(("dark", "light")):
+        folder = tmp_path / "images" / name
         folder.mkdir(parents=True)
         for i in range(6):
-            Image.new("RGB", (24, 24), (200 * colour + i,) * 3).save(folder / f"{i}.png")
+            Image.new("RGB", (24, 24), (200 * color + i,) * 3).save(folder / f"{i}.png")
     code = """
 from inceptions.cli import main
 network = "--model bn_inception --width 0.125 --stem small --img-size 24"
-assert main(f"train pictures {network} --epochs 1 -b 4 -j 0 --output run".split()) == 0
+assert main(f"train images {network} --epochs 1 -b 4 -j 0 --output run".split()) == 0
 assert main(["val", "run"]) == 0
-assert main(["predict", "run", "pictures"]) == 0
+assert main(["predict", "run", "images"]) == 0
 """
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment)

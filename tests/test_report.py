@@ -32,7 +32,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small real run on noise, which leaves errors; one file is no picture."""
+    """A small real run on noise, which leaves errors; one file is no image."""
     folder = tmp_path_factory.mktemp("report")
     draws = np.random.default_rng(0)
     for split, count in (("train", 12), ("val", 10)):
@@ -99,7 +99,7 @@ def test_every_measure_is_told_with_its_interval_where_the_run_has_it(run: Run, 
 
 def test_what_it_was_trained_on_is_told_with_what_was_left_out(run: Run, page: str) -> None:
     text = Contents(page).text
-    assert "37 pictures for training, 30 pictures for validation, 3 classes. The data itself says which" in text
+    assert "37 images for training, 30 images for validation, 3 classes. The data itself says which" in text
     assert "train/bright/broken.png" in text
     assert run.sessions[0]["command"] in text
     assert run.sessions[0]["versions"]["torch"] in text
@@ -134,10 +134,10 @@ def test_errors_come_most_confident_first_and_doubts_least_certain_first(run: Ru
     assert errors[0].file.split("/")[-1] in Contents(captions[0]).text
 
 
-def test_every_shown_picture_has_its_overlay(page: str) -> None:
-    pictures = [attributes for tag, attributes in Contents(page).tags if tag == "img"]
-    assert len(pictures) == 2 * len(re.findall("<figcaption>", page))
-    assert pictures[0]["src"] != pictures[1]["src"]
+def test_every_shown_image_has_its_overlay(page: str) -> None:
+    images = [attributes for tag, attributes in Contents(page).tags if tag == "img"]
+    assert len(images) == 2 * len(re.findall("<figcaption>", page))
+    assert images[0]["src"] != images[1]["src"]
 
 
 def test_confusion_counts_every_answer(run: Run, page: str) -> None:
@@ -153,13 +153,13 @@ def test_many_classes_are_drawn_instead(run: Run) -> None:
     answer = dataclasses.replace(run.answers[0], label=names[4], prediction=names[11])
     matrix = _matrix(dataclasses.replace(run, data=data, answers=[answer]))
     assert matrix["rows"] == []
-    drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(matrix["picture"].partition(",")[2]))))
+    drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(matrix["image"].partition(",")[2]))))
     side = len(drawn) // 30
     assert (drawn[4 * side : 5 * side, 11 * side : 12 * side] == 0).all()
     assert (drawn == 255).sum() == drawn.size - side * side
 
 
-def test_a_thousand_pictures_stay_below_five_megabytes(run: Run) -> None:
+def test_a_thousand_images_stay_below_five_megabytes(run: Run) -> None:
     many = report(dataclasses.replace(run, answers=run.answers * 34))
     assert len(many.encode()) < 5_000_000
 
@@ -184,7 +184,7 @@ def test_an_unfinished_run_is_refused_in_words(finished: Path, tmp_path: Path) -
         write_report(tmp_path / "nowhere")
 
 
-def test_a_run_whose_pictures_were_moved_is_told_where_they_lie(
+def test_a_run_whose_images_were_moved_is_told_where_they_lie(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     moved = tmp_path / "moved"
@@ -199,7 +199,7 @@ def test_a_run_whose_pictures_were_moved_is_told_where_they_lie(
     assert (tmp_path / "page.html").read_text().count("<img") == len(re.findall("<img", report(read_run(finished))))
 
 
-def test_answers_to_other_pictures_are_not_taken_for_the_runs_own(finished: Path, run: Run, tmp_path: Path) -> None:
+def test_answers_to_other_images_are_not_taken_for_the_runs_own(finished: Path, run: Run, tmp_path: Path) -> None:
     """`inceptions val RUN DATA` writes predictions.csv anew."""
     copied = tmp_path / "run"
     shutil.copytree(finished, copied)
@@ -372,7 +372,7 @@ def test_it_follows_the_readers_light_and_dark(opened: Any) -> None:
         found = page.evaluate(
             "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
         )
-        shades[scheme] = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in found]
+        shades[scheme] = [sum(map(int, re.findall(r"\d+", color)[:3])) for color in found]
     assert shades["light"][0] > 700 > shades["light"][1]
     assert shades["dark"][0] < 120 < shades["dark"][1]
 
@@ -390,7 +390,7 @@ def test_paper_is_light_and_shows_what_was_folded(opened: Any) -> None:
 
 
 @pytest.mark.browser
-def test_every_picture_is_there(opened: Any) -> None:
+def test_every_image_is_there(opened: Any) -> None:
     page = opened()
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from inceptions.training import TrainConfig
-from tiny import config, results, write_pictures
+from tiny import config, results, write_images
 
 # What a training process does, and a voice: it says each step, and each rename of a checkpoint, which it delays.
 CHILD = """
@@ -108,7 +108,7 @@ def same(one: Path, other: Path) -> None:
 def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(the data, a run in it that was never interrupted)."""
     folder = tmp_path_factory.mktemp("reference")
-    data = write_pictures(folder / "data")
+    data = write_images(folder / "data")
     assert Kills(folder).run(settings(data, folder / "run"), words=None)
     return data, folder / "run"
 

@@ -48,7 +48,7 @@ def test_merged_siblings_give_the_same_answer_with_fewer_convolutions(model: str
         return sum(isinstance(part, nn.Conv2d) for part in module.modules())
 
     assert count(separate) - count(merged) >= blocks
-    pictures = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
     with torch.inference_mode():
-        for expected, found in zip(separate(pictures), merged(pictures), strict=True):
+        for expected, found in zip(separate(images), merged(images), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

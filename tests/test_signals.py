@@ -17,12 +17,12 @@ def handle(number, frame): raise Handled
 
 signal.signal(signal.SIGTERM, handle)
 net = create_model("googlenet", weights="none", width=0.1, depth=0.1, num_classes=3).eval()
-pictures = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
+images = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
 engines = []
 for precision in ("float32", "int8", "float32"):
-    calibration = [pictures] if precision == "int8" else None
+    calibration = [images] if precision == "int8" else None
     engines.append(open_engine(net, engine="openvino", precision=precision, calibration=calibration))
-    engines[-1](pictures)
+    engines[-1](images)
 while engines:
     engines.pop(0)  # the oldest first
     gc.collect()

@@ -11,7 +11,7 @@ import pytest
 
 from inceptions.system import SharedMemory, death, open_shared_memory, peak_memory
 from tests.test_project import FILES, module_name
-from tests.tiny import write_pictures
+from tests.tiny import write_images
 
 TINY = "--model bn_inception --width 0.05 --depth 0.2 --stem small --img-size 32 --epochs 1 --batch-size 8 --crop none"
 
@@ -38,7 +38,7 @@ def test_every_module_imports_without_posix() -> None:
 
 
 def test_train_val_predict_and_export_work_without_posix(tmp_path: Path) -> None:
-    data = write_pictures(tmp_path / "data", train=6, val=3)
+    data = write_images(tmp_path / "data", train=6, val=3)
     commands = [
         ["train", data, *TINY.split(), "--workers", "2", "--output", tmp_path / "run"],
         ["val", tmp_path / "run", "--workers", "2"],

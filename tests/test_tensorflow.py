@@ -32,7 +32,7 @@ MULTIPLE_WAYS = ("v1", "v2", "sharded")
 
 
 def pixels(size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """The fixture program's picture, (H, W, 3)."""
+    """The fixture program's image, (H, W, 3)."""
     numbers = np.arange(size[0] * size[1] * 3, dtype=np.int64)
     return (numbers * 7919 % 2003 % 256).reshape(*size, 3).astype(np.uint8)
 
@@ -52,11 +52,11 @@ def test_tensorflows_network_and_ours_agree(name: str) -> None:
         options = {"width": 0.01, **({"aux": True} if "aux" in case else {})}
         net = load_weights(GOLDEN / f"{name}.tar.gz", options=options).net
         assert net.preprocess is not None
-        picture = pixels(tuple(case["size"]))
+        image = pixels(tuple(case["size"]))
         if name == "inception_2015":  # the graph resizes by itself: so does its Preprocess
-            images = net.preprocess(picture)[None]
+            images = net.preprocess(image)[None]
         else:
-            images = net.preprocess.normalise(torch.from_numpy(picture).permute(2, 0, 1)[None])
+            images = net.preprocess.normalize(torch.from_numpy(image).permute(2, 0, 1)[None])
         with torch.no_grad():
             logits, aux = net.double().forward_with_aux(images.double())
         assert_same(logits, case["logits"])

@@ -17,7 +17,7 @@ COLUMNS = ("model", "parameters", "input size", "multiply-adds", "what it is")
 
 @pytest.fixture
 def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    """What `table` prints on a terminal of so many columns, without colours."""
+    """What `table` prints on a terminal of so many columns, without colors."""
 
     def print_on(width: int, **options: tuple[str, ...]) -> list[str]:
         monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)

@@ -27,18 +27,18 @@ from inceptions.training.loop import DivergenceError, Training
 from inceptions.training.step import parts, starved
 from inceptions.weights import artifact
 from inceptions.zoo import build
-from tiny import config, results, workers_alive, write_pictures
+from tiny import config, results, workers_alive, write_images
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """For runs of one epoch of two steps: unequal classes."""
-    folder = write_pictures(tmp_path_factory.mktemp("few"), train=5, val=2)
+    folder = write_images(tmp_path_factory.mktemp("few"), train=5, val=2)
     for number in (3, 4):
         (folder / "train" / "c0" / f"{number}.png").unlink()
     return folder
@@ -232,29 +232,29 @@ def test_the_time_limit_ends_within_an_epoch_and_resuming_goes_on(data: Path, tm
     assert results(tmp_path / "run") == results(run)
 
 
-# Pictures that make trouble
+# Images that make trouble
 
 
 def test_a_last_batch_of_one_is_left_out(tmp_path: Path) -> None:
-    data = write_pictures(tmp_path / "data", train=3, val=1)  # nine pictures
+    data = write_images(tmp_path / "data", train=3, val=1)  # nine images
     train(config(data, tmp_path / "run", epochs=1, batch_size=8))
     (row,) = results(tmp_path / "run")
     assert row["step"] == "1"
 
 
-def test_two_pictures_are_needed(tmp_path: Path) -> None:
+def test_two_images_are_needed(tmp_path: Path) -> None:
     from inceptions.training.resolve import batch_count
 
     with pytest.raises(ValueError, match="at least two"):
         batch_count(1, config(tmp_path, tmp_path))
 
 
-def test_unreadable_pictures_are_named_and_counted_and_stop_nothing(
+def test_unreadable_images_are_named_and_counted_and_stop_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    data = write_pictures(tmp_path / "data", train=3, val=2)
+    data = write_images(tmp_path / "data", train=3, val=2)
     for name in ("train/c0/0.png", "train/c1/1.png", "val/c2/0.png"):
-        (data / name).write_bytes(b"no picture")
+        (data / name).write_bytes(b"no image")
     with caplog.at_level(logging.WARNING):
         found = train(config(data, tmp_path / "run", epochs=1, batch_size=2))
     named = json.loads((tmp_path / "run" / "unreadable.json").read_text())
@@ -264,7 +264,7 @@ def test_unreadable_pictures_are_named_and_counted_and_stop_nothing(
     assert (found.metrics.n, found.metrics.skipped) == (5, 1)
 
 
-def test_grey_pictures_train_a_network_of_one_channel(few: Path, tmp_path: Path) -> None:
+def test_gray_images_train_a_network_of_one_channel(few: Path, tmp_path: Path) -> None:
     train(config(few, tmp_path / "run", epochs=1, in_channels=1))
     net = artifact.load(tmp_path / "run")
     assert net.in_channels == 1
@@ -289,7 +289,7 @@ def test_a_folder_that_holds_files_is_refused_and_left_alone(few: Path, tmp_path
         ({"img_size": 1}, "needs at least"),
         ({"model": "resnet"}, "no network"),
         ({"device": "cuda:7"}, "cannot be used"),
-        ({"options": {"colour": 1}}, "no option"),
+        ({"options": {"color": 1}}, "no option"),
         ({"data": "nowhere"}, "no such"),
         ({"tune": "last:99", "weights": "RUN"}, "has .* stages"),
         ({"class_weights": "nowhere.json"}, "nowhere"),
@@ -547,12 +547,12 @@ def test_a_run_whose_settings_all_act_is_not_warned_of(run: Path) -> None:
     assert not any(idle(configure(name, "data", weights="w")) for name in RECIPES if name != "head")
 
 
-def test_changed_pictures_are_refused_unless_overridden(data: Path, tmp_path: Path, run: Path) -> None:
-    mine = write_pictures(tmp_path / "data")
+def test_changed_images_are_refused_unless_overridden(data: Path, tmp_path: Path, run: Path) -> None:
+    mine = write_images(tmp_path / "data")
     settings = config(mine, tmp_path / "run", epochs=1)
     train(settings)
-    picture = mine / "train" / "c0" / "3.png"
-    picture.write_bytes((mine / "train" / "c1" / "3.png").read_bytes())
+    image = mine / "train" / "c0" / "3.png"
+    image.write_bytes((mine / "train" / "c1" / "3.png").read_bytes())
     with pytest.raises(DataError, match=r"train/c0/3\.png"):
         train(settings.replace(resume=True))
     train(settings.replace(resume=True, override=True))

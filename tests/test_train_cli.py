@@ -17,14 +17,14 @@ from inceptions.cli import main
 from inceptions.training import TrainConfig, checkpoint, find
 from inceptions.training.lr_finder import steepest
 from inceptions.training.resolve import network_of
-from tiny import results, write_pictures
+from tiny import results, write_images
 
 TINY = "--model bn_inception --width 0.05 --depth 0.2 --stem small --img-size 32 -b 8 -j 0 --crop none --device cpu"
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"), train=6, val=2)
+    return write_images(tmp_path_factory.mktemp("images"), train=6, val=2)
 
 
 def test_train_ends_with_one_object_on_stdout(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The fitted head: converged, its penalty chosen by pictures it did not see, the same for a second run."""
+"""The fitted head: converged, its penalty chosen by images it did not see, the same for a second run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inceptions.features import Features
 from inceptions.training import train
 from inceptions.training.head import CONVERGED, _held_out, choose
 from inceptions.weights import artifact
-from tiny import config, results, write_pictures
+from tiny import config, results, write_images
 
 
 def seen(
@@ -23,8 +23,8 @@ def seen(
     """Overlapping clouds of features, one a class, of very different scale and place; views differ a little."""
     random = np.random.default_rng(seed)
     targets = random.integers(0, classes, n)
-    centres = random.normal(size=(classes, 1, size)) * 2
-    values = centres[targets] + random.normal(size=(n, 1, size)) * noise + random.normal(size=(n, views, size)) * 0.1
+    centers = random.normal(size=(classes, 1, size)) * 2
+    values = centers[targets] + random.normal(size=(n, 1, size)) * noise + random.normal(size=(n, views, size)) * 0.1
     return Features(
         values=torch.from_numpy(values * 30 + 500).float(),
         indices=np.arange(n),
@@ -37,7 +37,7 @@ def seen(
 
 
 def _objective(features: Features, weight: torch.Tensor, bias: torch.Tensor, penalty: float) -> torch.Tensor:
-    """What the fit minimises, written down once more: on the features scaled to unit variance."""
+    """What the fit minimizes, written down once more: on the features scaled to unit variance."""
     values = features.values.double()
     scale = values.std()
     logits = values.flatten(0, 1) @ weight.T + bias
@@ -53,9 +53,9 @@ def test_the_fit_is_converged() -> None:
     assert weight.grad is not None
     assert bias.grad is not None
     scale = float(features.values.double().std())
-    centre = features.values.double().mean((0, 1))
-    # the gradient in the scaled and centred coordinates in which it was solved
-    gradient = (weight.grad - bias.grad[:, None] * centre) / scale
+    center = features.values.double().mean((0, 1))
+    # the gradient in the scaled and centerd coordinates in which it was solved
+    gradient = (weight.grad - bias.grad[:, None] * center) / scale
     assert float(gradient.abs().max()) < 10 * CONVERGED
     assert float(bias.grad.abs().max()) < 10 * CONVERGED
 
@@ -76,8 +76,8 @@ def test_noisy_features_get_a_stronger_penalty() -> None:
     assert choose(seen(noise=6.0), 3).penalty > choose(seen(noise=0.3), 3).penalty
 
 
-def test_the_penalty_is_the_best_on_pictures_that_were_held_out() -> None:
-    """Many features, few pictures: without a penalty the training part would be learnt by heart."""
+def test_the_penalty_is_the_best_on_images_that_were_held_out() -> None:
+    """Many features, few images: without a penalty the training part would be learnt by heart."""
     features = seen(60, size=200, noise=8.0)
     fit = choose(features, 3)
     own = torch.nn.functional.cross_entropy(fit(features.values[:, 0]), features.targets)
@@ -107,8 +107,8 @@ def test_the_held_out_parts_are_disjoint_fifths_of_every_class() -> None:
     assert not torch.equal(held, _held_out(targets, parts=5, seed=4))
 
 
-def test_without_a_readable_picture_there_is_nothing_to_fit() -> None:
-    with pytest.raises(DataError, match="none of the training pictures"):
+def test_without_a_readable_image_there_is_nothing_to_fit() -> None:
+    with pytest.raises(DataError, match="none of the training images"):
         choose(seen(0), 3)
 
 
@@ -121,7 +121,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def base(tmp_path: Path) -> tuple[Path, Path]:
     """(data, a run on it)."""
-    data = write_pictures(tmp_path / "data", train=8, val=4)
+    data = write_images(tmp_path / "data", train=8, val=4)
     train(config(data, tmp_path / "base", epochs=3, lr=0.05))
     return data, tmp_path / "base"
 
@@ -140,8 +140,8 @@ def test_a_second_run_computes_nothing_and_gives_the_same_head(
         assert [row["epoch"] for row in results(tmp_path / name)] == ["0"]
         assert len(list((tmp_path / name / "tensorboard").iterdir())) == 1
         assert (tmp_path / name / "predictions.csv").read_text().count("\n") == found.metrics.n + 1
-    assert "features of 24 pictures: 0 computed, 24 known" in caplog.text
-    assert "features of 12 pictures: 0 computed, 12 known" in caplog.text
+    assert "features of 24 images: 0 computed, 24 known" in caplog.text
+    assert "features of 12 images: 0 computed, 12 known" in caplog.text
     assert saved[0] == saved[1]
 
 
@@ -165,7 +165,7 @@ def test_the_artifact_says_how_the_head_was_fitted(base: tuple[Path, Path], tmp_
     data, weights = base
     train(config(data, tmp_path / "run", weights=str(weights), tune="head"))
     facts = artifact.load(tmp_path / "run").artifact["training"]["head"]
-    assert facts["views"] == 2  # few pictures: mirror images too
+    assert facts["views"] == 2  # few images: mirror images too
     assert facts["penalty"] > 0
 
 

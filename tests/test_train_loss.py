@@ -17,13 +17,13 @@ from inceptions.training.mixup import mix
 from inceptions.training.resolve import decide
 from inceptions.training.run import assemble
 from inceptions.training.state import State
-from tiny import config, write_pictures
+from tiny import config, write_images
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pictures of unequal classes: 5, 3 and 2."""
-    folder = write_pictures(tmp_path_factory.mktemp("pictures"), train=5, val=2)
+    """Ten images of unequal classes: 5, 3 and 2."""
+    folder = write_images(tmp_path_factory.mktemp("images"), train=5, val=2)
     for place in ("c1/3", "c1/4", "c2/2", "c2/3", "c2/4"):
         (folder / "train" / f"{place}.png").unlink()
     return folder
@@ -39,7 +39,7 @@ def training(data: Path, **settings: Any) -> Training:
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     images = found._images
-    found._images = lambda pictures: images(pictures).double()  # type: ignore[method-assign]
+    found._images = lambda pixels: images(pixels).double()  # type: ignore[method-assign]
     return found
 
 
@@ -66,24 +66,24 @@ def apart(one: Tensor, other: Tensor) -> float:
 def test_a_step_is_that_of_one_batch_however_it_was_gathered(
     data: Path, size: int, steps: int, settings: dict[str, Any]
 ) -> None:
-    pictures = 9 if size == 3 else 10  # a last batch of one is left out
-    whole = gradient(data, batch_size=pictures, **settings)
+    images = 9 if size == 3 else 10  # a last batch of one is left out
+    whole = gradient(data, batch_size=images, **settings)
     assert apart(gradient(data, batch_size=size, grad_accum_steps=steps, **settings), whole) < 1e-6
 
 
 @pytest.mark.parametrize(
     "gone", [("c0/0",), ("c0/0", "c0/1", "c2/0"), ("c0/0", "c0/1", "c0/2", "c1/0", "c1/1")], ids=len
 )
-def test_unreadable_pictures_leave_a_gathered_step_that_of_the_others(tmp_path: Path, gone: tuple[str, ...]) -> None:
-    folder = write_pictures(tmp_path, train=4, val=1, classes=3)
+def test_unreadable_images_leave_a_gathered_step_that_of_the_others(tmp_path: Path, gone: tuple[str, ...]) -> None:
+    folder = write_images(tmp_path, train=4, val=1, classes=3)
     for place in gone:
-        (folder / "train" / f"{place}.png").write_bytes(f"no picture {place}".encode())
+        (folder / "train" / f"{place}.png").write_bytes(f"no image {place}".encode())
     settings = {"class_weights": "balanced"}
     whole = gradient(folder, batch_size=12, **settings)
     assert apart(gradient(folder, batch_size=3, grad_accum_steps=4, **settings), whole) < 1e-6
 
 
-def test_the_last_step_of_an_epoch_is_that_of_its_own_pictures(data: Path) -> None:
+def test_the_last_step_of_an_epoch_is_that_of_its_own_images(data: Path) -> None:
     found = training(data, batch_size=3, grad_accum_steps=2)  # 3 + 3, then 3 and one left out
     norms = []
     for batch in found.train_batches():
@@ -99,10 +99,10 @@ def test_the_last_step_of_an_epoch_is_that_of_its_own_pictures(data: Path) -> No
     assert torch.equal(norms[-1], last)
 
 
-def test_a_step_without_a_readable_picture_changes_nothing(tmp_path: Path) -> None:
-    folder = write_pictures(tmp_path, train=2, val=1, classes=2)
+def test_a_step_without_a_readable_image_changes_nothing(tmp_path: Path) -> None:
+    folder = write_images(tmp_path, train=2, val=1, classes=2)
     for file in (folder / "train").rglob("*.png"):
-        file.write_bytes(b"no picture " + file.parent.name.encode() + file.name.encode())
+        file.write_bytes(b"no image " + file.parent.name.encode() + file.name.encode())
     found = training(folder, batch_size=2, grad_accum_steps=2)
     before = [weight.clone() for weight in found.net.parameters()]
     for batch in found.train_batches():

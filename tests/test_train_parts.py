@@ -59,8 +59,8 @@ def test_a_configuration_survives_json() -> None:
 
 
 def test_an_unknown_stored_setting_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown settings colour"):
-        TrainConfig.from_dict({"data": "d", "colour": 1})
+    with pytest.raises(ValueError, match="unknown settings color"):
+        TrainConfig.from_dict({"data": "d", "color": 1})
 
 
 def test_changes_are_what_was_asked_for_and_differs() -> None:
@@ -243,13 +243,13 @@ def test_half_precision_logits_lose_nothing_in_the_loss() -> None:
     assert cross_entropy(logits, torch.tensor([[0.0, 1.0]])).dtype == torch.float32
 
 
-def _pictures() -> tuple[torch.Tensor, torch.Tensor]:
-    """Four pictures, each of one value that is its number; hard targets of four classes."""
+def _images() -> tuple[torch.Tensor, torch.Tensor]:
+    """Four images, each of one value that is its number; hard targets of four classes."""
     return torch.arange(4.0)[:, None, None, None].expand(4, 1, 40, 40).clone(), torch.eye(4)
 
 
-def test_mixup_blends_pictures_and_targets_by_the_same_lambda() -> None:
-    images, targets = _pictures()
+def test_mixup_blends_images_and_targets_by_the_same_lambda() -> None:
+    images, targets = _images()
     mixed, soft = mix(images, targets, mixup=0.4, cutmix=0.0, random=np.random.default_rng(1))
     keep = soft[0, 0].item()
     assert 0 < keep < 1
@@ -260,7 +260,7 @@ def test_mixup_blends_pictures_and_targets_by_the_same_lambda() -> None:
 
 
 def test_cutmix_weighs_targets_by_the_pixels_that_are_really_there() -> None:
-    images, targets = _pictures()
+    images, targets = _images()
     for seed in range(20):
         mixed, soft = mix(images, targets, mixup=0.0, cutmix=1.0, random=np.random.default_rng(seed))
         assert set(mixed[0].unique().tolist()) <= {0.0, 3.0}
@@ -281,7 +281,7 @@ def test_the_cut_box_covers_what_lambda_leaves_unless_the_border_cuts_it() -> No
 
 
 def test_with_both_alphas_each_is_taken_about_half_of_the_time() -> None:
-    images, targets = _pictures()
+    images, targets = _images()
     boxed = 0
     for seed in range(200):
         mixed, _ = mix(images, targets, mixup=1.0, cutmix=1.0, random=np.random.default_rng(seed))
@@ -290,7 +290,7 @@ def test_with_both_alphas_each_is_taken_about_half_of_the_time() -> None:
 
 
 def test_without_alphas_nothing_is_mixed() -> None:
-    images, targets = _pictures()
+    images, targets = _images()
     mixed, soft = mix(images, targets, mixup=0.0, cutmix=0.0, random=np.random.default_rng(0))
     assert mixed is images
     assert soft is targets

@@ -14,14 +14,14 @@ from inceptions.data.split_file import read_record
 from inceptions.report.facts import read_run
 from inceptions.training import train
 from inceptions.weights import artifact
-from tiny import config, results, saved_again, write_pictures
+from tiny import config, results, saved_again, write_images
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(a folder that `train` divided, the run)."""
     folder = tmp_path_factory.mktemp("finished")
-    data = write_pictures(folder, train=10, val=0) / "train"
+    data = write_images(folder, train=10, val=0) / "train"
     train(config(data, folder / "run", epochs=1))
     return data, folder / "run"
 
@@ -58,7 +58,7 @@ def test_val_judges_moved_data_and_its_hint_exists(
     assert (straight["split"], straight["n"], straight["trained_on"]) == ("val", 6, 24)
     assert said(capsys, "val", run, saved_again(copy, tmp_path / "again"))["n"] == 30
     assert main(["val", str(run), str(copy)]) == 0
-    assert "left out, because the model was trained on them: 24 pictures" in capsys.readouterr().out
+    assert "left out, because the model was trained on them: 24 images" in capsys.readouterr().out
 
 
 def test_a_models_copy_and_the_model_in_the_run_know_what_was_trained_on(
@@ -87,14 +87,14 @@ def test_an_export_is_checked_on_what_was_not_trained_on(
 
 
 def test_a_stopped_run_goes_on_where_its_data_lies_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = write_pictures(tmp_path / "one", train=8, val=0) / "train"
+    data = write_images(tmp_path / "one", train=8, val=0) / "train"
     straight, run = tmp_path / "straight", tmp_path / "run"
     train(config(data, straight, epochs=2))
     train(config(data, run, epochs=2, max_time="0.001s"))
     data.rename(tmp_path / "moved")
     assert main(["train", "--resume", "--output", str(run)]) == 3
     assert f"(inceptions train FOLDER --output {run} --resume)" in capsys.readouterr().err
-    other = write_pictures(tmp_path / "other", train=9, val=0, size=20) / "train"
+    other = write_images(tmp_path / "other", train=9, val=0, size=20) / "train"
     assert main(["train", str(other), "--resume", "--output", str(run)]) == 2
     for number, file in enumerate(sorted((tmp_path / "moved").rglob("*.png"))):
         file.rename(file.with_name(f"{100 - number}.png"))  # another order, too
@@ -105,10 +105,10 @@ def test_a_stopped_run_goes_on_where_its_data_lies_now(tmp_path: Path, capsys: p
     assert said(capsys, "val", run)["n"] == 6
 
 
-def test_shared_pictures_and_classes_without_any_are_said(
+def test_shared_images_and_classes_without_any_are_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    data, run = write_pictures(tmp_path / "data", train=6, val=3), tmp_path / "run"
+    data, run = write_images(tmp_path / "data", train=6, val=3), tmp_path / "run"
     for number in range(2):
         shutil.copy(data / "train" / "c0" / f"{number}.png", data / "val" / "c0" / f"copy {number}.png")
     shutil.copy(data / "train" / "c0" / "5.png", data / "train" / "c1" / "c0.png")
@@ -124,7 +124,7 @@ def test_shared_pictures_and_classes_without_any_are_said(
     page = read_run(run)
     assert len(page.copies.learned["val"]) == 2
     assert main(["report", str(run)]) == 0
-    assert "2 validation pictures are training pictures too" in (run / "report.html").read_text()
+    assert "2 validation images are training images too" in (run / "report.html").read_text()
     told = said(capsys, "val", run)
     assert (told["n"], told["trained_on"], told["missing_classes"]) == (6, 2, ["c2"])
 

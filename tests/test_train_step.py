@@ -22,13 +22,13 @@ from inceptions.training import settings as run_settings
 from inceptions.training.loop import Training
 from inceptions.training.optim import RMSPropTF
 from inceptions.zoo import build
-from tiny import config, results, write_pictures
+from tiny import config, results, write_images
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 pictures to learn from, 6 to judge by."""
-    return write_pictures(tmp_path_factory.mktemp("pictures"), train=8, val=2)
+    """24 images to learn from, 6 to judge by."""
+    return write_images(tmp_path_factory.mktemp("images"), train=8, val=2)
 
 
 def trained(data: Path, output: Path, **settings: Any) -> dict[str, Tensor]:
@@ -143,7 +143,7 @@ def test_a_terminal_shows_epochs_and_steps_with_loss_accuracy_rate_time_left_and
         "loss ",
         "accuracy ",
         "waiting for data ",
-        "pictures/s",
+        "images/s",
         "0:00:0",
     ):
         assert text in shown, text

@@ -1,4 +1,4 @@
-"""`create_model` and SOURCE: whatever weights are asked for, a network comes with what its pictures and classes are."""
+"""`create_model` and SOURCE: whatever weights are asked for, a network comes with what its images and classes are."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def keras_file(folder: Path, name: str = "xception_hidden.h5") -> Path:
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_without_weights_pictures_are_as_published(name: str) -> None:
+def test_without_weights_images_are_as_published(name: str) -> None:
     net = create_model(name, width=0.01)
     assert net.preprocess is not None
     assert net.preprocess.size == (net.input_size, net.input_size)
-    assert net.preprocess.normalise(
+    assert net.preprocess.normalize(
         torch.tensor([0.0, 255.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)
     ).unique().tolist() == [
         -1.0,
@@ -56,10 +56,10 @@ def test_without_weights_pictures_are_as_published(name: str) -> None:
     assert net.classes is None
 
 
-def test_grey_and_small_networks_get_pictures_of_theirs() -> None:
-    grey = create_model("xception", **TINY, in_channels=1).preprocess
-    assert grey is not None
-    assert grey.channels == 1
+def test_gray_and_small_networks_get_images_of_theirs() -> None:
+    gray = create_model("xception", **TINY, in_channels=1).preprocess
+    assert gray is not None
+    assert gray.channels == 1
     small = create_model("xception", **TINY, stem="small").preprocess
     assert small is not None
     assert small.size == (64, 64)
@@ -154,7 +154,7 @@ def test_timms_config_beside_the_weights_decides_the_preprocessing(tmp_path: Pat
 @pytest.mark.parametrize(
     "config",
     [
-        {"pretrained_cfg": {**TIMM, "mean": "grey"}},
+        {"pretrained_cfg": {**TIMM, "mean": "gray"}},
         {"pretrained_cfg": {**TIMM, "input_size": [3]}},
         {"pretrained_cfg": {**TIMM, "crop_pct": "all"}},
         {"pretrained_cfg": [1]},
@@ -271,7 +271,7 @@ def test_each_kind_of_input_acts(kind: str, tmp_path: Path) -> None:
     assert convert(keras_file(tmp_path), tmp_path / "out", "--input", kind) == 0
     preprocess = artifact.load(tmp_path / "out").preprocess
     assert preprocess is not None
-    white = preprocess.normalise(torch.full((1, 3, 1, 1), 255.0)).flatten()[0].item()
+    white = preprocess.normalize(torch.full((1, 3, 1, 1), 255.0)).flatten()[0].item()
     assert white == pytest.approx(WHITE[kind], rel=1e-6)
     assert (preprocess.channel_order == "bgr") == (kind == "caffe")
 

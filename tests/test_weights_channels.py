@@ -21,7 +21,7 @@ X = "xception/timm"
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def grey() -> dict[str, Tensor]:
+def gray() -> dict[str, Tensor]:
     state = state_dict(X)
     return {**state, "conv1.weight": state["conv1.weight"].sum(1, keepdim=True)}
 
@@ -31,15 +31,15 @@ def images(channels: int) -> Tensor:
 
 
 @pytest.mark.parametrize("options", [{}, {"in_channels": 1}])
-def test_a_file_of_grey_images_decides(options: dict[str, int], tmp_path: Path) -> None:
-    net = load(X, tmp_path, grey(), **options)
+def test_a_file_of_gray_images_decides(options: dict[str, int], tmp_path: Path) -> None:
+    net = load(X, tmp_path, gray(), **options)
     assert (net.in_channels, net.preprocess.channels, net.preprocess.shape) == (1, 1, (1, 299, 299))
     artifact.save(net, tmp_path / "model")
     again = artifact.load(tmp_path / "model")
     assert (again.in_channels, again.preprocess) == (1, net.preprocess)
 
 
-def test_grey_weights_of_keras_decide_too(tmp_path: Path) -> None:
+def test_gray_weights_of_keras_decide_too(tmp_path: Path) -> None:
     path = fixture("xception_hidden.h5", tmp_path)
     with h5py.File(path, "a") as file:
         (name,) = [n for n in _names(file) if "block1_conv1/" in n and "kernel" in n]
@@ -66,7 +66,7 @@ def test_one_channel_reads_the_sum_of_the_colors_kernels(tmp_path: Path, caplog:
 
 @pytest.mark.parametrize("channels", [3, 4])
 def test_more_channels_read_the_kernels_in_turn_with_the_same_sum(channels: int, tmp_path: Path) -> None:
-    state = grey() if channels == 3 else state_dict(X)
+    state = gray() if channels == 3 else state_dict(X)
     few, more = load(X, tmp_path, state).double(), load(X, tmp_path, state, in_channels=channels).double()
     first, second = few.body.conv1.conv.weight, more.body.conv1.conv.weight
     torch.testing.assert_close(

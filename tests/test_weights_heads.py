@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from inceptions import Classifier, create_model
 from inceptions.weights import artifact
 from inceptions.zoo import build
-from parity.recipe import pictures
+from parity.recipe import images as random_images
 from test_weights_torch import V3, answer, load, state_dict
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -33,7 +33,7 @@ def own_head(head: nn.Module, name: str = "fc", network: str = V3) -> dict[str, 
 def features(tmp_path: Path) -> Tensor:
     net = load(V3, tmp_path).double()
     with torch.no_grad():
-        pooled: Tensor = net.forward_features(torch.from_numpy(pictures(107, 131)).double()).mean((2, 3))
+        pooled: Tensor = net.forward_features(torch.from_numpy(random_images(107, 131)).double()).mean((2, 3))
     return pooled
 
 
@@ -150,7 +150,7 @@ def test_one_output_is_two_classes_by_its_sigmoid(name: str, tmp_path: Path, cap
         state[key] = state[key][:1]
     net = load(name, tmp_path, state)
     with torch.no_grad():
-        images = torch.from_numpy(pictures(107, 131)).double()
+        images = torch.from_numpy(random_images(107, 131)).double()
         pooled = net.double().forward_features(images).mean((2, 3))
         weight, bias = (state[key].double() for key in sorted(heads, reverse=True))
         expected = torch.sigmoid(pooled @ weight.T + bias)[:, 0]

@@ -117,9 +117,9 @@ def test_a_compressed_record_that_expands_is_refused(tmp_path: Path) -> None:
         lambda: [torch.zeros(3)],
         lambda: torch.zeros(3),
     ],
-    ids=["complex", "sparse", "quantised", "names", "no tensors", "empty", "list", "tensor"],
+    ids=["complex", "sparse", "quantized", "names", "no tensors", "empty", "list", "tensor"],
 )
-@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, about sparse and quantised tensors
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, about sparse and quantized tensors
 def test_pickles_of_something_else_are_refused(content: Callable[[], Any], tmp_path: Path) -> None:
     torch.save(content(), tmp_path / "w.pth")
     with pytest.raises(DataError, match=r"w\.pth"):

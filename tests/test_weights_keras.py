@@ -1,4 +1,4 @@
-"""Keras's own files (tests/parity/keras_fixtures.py) give Keras's logits, and what their models say about pictures."""
+"""Keras's own files (tests/parity/keras_fixtures.py) give Keras's logits, and what their models say about images."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def load(name: str, folder: Path, **options: Any) -> Network:
     return create_model(network_of(name), weights=fixture(name, folder), width=0.01, **options)
 
 
-def picture() -> Tensor:
-    """The picture that Keras saw: (1, 3, H, W), whole numbers 0..255."""
+def image() -> Tensor:
+    """The image that Keras saw: (1, 3, H, W), whole numbers 0..255."""
     pixels = np.floor(splitmix(HEIGHT * WIDTH * 3, 7) * 256).astype(np.float32).reshape(1, HEIGHT, WIDTH, 3)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
@@ -51,7 +51,7 @@ def picture() -> Tensor:
 def says(net: Network, name: str) -> Tensor:
     assert net.preprocess is not None
     with torch.no_grad():
-        return net(net.preprocess.normalise(picture()) if name in SCALING else picture())[0]
+        return net(net.preprocess.normalize(image()) if name in SCALING else image())[0]
 
 
 def assert_close(ours: Tensor, theirs: list[float]) -> None:
@@ -76,7 +76,7 @@ def test_a_file_without_a_head_gives_keras_features(tmp_path: Path) -> None:
     name = "xception_base.weights.h5"
     net = load(name, tmp_path, num_classes=3)
     with torch.no_grad():
-        assert_close(net.forward_features(picture()).mean((2, 3))[0], SAID["logits"][name])
+        assert_close(net.forward_features(image()).mean((2, 3))[0], SAID["logits"][name])
 
 
 def test_one_output_under_a_sigmoid_becomes_two_classes(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_head_of_the_same_size_is_kept(tmp_path: Path) -> None:
 def test_the_base_stays_whatever_the_head(tmp_path: Path) -> None:
     kept, other = load("xception_hidden.h5", tmp_path), load("xception_hidden.h5", tmp_path, num_classes=9)
     with torch.no_grad():
-        assert torch.equal(kept.forward_features(picture()), other.forward_features(picture()))
+        assert torch.equal(kept.forward_features(image()), other.forward_features(image()))
 
 
 def test_a_head_that_is_not_understood_is_named_and_the_base_still_taken(tmp_path: Path) -> None:

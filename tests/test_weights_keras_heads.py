@@ -18,7 +18,7 @@ from inceptions import create_model
 from inceptions.errors import DataError
 from inceptions.weights.keras_graph import KerasModel, read_model
 from inceptions.zoo import Network
-from test_weights_keras import _layer, _legacy, fixture, picture
+from test_weights_keras import _layer, _legacy, fixture, image
 
 Layer = dict[str, Any]
 
@@ -207,7 +207,7 @@ def normed(values: Tensor, norm: dict[str, Any], epsilon: float) -> Tensor:
 def test_batch_norm_in_a_head_becomes_part_of_its_dense_layers(tmp_path: Path) -> None:
     plain = read(fixture(FILE, tmp_path))
     with torch.no_grad():
-        features = plain.forward_features(picture()).mean((2, 3)).double()
+        features = plain.forward_features(image()).mean((2, 3)).double()
     hidden, last = plain.head.hidden[0][0].double(), plain.head.linear.double()
     first, second, third = norm(features.shape[1], 1), norm(12, 2), norm(12, 3)
 
@@ -223,7 +223,7 @@ def test_batch_norm_in_a_head_becomes_part_of_its_dense_layers(tmp_path: Path) -
     with torch.no_grad():
         inner = normed(hidden(normed(features, first, 1e-2)), second, 1e-3).relu()
         expected = last(normed(inner, third, 0.5))
-        torch.testing.assert_close(read(path)(picture()).double(), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(read(path)(image()).double(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_weights_that_no_layer_of_the_head_accounts_for_are_named(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_an_average_over_a_window_is_global_only_where_the_map_is_as_large(
 
     path = changed(tmp_path, replace)
     if fits:
-        assert torch.equal(read(path)(picture()), read(fixture(FILE, tmp_path))(picture()))
+        assert torch.equal(read(path)(image()), read(fixture(FILE, tmp_path))(image()))
         return
     with pytest.raises(ValueError, match=r"average pooling over \(1, 1\) is not global for a map of \(2, 2\)"):
         read(path)
@@ -289,8 +289,8 @@ def test_a_head_without_its_weights_is_damage(tmp_path: Path) -> None:
 def test_weights_alone_tell_the_head_by_its_widths(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     path = fixture(FILE, tmp_path)
-    expected = read(path)(picture())
+    expected = read(path)(image())
     with h5py.File(path, "a") as file:
         del file.attrs["model_config"]
-    assert torch.equal(read(path)(picture()), expected)
+    assert torch.equal(read(path)(image()), expected)
     assert any("does not say what dense, dense_1 are" in record.message for record in caplog.records)

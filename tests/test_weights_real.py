@@ -1,7 +1,7 @@
 """The proof on real weights: an ImageNet Xception that a user froze under a head of their own, saved by Keras 3.3.
 
 Needs `../shared`; skipped where it is absent. Keras's logits in golden/weights/kitchen.json are those of Keras 3.15 on
-PyTorch, for two pictures that are made from formulas (tests/parity/keras_fixtures.py).
+PyTorch, for two images that are made from formulas (tests/parity/keras_fixtures.py).
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def test_the_converted_model_says_what_keras_says(kind: str, kitchen: Path) -> N
 def test_predict_names_kitchen_things_with_keras_logits(
     kitchen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Image.fromarray(pixels("noise")).save(tmp_path / "picture.png")
-    assert main(["predict", str(kitchen), str(tmp_path / "picture.png"), "--top-k", "6", "--json"]) == 0
+    Image.fromarray(pixels("noise")).save(tmp_path / "image.png")
+    assert main(["predict", str(kitchen), str(tmp_path / "image.png"), "--top-k", "6", "--json"]) == 0
     told = {one["label"]: one["probability"] for one in json.loads(capsys.readouterr().out)["top_k"]}
     # a probability's logarithm is the logit less a number that all six share
     logits = torch.tensor([told[name] for name in KITCHEN.split(",")], dtype=torch.float64).log()
@@ -67,7 +67,7 @@ def test_the_imagenet_base_is_taken_with_its_published_preprocessing() -> None:
     assert (net.num_classes, net.classes, net.options["hidden"]) == (5, None, ())
     assert net.preprocess is not None
     assert net.preprocess.size == (299, 299)
-    low, high = (net.preprocess.normalise(torch.full((1, 3, 1, 1), value)).unique() for value in (0.0, 255.0))
+    low, high = (net.preprocess.normalize(torch.full((1, 3, 1, 1), value)).unique() for value in (0.0, 255.0))
     assert (low.item(), high.item()) == (-1.0, 1.0)
 
 
@@ -89,22 +89,22 @@ def logistic_regression(values: Tensor, targets: Tensor, classes: int) -> torch.
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("hymenoptera", 0.98), ("flowers", 0.905)])
-def test_pooled_features_separate_real_pictures(name: str, least: float) -> None:
+def test_pooled_features_separate_real_images(name: str, least: float) -> None:
     """Measured beforehand through a port of these weights: 98 % on ants and bees, about 91 % on flowers."""
     if not (SHARED / "data" / name).exists():
         pytest.skip(f"needs {SHARED / 'data' / name}")
     source = data.load(SHARED / "data" / name)
     net = create_model("xception", weights=WEIGHTS, num_classes=len(source.classes))
     assert net.preprocess is not None
-    pytest.importorskip("openvino", reason="thousands of pictures of 299 px take PyTorch hours on a laptop")
+    pytest.importorskip("openvino", reason="thousands of images of 299 px take PyTorch hours on a laptop")
     engine = open_engine(net, engine="openvino", precision="float32", batch_size=16)
     found: dict[str, tuple[Tensor, Tensor]] = {}
     for part in ("train", "val"):
         read = list(data.batches(source.splits[part], net.preprocess, batch_size=16, workers=0))
-        features = torch.cat([engine.features(torch.as_tensor(batch.pictures)) for batch in read])
+        features = torch.cat([engine.features(torch.as_tensor(batch.images)) for batch in read])
         found[part] = features, torch.cat([torch.as_tensor(batch.targets) for batch in read])
     linear = logistic_regression(*found["train"], len(source.classes))
     values, targets = found["val"]
     top1 = (linear(values).argmax(1) == targets).float().mean().item()
-    print(f"{name}: top-1 {top1:.4f} on {len(targets)} pictures")
+    print(f"{name}: top-1 {top1:.4f} on {len(targets)} images")
     assert top1 >= least

@@ -18,7 +18,7 @@ from inceptions.errors import DataError
 from inceptions.weights.keras import read_keras
 from inceptions.zoo import Network
 from tensorflow_writer import END, bundle, saved_model
-from test_weights_keras import fixture, picture
+from test_weights_keras import fixture, image
 
 FILE = "xception_hidden.h5"
 Layer = dict[str, Any]
@@ -73,7 +73,7 @@ def test_every_way_to_name_a_checkpoint_of_keras_gives_its_network(given: str, t
         "program": folder / "saved_model.pb", "index": index, "prefix": folder / "cp.ckpt",
         "archive": tmp_path / "model.tar.gz",
     }.get(given, folder)  # fmt: skip
-    assert torch.equal(read(path)(picture()), read(fixture(FILE, tmp_path))(picture()))
+    assert torch.equal(read(path)(image()), read(fixture(FILE, tmp_path))(image()))
 
 
 def test_what_keras_wrote_beside_the_variables_tells_what_the_head_means(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_what_keras_wrote_beside_the_variables_tells_what_the_head_means(tmp_pat
 def test_a_model_of_somebodys_own_class_is_read_by_its_variables(tmp_path: Path) -> None:
     written(tmp_path / "M" / "variables" / "variables", variables(tmp_path))
     saved_model(tmp_path / "M", json.dumps({"class_name": "Mine", "config": {}}))
-    assert torch.equal(read(tmp_path / "M")(picture()), read(fixture(FILE, tmp_path))(picture()))
+    assert torch.equal(read(tmp_path / "M")(image()), read(fixture(FILE, tmp_path))(image()))
 
 
 @pytest.mark.parametrize("metadata", [b"\xff\xff", b"\x0a\x02\x1a\xff", b"\x0a\x0b\x1a\x04root\x2a\x03{[}"])
@@ -114,7 +114,7 @@ def test_what_an_optimizer_keeps_under_the_same_names_is_left(tmp_path: Path) ->
     moments = {f"optimizer/_variables/{number}{END}": f"Adam/m/{name}" for number, name in enumerate(tensors)}
     slots = {f"layer_with_weights-0/k/.OPTIMIZER_SLOT/optimizer/v{END}": "block1_conv1/kernel/v/kernel"}
     index = written(tmp_path / "cp.ckpt", tensors, {**moments, **slots})
-    assert torch.equal(read(index)(picture()), read(fixture(FILE, tmp_path))(picture()))
+    assert torch.equal(read(index)(image()), read(fixture(FILE, tmp_path))(image()))
 
 
 def test_variables_without_their_layers_names_are_refused_with_what_to_save(tmp_path: Path) -> None:

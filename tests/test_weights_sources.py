@@ -15,7 +15,7 @@ from inceptions.cli import main
 from inceptions.errors import DataError
 from inceptions.predict import load_network
 from inceptions.weights import artifact, create_model, load_weights, network_in, tensorflow
-from inceptions.weights.layouts import LAYOUTS, choose, recognise
+from inceptions.weights.layouts import LAYOUTS, choose, recognize
 from inceptions.weights.locate import locate
 from test_tensorflow import GOLDEN, unpacked
 from test_weights_torch import state_dict
@@ -140,12 +140,12 @@ def test_an_unknown_head_of_slims_stops_nobody_who_gives_num_classes(
 ) -> None:
     own = {"InceptionV3/Mine/Conv/weights": np.ones((1, 3, 8, 5), "f4")}
     checkpoint = chosen({**variables, **own}, monkeypatch).checkpoint
-    assert recognise(checkpoint, new_head=True).layout.network == "inception_v3"
+    assert recognize(checkpoint, new_head=True).layout.network == "inception_v3"
     with pytest.raises(DataError, match="Mine/Conv; give num_classes"):
-        recognise(checkpoint)
+        recognize(checkpoint)
     inside = {"InceptionV3/Mixed_5b/Gate/weights": np.ones((1, 3, 8, 5), "f4")}
     with pytest.raises(DataError, match=r"Gate$"):
-        recognise(chosen({**variables, **inside}, monkeypatch).checkpoint, new_head=True)
+        recognize(chosen({**variables, **inside}, monkeypatch).checkpoint, new_head=True)
 
 
 def test_a_file_of_one_network_holds_no_average() -> None:

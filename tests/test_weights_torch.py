@@ -20,7 +20,7 @@ from inceptions.errors import DataError
 from inceptions.weights import load_weights
 from inceptions.weights.layouts import LAYOUTS
 from inceptions.zoo import MEMBERS
-from parity.recipe import listing, listing_distance, listing_tensors, pictures, tensor
+from parity.recipe import images, listing, listing_distance, listing_tensors, tensor
 
 GOLDEN = Path(__file__).parent / "golden" / "weights"
 V3 = "inception_v3/torchvision"
@@ -55,7 +55,7 @@ def shown(logits: Tensor) -> Tensor:
 
 def answer(net: Any, size: tuple[int, int] = (107, 131)) -> Tensor:
     with torch.no_grad():
-        logits: Tensor = net.double()(torch.from_numpy(pictures(*size)).double())
+        logits: Tensor = net.double()(torch.from_numpy(images(*size)).double())
     return logits
 
 
@@ -173,7 +173,7 @@ def test_preprocessing_comes_with_the_file(tmp_path: Path) -> None:
     caffe = load("bn_inception/cadene", tmp_path).preprocess
     assert (caffe.channel_order, caffe.value_range, caffe.mean) == ("bgr", 255.0, (104.0, 117.0, 128.0))
     faces = load("inception_resnet_v1/facenet", tmp_path).preprocess
-    white = faces.normalise(torch.full((1, 3, 1, 1), 255.0))
+    white = faces.normalize(torch.full((1, 3, 1, 1), 255.0))
     assert white.flatten().tolist() == pytest.approx([(255 - 127.5) / 128] * 3)
     torchvision = load(V3, tmp_path).preprocess
     assert int(torchvision.size[0] / torchvision.crop_pct) == 342
@@ -181,7 +181,7 @@ def test_preprocessing_comes_with_the_file(tmp_path: Path) -> None:
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     pixel = torch.tensor([10.0, 100.0, 250.0])
     transformed = (pixel / 255 - mean) / std * (std / 0.5) + (mean - 0.5) / 0.5
-    torch.testing.assert_close(torchvision.normalise(pixel.view(1, 3, 1, 1)).flatten(), transformed)
+    torch.testing.assert_close(torchvision.normalize(pixel.view(1, 3, 1, 1)).flatten(), transformed)
 
 
 def test_class_names_come_along(tmp_path: Path) -> None:

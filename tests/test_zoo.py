@@ -67,10 +67,10 @@ def test_published_variants_have_their_counts() -> None:
     facenet = meta("inception_resnet_v1", bottleneck=512, num_classes=8631)
     assert parameters(facenet) == 27_910_327
     assert parameters(facenet) - parameters(facenet.head.linear) == 23_482_624
-    # TF-slim's Inception v2 counts kernels, the bias of its first layer and three numbers a normalised channel.
+    # TF-slim's Inception v2 counts kernels, the bias of its first layer and three numbers a normalized channel.
     slim = meta("bn_inception", first_conv="separable", late_pool_width=96, conv_bias=False, num_classes=1)
-    normalised = sum(module.num_features for module in slim.modules() if isinstance(module, nn.BatchNorm2d))
-    assert parameters(slim) - parameters(slim.head) + normalised == 10_173_112
+    normalized = sum(module.num_features for module in slim.modules() if isinstance(module, nn.BatchNorm2d))
+    assert parameters(slim) - parameters(slim.head) + normalized == 10_173_112
 
 
 @pytest.mark.parametrize("name", list_models())
@@ -96,7 +96,7 @@ def test_small_stems_keep_a_grid_at_32_px(name: str) -> None:
         assert small(torch.empty(1, 3, 32, 32)).shape == (1, small.num_classes)
 
 
-def test_pictures_of_the_wrong_shape_are_refused() -> None:
+def test_images_of_the_wrong_shape_are_refused() -> None:
     net = meta("googlenet", width=0.25)
     with pytest.raises(ValueError, match=r"\(N, 3, H, W\)"):
         net(torch.empty(1, 1, 64, 64, device="meta"))
@@ -215,8 +215,8 @@ def test_the_fourth_pool_and_the_borders_change_no_count_but_the_grid_or_the_val
 
 
 def test_without_batch_norm_v2_keeps_its_biases_only() -> None:
-    normalised = sum(m.num_features for m in meta("bn_inception").modules() if isinstance(m, nn.BatchNorm2d))
-    assert normalised == 10_016
+    normalized = sum(m.num_features for m in meta("bn_inception").modules() if isinstance(m, nn.BatchNorm2d))
+    assert normalized == 10_016
     assert difference("bn_inception", norm=None) == (-2 * 10_016, 0)
     assert difference("bn_inception", conv_bias=False) == (-10_016, 0)
 
@@ -244,7 +244,7 @@ def test_a_separable_first_layer_costs_its_two_parts() -> None:
     )
 
 
-def test_unfactorised_kernels_of_v3() -> None:
+def test_unfactorized_kernels_of_v3() -> None:
     weights35 = 3 * (64 * 96 * 25 - (64 * 96 + 96 * 96) * 9)
     weights17 = 0
     for inner in (128, 160, 160, 192):

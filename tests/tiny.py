@@ -13,11 +13,11 @@ from PIL import Image
 
 from inceptions.training import TrainConfig
 
-TIME_COLUMNS = {"seconds", "waiting", "pictures_per_second"}
+TIME_COLUMNS = {"seconds", "waiting", "images_per_second"}
 
 
-def write_pictures(folder: Path, *, train: int = 14, val: int = 4, classes: int = 3, size: int = 32) -> Path:
-    """train|val / c0, c1, ... / N.png: noise around a grey or colour of each class."""
+def write_images(folder: Path, *, train: int = 14, val: int = 4, classes: int = 3, size: int = 32) -> Path:
+    """train|val / c0, c1, ... / N.png: noise around a gray or color of each class."""
     random = np.random.default_rng(7)
     for split, count in (("train", train), ("val", val)):
         for label in range(classes):
@@ -29,17 +29,17 @@ def write_pictures(folder: Path, *, train: int = 14, val: int = 4, classes: int 
 
 
 def saved_again(data: Path, folder: Path) -> Path:
-    """The same pixels under the same names in files of other bytes: to a run, these are other pictures."""
+    """The same pixels under the same names in files of other bytes: to a run, these are other images."""
     for file in sorted(data.rglob("*.png")):
         (folder / file.relative_to(data)).parent.mkdir(parents=True, exist_ok=True)
-        with Image.open(file) as picture:
-            picture.save(folder / file.relative_to(data), compress_level=1)
+        with Image.open(file) as image:
+            image.save(folder / file.relative_to(data), compress_level=1)
         assert (folder / file.relative_to(data)).read_bytes() != file.read_bytes()
     return folder
 
 
 def config(data: Path, output: Path, **settings: Any) -> TrainConfig:
-    """Settings of a tiny network for `write_pictures`' data; any setting may be given."""
+    """Settings of a tiny network for `write_images`' data; any setting may be given."""
     tiny = {
         "model": "bn_inception", "width": 0.05, "depth": 0.2, "stem": "small", "img_size": 32, "epochs": 2,
         "batch_size": 8, "workers": 0, "device": "cpu", "lr": 0.02, "crop": "none",

@@ -1,6 +1,6 @@
-"""Pooled features of pictures, computed once by the fastest engine at hand and kept on disk.
+"""Pooled features of images, computed once by the fastest engine at hand and kept on disk.
 
-They are keyed by what they depend on: the picture's SHA-256, and one hash of the weights below the classifier, the
+They are keyed by what they depend on: the image's SHA-256, and one hash of the weights below the classifier, the
 preprocessing, the precision and the views. A second run, or one on a grown data set, computes what is new; so does
 `inceptions predict --features` after `inceptions train --tune head`.
 """
@@ -34,12 +34,12 @@ from inceptions.progress import log, track
 from inceptions.zoo import Network
 
 FLUSH_EVERY = 30.0  # seconds of work that a kill may cost
-READ_AT_ONCE = 32  # pictures a batch; the engine splits them as is fastest for it
+READ_AT_ONCE = 32  # images a batch; the engine splits them as is fastest for it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """What the classifier sees of the pictures of a split that could be read."""
+    """What the classifier sees of the images of a split that could be read."""
 
     values: Tensor
     """(n, views, F) float32; the second view is the mirror image."""
@@ -50,7 +50,7 @@ class Features:
     hashes: tuple[str, ...]
     """SHA-256 of each of the n files, in hex."""
     refused: tuple[Refused, ...]
-    """Pictures that could not be read, and why."""
+    """Images that could not be read, and why."""
     computed: int
     """How many were computed now; the others were found on disk."""
     precision: str
@@ -58,19 +58,19 @@ class Features:
 
     @property
     def skipped(self) -> int:
-        """How many pictures could not be read."""
+        """How many images could not be read."""
         return len(self.refused)
 
 
 class Extractor:
-    """Pooled features of pictures under one network, by the fastest engine at hand (bf16 where that is fast).
+    """Pooled features of images under one network, by the fastest engine at hand (bf16 where that is fast).
 
     Args:
         net: with `preprocess`; its classifier does not matter.
         expected: views that will be asked for at most: converting to a faster engine must pay.
         engine, precision, batch_size, device: see `inceptions.engines.open_engine`; no int8, whose ranges depend on
-            pictures that the key knows nothing of.
-        workers: processes that decode; None: what the number of pictures is worth.
+            images that the key knows nothing of.
+        workers: processes that decode; None: what the number of images is worth.
 
     Attributes:
         weights: SHA-256 over the weights below the classifier, in hex.
@@ -109,7 +109,7 @@ class Extractor:
         self._store = Store(None if cache is None else cache / _key(net, self.weights, self.precision))
 
     def __call__(self, split: Split, *, views: int = 1) -> Features:
-        """The features of every readable picture of `split`: of evaluation's view, with 2 also of its mirror image."""
+        """The features of every readable image of `split`: of evaluation's view, with 2 also of its mirror image."""
         digests = [_digest(split, index) for index in range(len(split))]
         names = [_names(digest, views) for digest in digests]
         known = self._store.known
@@ -122,7 +122,7 @@ class Extractor:
                 computed += 1
             self._store.flush()
         found = [index for index, name in enumerate(names) if name and all(view in known for view in name)]
-        log.info("features of %d pictures: %d computed, %d known", len(found), computed, len(split) - len(missing))
+        log.info("features of %d images: %d computed, %d known", len(found), computed, len(split) - len(missing))
         rows = [torch.stack([known[view] for view in names[index]]) for index in found]
         return Features(
             values=torch.stack(rows) if rows else torch.zeros(0, views, self._net.num_features),
@@ -148,9 +148,9 @@ class Extractor:
             refused += batch.refused
             if len(batch):
                 with blaming(net, lambda row, batch=batch: split.name(int(batch.indices[row]))):  # type: ignore[misc]
-                    seen = [self._engine.features(batch.pictures)]
+                    seen = [self._engine.features(batch.images)]
                     if views == 2:
-                        seen.append(self._engine.features(batch.pictures.flip(3)))
+                        seen.append(self._engine.features(batch.images.flip(3)))
                 yield from zip(batch.indices.tolist(), torch.stack(seen, dim=1), strict=True)
 
 
@@ -231,7 +231,7 @@ class Store:
 
 
 def _digest(split: Split, index: int) -> bytes:
-    """A picture's SHA-256; empty for what is no readable file (whoever decodes it will say so)."""
+    """An image's SHA-256; empty for what is no readable file (whoever decodes it will say so)."""
     source = split.source(index)
     try:
         return bytes.fromhex(split.hash(index)) if isinstance(source, bytes) or source.is_file() else b""
@@ -240,12 +240,12 @@ def _digest(split: Split, index: int) -> bytes:
 
 
 def _names(digest: bytes, views: int) -> list[bytes]:
-    """What the views of a picture are kept under."""
+    """What the views of an image are kept under."""
     return [digest, hashlib.sha256(digest + b"mirror").digest()][:views] if digest else []
 
 
 def _key(net: Network, weights: str, precision: str) -> str:
-    """A hash of everything but the picture that features depend on."""
+    """A hash of everything but the image that features depend on."""
     facts = {
         "name": net.name,
         "options": {key: value for key, value in net.options.items() if key not in ("num_classes", "aux", "drop_rate")},

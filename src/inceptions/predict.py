@@ -1,4 +1,4 @@
-"""`Classifier`: pictures in, named probabilities out, over any engine."""
+"""`Classifier`: images in, named probabilities out, over any engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from inceptions.data.readers.walk import Walk, say_skipped
 from inceptions.engines import Engine, blaming, exported, open_engine
 from inceptions.engines.probabilities import rank, temperature_of, tempered
 from inceptions.errors import DataError
-from inceptions.image import Preprocess, Source, UnreadablePicture
+from inceptions.image import Preprocess, Source, UnreadableImage
 from inceptions.progress import log
 from inceptions.weights import artifact, load_weights
 from inceptions.zoo import Network
@@ -27,14 +27,14 @@ from inceptions.zoo import Network
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a classifier says about one picture; with an `error` it says nothing else."""
+    """What a classifier says about one image; with an `error` it says nothing else."""
 
     file: str | None
-    """The path as it was given; None for pictures that are no files."""
+    """The path as it was given; None for images that are no files."""
     top_k: tuple[tuple[str, float], ...] = ()
     """(label, probability), the most probable first."""
     error: str | None = None
-    """Why the picture could not be read."""
+    """Why the image could not be read."""
 
     @property
     def label(self) -> str | None:
@@ -61,7 +61,7 @@ class Classifier:
         net: with `preprocess` and `classes`.
         engine, precision, batch_size, device, threads, calibration, early_exit: see `inceptions.engines.open_engine`.
             An engine that is open already is taken as it is.
-        temperature: divides the logits; None: what was fitted on validation pictures, if anything was.
+        temperature: divides the logits; None: what was fitted on validation images, if anything was.
 
     Raises:
         ValueError: the network has no preprocessing, no class names or one class only, or there is no such engine.
@@ -101,21 +101,21 @@ class Classifier:
         self._engine = engine if isinstance(engine, Engine) else None
 
     def engine(self, expected: int | None = None) -> Engine:
-        """What runs the network; opened at the first use, when it is known how many pictures are `expected`."""
+        """What runs the network; opened at the first use, when it is known how many images are `expected`."""
         if self._engine is None:
             self._engine = open_engine(self.net, expected=expected, **self._options)
         return self._engine
 
     def predict(self, images: Source | Sequence[Source], top_k: int = 5) -> list[Prediction]:
-        """Classify pictures; one that cannot be read is told in its `error` and stops nothing.
+        """Classify images; one that cannot be read is told in its `error` and stops nothing.
 
         Args:
-            images: one picture or several: paths, encoded bytes, open binary files, PIL pictures, arrays (H, W[, C])
-                uint8; an array (N, H, W, C) is N pictures.
+            images: one image or several: paths, encoded bytes, open binary files, PIL images, arrays (H, W[, C])
+                uint8; an array (N, H, W, C) is N images.
             top_k: how many classes to name; no more than there are.
 
         Returns:
-            A prediction for each picture, in order.
+            A prediction for each image, in order.
 
         Raises:
             ValueError: `top_k` below 1.
@@ -146,12 +146,12 @@ class Classifier:
             ValueError: `top_k` below 1.
         """
         _check(top_k)
-        split = unlabelled(files, self.classes)
+        split = unlabeled(files, self.classes)
         count = reading_workers(len(split), self.preprocess) if workers is None else workers
         first = 0
         for batch in batches(split, self.preprocess, batch_size=self.engine(len(split)).at_once, workers=count):
             with blaming(self.net, lambda row, batch=batch: split.name(int(batch.indices[row]))):  # type: ignore[misc]
-                answers = dict(zip(batch.indices.tolist(), self._ranked(batch.pictures, top_k), strict=True))
+                answers = dict(zip(batch.indices.tolist(), self._ranked(batch.images, top_k), strict=True))
             reasons = dict(batch.refused)
             end = first + len(batch) + len(batch.refused)
             for index in range(first, end):
@@ -175,16 +175,16 @@ class Classifier:
         )
 
     def _of_sources(self, sources: Sequence[Any], top_k: int) -> list[Prediction]:
-        pictures, reasons = [], {}
+        images, reasons = [], {}
         for place, source in enumerate(sources):
             try:
-                pictures.append(torch.from_numpy(self.preprocess.picture(source)))
-            except UnreadablePicture as error:
+                images.append(torch.from_numpy(self.preprocess.image(source)))
+            except UnreadableImage as error:
                 reasons[place] = error.reason
         names = [os.fspath(source) if isinstance(source, (str, os.PathLike)) else None for source in sources]
         read = [place for place in range(len(sources)) if place not in reasons]
-        with blaming(self.net, lambda row: names[read[row]] or f"picture {read[row] + 1}"):
-            answers = iter(self._ranked(torch.stack(pictures), top_k) if pictures else [])
+        with blaming(self.net, lambda row: names[read[row]] or f"image {read[row] + 1}"):
+            answers = iter(self._ranked(torch.stack(images), top_k) if images else [])
         return [
             Prediction(file=name, error=reasons[place])
             if place in reasons
@@ -192,10 +192,10 @@ class Classifier:
             for place, name in enumerate(names)
         ]
 
-    def _ranked(self, pictures: Tensor, top_k: int) -> list[tuple[tuple[str, float], ...]]:
-        if not len(pictures):
+    def _ranked(self, images: Tensor, top_k: int) -> list[tuple[tuple[str, float], ...]]:
+        if not len(images):
             return []
-        order, probabilities = rank(tempered(self.engine(), self.temperature)(pictures), top_k)
+        order, probabilities = rank(tempered(self.engine(), self.temperature)(images), top_k)
         return [
             tuple((self.classes[place], float(value)) for place, value in zip(places, values, strict=True))
             for places, values in zip(order, probabilities, strict=True)
@@ -228,7 +228,7 @@ def load_network(path_or_name: str | Path, weights_part: str | None = None) -> N
     return load_weights(path_or_name, part=weights_part).net
 
 
-def unlabelled(files: Sequence[str | os.PathLike[str]], classes: tuple[str, ...] = ()) -> Split:
+def unlabeled(files: Sequence[str | os.PathLike[str]], classes: tuple[str, ...] = ()) -> Split:
     """Files whose classes nobody knows, as a split."""
     return Split(
         root=Path(),
@@ -238,8 +238,8 @@ def unlabelled(files: Sequence[str | os.PathLike[str]], classes: tuple[str, ...]
     )
 
 
-def pictures_in(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """The pictures that `paths` name: files as they are, folders with everything below them.
+def images_in(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """The images that `paths` name: files as they are, folders with everything below them.
 
     Folders are walked as for training (`data.readers.walk`), and what is not taken is told in one line. Names sort
     naturally (`2.jpg` before `10.jpg`); the order of `paths` is kept. A path that does not exist, or leads nowhere,
@@ -262,16 +262,16 @@ def pictures_in(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     return found
 
 
-def some_pictures(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+def some_images(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
     """The same, of which there must be one.
 
     Raises:
         DataError: there is none.
     """
-    found = pictures_in(paths)
+    found = images_in(paths)
     if not found:
         where = ", ".join(os.fspath(path) for path in paths)
-        raise DataError(f"there are no pictures in {where}: no image file that can be read lies there or below")
+        raise DataError(f"there are no images in {where}: no image file that can be read lies there or below")
     return found
 
 

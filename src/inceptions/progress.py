@@ -25,7 +25,7 @@ def track(
     *,
     description: str,
     total: int | None = None,
-    unit: str = "pictures",
+    unit: str = "images",
     amount: Callable[[T], int] | None = None,
 ) -> Iterator[T]:
     """Yields the items of `iterable` unchanged, with a bar on stderr: done, rate and time left.
@@ -37,7 +37,7 @@ def track(
         description: the bar's text.
         total: all units to come; None takes `len(iterable)` where it has one and each item counts as one unit.
         unit: what is counted.
-        amount: how many units an item holds (a batch: its pictures); None counts each item as one.
+        amount: how many units an item holds (a batch: its images); None counts each item as one.
     """
     if not _wants_bars():
         yield from iterable
@@ -119,7 +119,7 @@ def _open_display() -> Progress:
             if _stack and _stack[-1].note:
                 yield Text(_stack[-1].note, no_wrap=True, overflow="ellipsis")
 
-    console = Console(stderr=True)  # honours NO_COLOR by itself
+    console = Console(stderr=True)  # honors NO_COLOR by itself
     display = Display(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=min(24, max(6, console.width - 70))),  # the numbers must fit beside it

@@ -32,7 +32,7 @@ class Recipe:
     """What that gave, with n, seed and hardware."""
 
 
-_FLOWERS = "TensorFlow's flowers (2,934 pictures of 5 classes to learn from)"
+_FLOWERS = "TensorFlow's flowers (2,934 images of 5 classes to learn from)"
 _INSECTS = "the ants and bees of PyTorch's tutorial (244 to learn from), WEIGHTS ImageNet's Xception in a Keras file"
 _CORE = "of one core (AMD EPYC, torch 2.13.0, no GPU), seed 0"
 
@@ -72,7 +72,7 @@ RECIPES: Mapping[str, Recipe] = {
         "rate 0.045 x 0.94 every two epochs, gradients clipped at 2.0, label smoothing 0.1, averaged weights, 100 "
         "epochs of batches of 32. From its released code: auxiliary weight 0.4, weight decay 4e-5 without batch "
         "norms and biases, average 0.9999, dropout 0.2.",
-        published="21.2 % top-1, 5.6 % top-5 error on ImageNet (48,238 pictures), one crop",
+        published="21.2 % top-1, 5.6 % top-5 error on ImageNet (48,238 images), one crop",
         settings={
             "model": "inception_v3", "aux": True, "epochs": 100, "batch_size": 32, "lr": 0.045, "weight_decay": 4e-5,
             "clip_grad": 2.0, "smoothing": 0.1, "drop_rate": 0.2, "color_jitter": 0.4, "model_ema": True,
@@ -86,7 +86,7 @@ RECIPES: Mapping[str, Recipe] = {
         source="1602.07261, section 4: RMSProp with decay 0.9 and epsilon 1.0, learning rate 0.045 x 0.94 every two "
         "epochs, averaged weights. Not stated there, from TF-slim: momentum 0.9, weight decay 4e-5, dropout 0.2, label "
         "smoothing 0.1, clipping 2.0. The paper scales residuals by 0.1-0.3 instead of warming up.",
-        published="20.0 % top-1, 5.0 % top-5 error on ImageNet (48,238 pictures), one crop",
+        published="20.0 % top-1, 5.0 % top-5 error on ImageNet (48,238 images), one crop",
         settings={
             "model": "inception_v4", "epochs": 100, "batch_size": 32, "lr": 0.045, "weight_decay": 4e-5,
             "clip_grad": 2.0, "smoothing": 0.1, "drop_rate": 0.2, "color_jitter": 0.4, "model_ema": True,
@@ -110,7 +110,7 @@ RECIPES: Mapping[str, Recipe] = {
         measured=f"69.7 % top-1 (95 %: 66.3 to 72.9, n=736) on {_FLOWERS}; 201 s {_CORE}",
     ),
     "finetune": Recipe(
-        title="All weights of a published network, adapted to your pictures",
+        title="All weights of a published network, adapted to your images",
         source="ours: the head is fitted first; then a small rate with warm-up and cosine, gentle crops, the batch "
         "norms' own statistics, and an average of the weights, so that little of what the weights know is lost.",
         published="",

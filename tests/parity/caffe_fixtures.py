@@ -204,14 +204,14 @@ def binary(net: Net, form: str) -> bytes:
     return model.SerializeToString()
 
 
-def pictures(size: tuple[int, int], start: int = 0) -> np.ndarray:
-    """One picture (1, 3, H, W) of pseudo-random integers 0..255; the tests build the same by the same formula."""
+def images(size: tuple[int, int], start: int = 0) -> np.ndarray:
+    """One image (1, 3, H, W) of pseudo-random integers 0..255; the tests build the same by the same formula."""
     numbers = np.arange(start, start + size[0] * size[1] * 3, dtype=np.int64)
     return (numbers * 7919 % 2003 % 256).reshape(1, *size, 3).transpose(0, 3, 1, 2).astype(np.float32)
 
 
 def execute(net: Net, weights: bytes, head: str, start: int = 0) -> list[float]:
-    """OpenCV's logits for an RGB picture, turned to blue, green, red and less the mean, as Caffe's tools do it."""
+    """OpenCV's logits for an RGB image, turned to blue, green, red and less the mean, as Caffe's tools do it."""
     with tempfile.TemporaryDirectory() as temporary:
         text, model = Path(temporary) / "net.prototxt", Path(temporary) / "net.caffemodel"
         text.write_text(net.prototxt())
@@ -219,7 +219,7 @@ def execute(net: Net, weights: bytes, head: str, start: int = 0) -> list[float]:
         network = cv2.dnn.readNetFromCaffe(str(text), str(model))
     network.enableFusion(False)
     mean = np.array([104, 117, 123], np.float32).reshape(1, 3, 1, 1)
-    network.setInput(np.ascontiguousarray(pictures(net.size, start)[:, ::-1] - mean))
+    network.setInput(np.ascontiguousarray(images(net.size, start)[:, ::-1] - mean))
     logits = network.forward(head).ravel()
     return [float(value) for value in [*logits[:8], *logits[-4:]]]
 
@@ -240,7 +240,7 @@ def main(folder: Path = GOLDEN) -> None:
             golden.append({"size": size, "logits": execute(net, executed, head)})
         other = execute(net, executed, head, start=1)
         change = np.linalg.norm(np.subtract(other, golden[-1]["logits"])) / np.linalg.norm(other)
-        assert change > 1e-3, f"{name}: the logits hardly depend on the picture ({change})"
+        assert change > 1e-3, f"{name}: the logits hardly depend on the image ({change})"
         with gzip.GzipFile(folder / f"{name}.caffemodel.gz", "wb", mtime=0) as file:
             file.write(binary(net, form))
         (folder / f"{name}.json").write_text(json.dumps(golden, indent=1) + "\n")

@@ -52,7 +52,7 @@ class Definition:
         return self.layer(name, "Pooling", bottom, f"pooling_param {{ pool: {kind} {numbers} }}")
 
     def lrn(self, name: str, bottom: str) -> str:
-        """Local response normalisation over five channels."""
+        """Local response normalization over five channels."""
         return self.layer(name, "LRN", bottom, "lrn_param { local_size: 5 alpha: 0.0001 beta: 0.75 }")
 
     def join(self, name: str, bottoms: Sequence[str]) -> str:
@@ -65,13 +65,13 @@ class Definition:
         return self.layer(name, "InnerProduct", bottom, f"inner_product_param {{ num_output: {width} }}")
 
     def text(self, size: Size) -> str:
-        """The whole `.prototxt` for pictures of this size."""
+        """The whole `.prototxt` for images of this size."""
         shape = f"dim: 1 dim: 3 dim: {size[0]} dim: {size[1]}"
         return "\n".join([f'input: "data" input_shape {{ {shape} }}', *self.layers])
 
 
 def caffe_peer(row: Row, tensors: Mapping[str, np.ndarray], size: Size, double: bool) -> Callable[[np.ndarray], Answer]:
-    """The peer of a row with our tensors in it, for pictures of this size; float32, one picture at a time."""
+    """The peer of a row with our tensors in it, for images of this size; float32, one image at a time."""
     assert not double
     definition = Definition(batch_norm=row.network == "bn_inception")
     aux = size in row.aux_sizes

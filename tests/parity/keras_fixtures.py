@@ -90,8 +90,8 @@ def values(model: keras.Model) -> None:
         variable.assign(value)
 
 
-def picture(size: tuple[int, int]) -> np.ndarray:
-    """One picture (1, H, W, 3) of whole numbers 0..255."""
+def image(size: tuple[int, int]) -> np.ndarray:
+    """One image (1, H, W, 3) of whole numbers 0..255."""
     return np.floor(splitmix(size[0] * size[1] * 3, 7) * 256).reshape(1, *size, 3).astype(np.float32)
 
 
@@ -180,12 +180,12 @@ FIXTURES: dict[str, tuple[Callable[[], Any], Callable[[Any, Path], None] | None]
 """File -> (the model, what writes it where it is not `save` or `save_weights`)."""
 
 
-def logits(model: Any, pictures: np.ndarray) -> list[float]:
+def logits(model: Any, images: np.ndarray) -> list[float]:
     """What a model says before its last activation, or the mean of its feature maps where it has no head."""
     last = model.layers[-1]
     if isinstance(last, layers.Dense):
         last.activation = keras.activations.linear
-    said = keras.ops.convert_to_numpy(model(pictures))
+    said = keras.ops.convert_to_numpy(model(images))
     said = said.mean((1, 2)) if said.ndim == 4 else said
     return [float(value) for value in said[0]]
 
@@ -208,7 +208,7 @@ def main(folder: Path = GOLDEN) -> None:
             else:
                 model.save(path)
             (folder / f"{name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
-        said[name] = logits(model, picture(SIZE))
+        said[name] = logits(model, image(SIZE))
     content = {"keras": keras.__version__, "size": SIZE, "logits": said}
     (folder / "keras.json").write_text(json.dumps(content, indent=1) + "\n")
     if KITCHEN.is_file():  # a real file, too large to be kept here

@@ -34,7 +34,7 @@ MODELS = {
 
 
 def keras_peer(row: Row, tensors: Mapping[str, np.ndarray], size: Size, double: bool) -> Callable[[np.ndarray], Answer]:
-    """The peer of a row with our tensors in it, for pictures of this size."""
+    """The peer of a row with our tensors in it, for images of this size."""
     keras.utils.clear_session()  # so that unnamed layers count from 0
     keras.config.set_floatx("float64" if double else "float32")
     model = MODELS[row.network](weights=None, input_shape=(*size, 3), classifier_activation=None)
@@ -77,12 +77,12 @@ def _load(network: str, model: keras.Model, tensors: Mapping[str, np.ndarray]) -
     loaded = set()
     separable: np.ndarray | None = None
     for path, values in layers.items():
-        normalised = path.endswith("norm")
+        normalized = path.endswith("norm")
         if path.endswith("depthwise"):
             separable = values["weight"].transpose(2, 3, 0, 1)
             continue
-        layer = model.get_layer(named(path) or next(unnamed[normalised]))
-        if normalised:
+        layer = model.get_layer(named(path) or next(unnamed[normalized]))
+        if normalized:
             # Where Keras has no gamma, ours is 1 by the recipe.
             gamma = [values["weight"]] if layer.scale else []
             arrays = [*gamma, values["bias"], values["running_mean"], values["running_var"]]

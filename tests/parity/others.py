@@ -35,7 +35,7 @@ TIMM = """
 """
 
 Case = tuple[str, nn.Module, int, int, float]
-"""Name, network, side of the picture, parameters and multiply-adds in billions as others say."""
+"""Name, network, side of the image, parameters and multiply-adds in billions as others say."""
 
 
 def of_torchvision() -> Iterator[Case]:

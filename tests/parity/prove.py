@@ -27,7 +27,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from inceptions import create_model
-from parity.recipe import Answer, answer, error, filled, pictures, signature, tensors
+from parity.recipe import Answer, answer, error, filled, images, signature, tensors
 from parity.rows import ROWS, Row, Size
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "parity"
@@ -106,9 +106,9 @@ def prove(row: Row) -> bool:
     for double in (False, True) if row.double else (False,):
         network = network.double() if double else network
         for size in row.sizes:
-            images = pictures(*size, row.amplitude)
-            theirs = peer_of(row)(row, weights, size, double)(images)
-            found = differences(answer(network, images), theirs)
+            inputs = images(*size, row.amplitude)
+            theirs = peer_of(row)(row, weights, size, double)(inputs)
+            found = differences(answer(network, inputs), theirs)
             fine = max(found.values()) <= (0.0 if PEERS[row.peer][0] == "torch_peers" else ALLOWED[double])
             good &= fine
             said = "  ".join(f"{part} {value:7.1e}" if value else f"{part}   exact" for part, value in found.items())
@@ -125,11 +125,11 @@ def write(row: Row) -> None:
     weights = tensors(filled(row.network, row.options, row.gain), row.gain)
     cases = []
     for size in row.golden:
-        theirs = peer_of(row)(row, weights, size, row.double)(pictures(*size, row.amplitude))
+        theirs = peer_of(row)(row, weights, size, row.double)(images(*size, row.amplitude))
         cases.append(
             {
                 "size": list(size),
-                "logits": [[float(f"{value:.14g}") for value in picture[:4]] for picture in theirs.logits],
+                "logits": [[float(f"{value:.14g}") for value in image[:4]] for image in theirs.logits],
                 "all_logits": _short(theirs.logits),
                 "aux": {tap: _short(value) for tap, value in theirs.aux.items()},
                 "stages": {stage: _short(value) for stage, value in theirs.stages.items()},

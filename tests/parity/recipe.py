@@ -1,4 +1,4 @@
-"""Weights and pictures that everybody can make again: a seeded recipe, independent of any library's generator.
+"""Weights and images that everybody can make again: a seeded recipe, independent of any library's generator.
 
 One pool of SplitMix64 numbers; a tensor is a window into it that begins where the tensor's *name* says, so that neither
 the order of tensors nor the number of them matters. Batch norms get means far from 0 and variances far from 1: at their
@@ -97,16 +97,16 @@ def filled(name: str, options: Mapping[str, object], gain: float) -> Network:
     return network.eval()
 
 
-def pictures(height: int, width: int, amplitude: float = 1.0, batch: int = 2) -> npt.NDArray[np.float32]:
-    """Pictures (N, 3, height, width) of this standard deviation: squares of 16 pixels and noise upon them."""
-    name = f"pictures {height} x {width}"
+def images(height: int, width: int, amplitude: float = 1.0, batch: int = 2) -> npt.NDArray[np.float32]:
+    """Images (N, 3, height, width) of this standard deviation: squares of 16 pixels and noise upon them."""
+    name = f"images {height} x {width}"
     squares = numbers(f"{name}, squares", (batch, 3, -(-height // 16), -(-width // 16)))
     coarse = squares.repeat(16, axis=2).repeat(16, axis=3)[:, :, :height, :width]
     return (coarse + numbers(name, (batch, 3, height, width))) * np.float32(amplitude / math.sqrt(2))
 
 
 def pixels(kind: str) -> npt.NDArray[np.uint8]:
-    """A picture (150, 150, 3) of whole numbers 0..255: "noise", or smooth waves."""
+    """An image (150, 150, 3) of whole numbers 0..255: "noise", or smooth waves."""
     if kind == "noise":
         return np.floor(splitmix(150 * 150 * 3, 7) * 256).reshape(150, 150, 3).astype(np.uint8)
     y, x = np.mgrid[:150, :150]

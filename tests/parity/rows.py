@@ -24,10 +24,10 @@ class Row:
     aux_sizes: tuple[Size, ...] = ()
     """The sizes at which the peer's auxiliary heads fit."""
     gain: float = 1.45
-    """Variance of the kernels times fan-in. About 1.45 keeps pictures and statistics both visible through a deep chain
-    with the recipe's batch norms; 2 does so without them, and less where shortcuts carry the picture."""
+    """Variance of the kernels times fan-in. About 1.45 keeps images and statistics both visible through a deep chain
+    with the recipe's batch norms; 2 does so without them, and less where shortcuts carry the image."""
     amplitude: float = 1.0
-    """Standard deviation of the pictures."""
+    """Standard deviation of the images."""
     double: bool = True
     """The peer computes in float64 too."""
 
@@ -72,7 +72,7 @@ ROWS = (
             "conv_bias": False,
         },
     ),
-    # v3's auxiliary head fits grids of 17 to 19 only: pictures of 299 to 346 px.
+    # v3's auxiliary head fits grids of 17 to 19 only: images of 299 to 346 px.
     Row(
         network="inception_v3", peer="torchvision", options={"include_border": True, "aux": True},
         sizes=(LARGE, (128, 139)), golden=(LARGE, (128, 139)), aux_sizes=(LARGE,),

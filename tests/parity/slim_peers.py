@@ -28,7 +28,7 @@ BLOCKS = ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")
 
 
 def slim_peer(row: Row, tensors: Mapping[str, np.ndarray], size: Size, double: bool) -> Callable[[np.ndarray], Answer]:
-    """The peer of a row with our tensors in it, for pictures of this size."""
+    """The peer of a row with our tensors in it, for pixels of this size."""
     aux = size in row.aux_sizes
     images, logits, points, variables = _graph(row, size, aux, double)
     fetches = {"logits": logits, **{stage: points[point] for stage, point in _STAGES[row.network].items()}}
@@ -36,9 +36,9 @@ def slim_peer(row: Row, tensors: Mapping[str, np.ndarray], size: Size, double: b
         fetches["aux"] = points["AuxLogits"]
     wanted = _values(variables, {k: v for k, v in tensors.items() if aux or not k.startswith("aux")})
 
-    def run(pictures: np.ndarray) -> Answer:
+    def run(pixels: np.ndarray) -> Answer:
         with _session(images.graph, variables, wanted) as session:
-            found: dict[str, Any] = session.run(fetches, {images: pictures.transpose(0, 2, 3, 1)})
+            found: dict[str, Any] = session.run(fetches, {images: pixels.transpose(0, 2, 3, 1)})
         heads = {"mixed_6e": found.pop("aux")} if aux else {}
         return Answer(found.pop("logits"), heads, {k: v.transpose(0, 3, 1, 2) for k, v in found.items()})
 

@@ -28,8 +28,8 @@ from parity.tensorflow_networks import NETWORKS, Network, v1
 GOLDEN = Path(__file__).parents[1] / "golden" / "tensorflow"
 
 
-def pictures(size: tuple[int, int], start: int = 0) -> np.ndarray:
-    """One picture (1, H, W, 3) of pseudo-random integers 0..255; the tests build the same by the same formula."""
+def images(size: tuple[int, int], start: int = 0) -> np.ndarray:
+    """One image (1, H, W, 3) of pseudo-random integers 0..255; the tests build the same by the same formula."""
     numbers = np.arange(start, start + size[0] * size[1] * 3, dtype=np.int64)
     return (numbers * 7919 % 2003 % 256).reshape(1, *size, 3)
 
@@ -63,9 +63,9 @@ def assign(session: tf.compat.v1.Session, values: dict[tf.Variable, np.ndarray])
 def evaluate(
     network: Network, size: tuple[int, int], values: dict[str, np.ndarray], start: int = 0
 ) -> dict[str, list[float]]:
-    """Logits by name, of a fresh graph that holds `values` and reads `pictures(size, start)`."""
+    """Logits by name, of a fresh graph that holds `values` and reads `images(size, start)`."""
     with v1.Graph().as_default(), v1.Session() as session:
-        outputs = network(tf.constant(pictures(size, start), tf.float32), size[0])
+        outputs = network(tf.constant(images(size, start), tf.float32), size[0])
         assign(session, {variable: values[variable.op.name] for variable in v1.global_variables()})
         return {name: [float(x) for x in np.ravel(logits)] for name, logits in session.run(outputs).items()}
 
@@ -77,7 +77,7 @@ def write(
     with tempfile.TemporaryDirectory() as temporary:
         with v1.Graph().as_default(), v1.Session() as session:
             v1.train.create_global_step()
-            outputs = network(tf.constant(pictures(sizes[0]), tf.float32), sizes[0][0])
+            outputs = network(tf.constant(images(sizes[0]), tf.float32), sizes[0][0])
             extra()
             session.run(v1.global_variables_initializer())
             leftovers = ("global_step", "Momentum", "ExponentialMovingAverage")
@@ -103,7 +103,7 @@ def write(
     golden = [{"size": size, **_short(evaluate(network, size, by_name))} for size in sizes]
     other = _short(evaluate(network, sizes[-1], by_name, start=1))["logits"]
     change = np.linalg.norm(np.subtract(other, golden[-1]["logits"])) / np.linalg.norm(other)
-    assert change > 1e-3, f"{name}: the logits hardly depend on the picture ({change})"
+    assert change > 1e-3, f"{name}: the logits hardly depend on the image ({change})"
     (folder / f"{name}.json").write_text(json.dumps(golden, indent=1) + "\n")
     print(name, (folder / f"{name}.tar.gz").stat().st_size, change, golden[0]["logits"][:3])
 

@@ -2,7 +2,7 @@
 
 tf-slim's own inception_v1 to v3; and, from TensorFlow's layers under the published variable names, the networks that
 tf-slim's package leaves out: v4, the residual ones, DeepLab's Xception, and the graph of 2015-12-05 that the Frechet
-Inception distance is defined by. Each is a function of pictures in 0..255 and their size, and returns logits by name.
+Inception distance is defined by. Each is a function of images in 0..255 and their size, and returns logits by name.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from inceptions.layers import scale_width
 from parity.prove import PEERS
-from parity.recipe import pictures, tensor
+from parity.recipe import images, tensor
 from parity.rows import ROWS
 from parity.torch_peers import PLANS, Plan
 
@@ -69,7 +69,7 @@ FIXTURES = (
 
 
 def cut(plan: Plan, fixture: Fixture) -> None:
-    """Cuts every layer of a model to few channels; what a layer receives shows when a picture passes through."""
+    """Cuts every layer of a model to few channels; what a layer receives shows when an image passes through."""
 
     def trim(module: nn.Module, inputs: tuple[Tensor]) -> None:
         arriving = inputs[0].shape[1]
@@ -105,9 +105,9 @@ def cut(plan: Plan, fixture: Fixture) -> None:
 
 
 def say(model: nn.Module, size: tuple[int, int]) -> list[list[float]]:
-    """The first and last four logits of each picture, and their sum against alternating signs."""
+    """The first and last four logits of each image, and their sum against alternating signs."""
     with torch.no_grad():
-        logits = model(torch.from_numpy(pictures(*size)).double())
+        logits = model(torch.from_numpy(images(*size)).double())
     logits = logits[0] if isinstance(logits, tuple) else logits
     signs = torch.tensor([1.0, -1.0]).repeat(logits.shape[1])[: logits.shape[1]]
     return [[*row[:4].tolist(), *row[-4:].tolist(), float(row @ signs.double())] for row in logits]

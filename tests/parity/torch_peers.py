@@ -77,7 +77,7 @@ def torch_peer(row: Row, tensors: Mapping[str, np.ndarray], size: Size, double: 
     model.eval()
     aux = plan.aux if size in row.aux_sizes else {}
     if hasattr(model, "aux_logits") and not aux:
-        model.aux_logits = False  # timm's v3 runs its auxiliary head always, and it does not fit small pictures
+        model.aux_logits = False  # timm's v3 runs its auxiliary head always, and it does not fit small images
 
     def run(images: np.ndarray) -> Answer:
         stages: dict[str, Tensor] = {}
@@ -219,7 +219,7 @@ def _aligned(row: Row) -> Plan:
 
 
 def _any_size(model: nn.Module, pool: str) -> nn.Module:
-    """Cadene's networks average over a fixed window; over the whole grid they take pictures of any size."""
+    """Cadene's networks average over a fixed window; over the whole grid they take images of any size."""
     setattr(model, pool, nn.AdaptiveAvgPool2d(1))
     return model
 

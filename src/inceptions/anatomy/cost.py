@@ -1,6 +1,6 @@
 """What a network costs: parameters, multiply-adds and activations, by stage and by layer.
 
-A multiply-add is one multiplication with its addition, in convolutions and linear layers only, for one picture. Others
+A multiply-add is one multiplication with its addition, in convolutions and linear layers only, for one image. Others
 call it MAC, or "FLOPs", or half a FLOP: `torch.utils.flop_counter` counts two for each.
 """
 
@@ -66,13 +66,13 @@ class StageCost:
     """All of them, batch norm's included."""
     multiply_adds: int
     activations: int
-    """Values that leave its convolutions and linear layers, for one picture (as counted in arXiv 2003.13678)."""
+    """Values that leave its convolutions and linear layers, for one image (as counted in arXiv 2003.13678)."""
     layers: tuple[LayerCost, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one picture costs a network."""
+    """What one image costs a network."""
 
     model: str
     input_size: Grid
@@ -84,37 +84,37 @@ class Cost:
     """Auxiliary heads by the stage they tap: their parameters count, their work is done in training only."""
     parameters: int
     multiply_adds: int
-    """Of `network(picture)`: stages and head."""
+    """Of `network(image)`: stages and head."""
     activations: int
     depth: int
     """Convolutions and linear layers on the longest path to the logits."""
 
     @property
     def activation_bytes(self) -> int:
-        """Memory of the activations in float32, for one picture. Training keeps more: see `kept_for_training`."""
+        """Memory of the activations in float32, for one image. Training keeps more: see `kept_for_training`."""
         return 4 * self.activations
 
 
 def cost(network: nn.Module | str, size: int | Grid | None = None) -> Cost:
-    """Count parameters, multiply-adds and activations of `network` for one picture.
+    """Count parameters, multiply-adds and activations of `network` for one image.
 
     Args:
         network: a name of the family, one of its networks, or any module that takes one (N, C, H, W) tensor. The stages
             of a foreign module are its children, and the items of children that are plain lists.
-        size: side of the picture, or (height, width), in pixels; None: see `picture_size`.
+        size: side of the image, or (height, width), in pixels; None: see `image_size`.
 
     Raises:
-        ValueError: an unknown name, a picture too small, or a module that cannot be traced.
+        ValueError: an unknown name, an image too small, or a module that cannot be traced.
     """
     if isinstance(network, str):
         with torch.device("meta"):
             network = build(network)
-    ops = trace_picture(network, size)
+    ops = trace_image(network, size)
     rows = _rows(network, ops)
     ours = isinstance(network, Network)
     return Cost(
         model=network.name if isinstance(network, Network) else type(network).__name__,
-        input_size=picture_size(network, size),
+        input_size=image_size(network, size),
         stages=tuple(rows[:-1] if ours else rows),
         head=rows[-1] if ours else None,
         aux=_aux_rows(network, rows) if isinstance(network, Network) else (),
@@ -125,7 +125,7 @@ def cost(network: nn.Module | str, size: int | Grid | None = None) -> Cost:
     )
 
 
-def picture_size(network: nn.Module, size: int | Grid | None) -> Grid:
+def image_size(network: nn.Module, size: int | Grid | None) -> Grid:
     """(height, width): `size` if given, else what the network's preprocessing makes or what it was published with.
 
     224 for a foreign module.
@@ -136,28 +136,26 @@ def picture_size(network: nn.Module, size: int | Grid | None) -> Grid:
             size = network.preprocess.size if network.preprocess else network.input_size
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
-        raise ValueError(f"a picture of {height} x {width} px cannot be; give a side of at least 1 px")
+        raise ValueError(f"an image of {height} x {width} px cannot be; give a side of at least 1 px")
     return height, width
 
 
 def channels_read(network: nn.Module) -> int:
-    """Channels of the pictures: of our networks what they say, of others what their first convolution reads, or 3."""
+    """Channels of the images: of our networks what they say, of others what their first convolution reads, or 3."""
     if isinstance(network, Network):
         return network.in_channels
     return next((module.in_channels for module in network.modules() if isinstance(module, nn.Conv2d)), 3)
 
 
-def trace_picture(network: nn.Module, size: int | Grid | None) -> tuple[Op, ...]:
-    """The operations on one picture. Raises `ValueError` as `trace` and `picture_size` do."""
-    grid, channels = picture_size(network, size), channels_read(network)
+def trace_image(network: nn.Module, size: int | Grid | None) -> tuple[Op, ...]:
+    """The operations on one image. Raises `ValueError` as `trace` and `image_size` do."""
+    grid, channels = image_size(network, size), channels_read(network)
     try:
         return trace(network, (1, channels, *grid))
     except ValueError:
         if channels == 3:
             raise
-        return trace(
-            network, (1, 3, *grid)
-        )  # the first convolution reads a picture that was folded, or not the picture
+        return trace(network, (1, 3, *grid))  # the first convolution reads an image that was folded, or not the image
 
 
 def stage_modules(network: nn.Module) -> dict[str, tuple[str, nn.Module]]:
@@ -268,7 +266,7 @@ def _layers(work: Sequence[Op], root: nn.Module) -> Iterator[LayerCost]:
 
 
 def _shape(op: Op) -> tuple[int, int, int]:
-    """(channels, height, width) of one picture's output; a vector is 1 x 1, tokens are one below the other."""
+    """(channels, height, width) of one image's output; a vector is 1 x 1, tokens are one below the other."""
     height, width = op.grid or (op.size // max(1, op.channels), 1)
     return op.channels, height, width
 

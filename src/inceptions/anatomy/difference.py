@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from inceptions.engines import blaming, open_engine
-from inceptions.image import UnreadablePicture
+from inceptions.image import UnreadableImage
 from inceptions.zoo import Network
 
 
@@ -36,16 +36,16 @@ class TensorDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerDifference:
-    """The answers of both to one picture."""
+    """The answers of both to one image."""
 
     file: str
     labels: tuple[str, str] | None
-    """The most probable class of each; None where the picture cannot be read."""
+    """The most probable class of each; None where the image cannot be read."""
     probabilities: tuple[float, float] | None
     distance: float | None
     """Half the sum of the differences of all probabilities: 0 for equal answers, 1 for nothing in common."""
     error: str | None = None
-    """Why the picture could not be read."""
+    """Why the image could not be read."""
 
     @property
     def agree(self) -> bool:
@@ -74,24 +74,24 @@ def _difference(name: str, one: Tensor | None, other: Tensor | None) -> TensorDi
 
 
 def answer_differences(first: Network, second: Network, files: Sequence[str | Path]) -> Iterator[AnswerDifference]:
-    """What both networks say of each picture, each with its own preprocessing; classes are matched by name.
+    """What both networks say of each image, each with its own preprocessing; classes are matched by name.
 
     Raises:
         ValueError: a network without `preprocess` or `classes`.
     """
     for net in (first, second):
         if net.preprocess is None or net.classes is None:
-            raise ValueError(f"{net.name} comes without preprocessing and class names: it cannot be shown pictures")
+            raise ValueError(f"{net.name} comes without preprocessing and class names: it cannot be shown images")
     engines = [(net, open_engine(net, engine="torch", batch_size=1)) for net in (first, second)]
     for file in files:
         answers: list[dict[str, float]] = []
         try:
             for net, engine in engines:
-                picture = torch.from_numpy(net.preprocess.picture(Path(file)))
+                image = torch.from_numpy(net.preprocess.image(Path(file)))
                 with blaming(net, lambda _, file=file: str(file)):  # type: ignore[misc]
-                    shares = engine(picture[None])[0].softmax(0).tolist()
+                    shares = engine(image[None])[0].softmax(0).tolist()
                 answers.append(dict(zip(net.classes or (), shares, strict=True)))
-        except UnreadablePicture as error:
+        except UnreadableImage as error:
             yield AnswerDifference(file=str(file), labels=None, probabilities=None, distance=None, error=error.reason)
             continue
         one, other = answers

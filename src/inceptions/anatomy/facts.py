@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from inceptions.anatomy.cost import Cost, LayerCost, StageCost, cost, shapes_of, stage_modules, trace_picture
+from inceptions.anatomy.cost import Cost, LayerCost, StageCost, cost, shapes_of, stage_modules, trace_image
 from inceptions.anatomy.memory import kept_for_training
 from inceptions.anatomy.principles import principles
 from inceptions.anatomy.receptive import Field, is_block, parts, receptive_fields
@@ -20,16 +20,16 @@ Facts = dict[str, Any]
 
 
 class Inspection:
-    """The facts of one network at one size of picture, each computed when it is first asked for.
+    """The facts of one network at one size of image, each computed when it is first asked for.
 
     Receptive fields are known of our networks and of tables of your own, not of a foreign module.
 
     Args:
         network: one of the family, around a table of your own, or any module that takes one (N, C, H, W) tensor.
-        size: side of the picture, or (height, width), in pixels; None: see `cost`.
+        size: side of the image, or (height, width), in pixels; None: see `cost`.
 
     Raises:
-        ValueError: the picture is too small, or the module cannot be traced.
+        ValueError: the image is too small, or the module cannot be traced.
     """
 
     def __init__(self, network: nn.Module, size: int | Grid | None = None) -> None:
@@ -96,7 +96,7 @@ class Inspection:
 
     @cached_property
     def _shapes(self) -> dict[str, tuple[int, int, int]]:
-        return shapes_of(trace_picture(self.network, self.size))
+        return shapes_of(trace_image(self.network, self.size))
 
     def _kept(self, path: str) -> int | None:
         """Bytes that training keeps of what runs under `path`."""

@@ -7,16 +7,16 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from inceptions.anatomy.cost import channels_read, picture_size
+from inceptions.anatomy.cost import channels_read, image_size
 from inceptions.anatomy.trace import hollow, paths
 from inceptions.layers import Grid
 
 
 def kept_for_training(network: nn.Module, size: int | Grid | None = None) -> dict[str, int]:
-    """Bytes that autograd keeps for one picture in float32, by the path of the module that was running.
+    """Bytes that autograd keeps for one image in float32, by the path of the module that was running.
 
     Counted on shapes alone, as `cost` does: every tensor that an operation saves for its gradient, once, without the
-    parameters. Auxiliary heads, gradients and the optimiser's state come on top.
+    parameters. Auxiliary heads, gradients and the optimizer's state come on top.
 
     Raises:
         ValueError: the module cannot be run in training on shapes alone.
@@ -31,16 +31,16 @@ def kept_for_training(network: nn.Module, size: int | Grid | None = None) -> dic
         storage = tensor.untyped_storage()
         if storage._cdata not in seen:
             seen[storage._cdata] = tensor
-            kept[running[-1]] = kept.get(running[-1], 0) + storage.nbytes() // PICTURES
+            kept[running[-1]] = kept.get(running[-1], 0) + storage.nbytes() // IMAGES
         return tensor
 
     try:
         with paths(bare, running), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            bare(torch.empty(PICTURES, channels_read(network), *picture_size(network, size), device="meta"))
+            bare(torch.empty(IMAGES, channels_read(network), *image_size(network, size), device="meta"))
     except Exception as error:  # whatever a foreign module may raise
         raise ValueError(f"{type(network).__name__} cannot be trained on shapes alone: {error}") from error
     return kept
 
 
-PICTURES = 2
+IMAGES = 2
 """In the batch: batch norm refuses to train on a single value a channel."""

@@ -14,7 +14,7 @@ from typing import Literal
 import networkx
 from torch import nn
 
-from inceptions.anatomy.cost import Work, trace_picture, work_of_stages
+from inceptions.anatomy.cost import Work, trace_image, work_of_stages
 from inceptions.anatomy.trace import Op, depth
 from inceptions.layers import Grid
 
@@ -70,15 +70,15 @@ def principles(network: nn.Module, size: int | Grid | None = None) -> tuple[Find
 
     Args:
         network: one of the family, around a table of your own, or any module that takes one (N, C, H, W) tensor.
-        size: side of the picture, or (height, width), in pixels; None: see `picture_size`.
+        size: side of the image, or (height, width), in pixels; None: see `image_size`.
 
     Returns:
         Nothing for a module without stages that end on a grid, such as a transformer of tokens.
 
     Raises:
-        ValueError: the picture is too small, or the module cannot be traced.
+        ValueError: the image is too small, or the module cannot be traced.
     """
-    ops = trace_picture(network, size)
+    ops = trace_image(network, size)
     # Where no grid is left there is no space to squeeze: what comes behind is the classifier.
     stages = {
         name: work for name, work in work_of_stages(network, ops).items() if work.end.grid and prod(work.end.grid) > 1
@@ -99,7 +99,7 @@ def _bottlenecks(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding
         inside = {op.index for op in work}
         sources = {index for op in work for index in op.inputs if index not in inside}
         if -1 in sources or not sources:
-            continue  # the picture itself: its values are no representation yet; or nothing: positions, say
+            continue  # the image itself: its values are no representation yet; or nothing: positions, say
         # What runs beside the stage and is read behind it keeps what the stage itself may lose.
         beside = {index for op in ops[end.index + 1 :] for index in op.inputs if index <= end.index} - inside
         known = sources | beside
@@ -244,7 +244,7 @@ def _reductions(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding]
         for op in filter(_spatial, work):
             widths = [op.shape[1]] if op.shape[1] < op.in_channels else []
             costly = op.multiply_adds >= COSTLY * everything and op.in_channels >= MANY
-            # What reads the picture alone is the first layer: there is nothing yet to reduce.
+            # What reads the image alone is the first layer: there is nothing yet to reduce.
             if costly and _makers(op, ops) and not _behind_a_reducer(op, ops, work):
                 widths.append(op.in_channels // 2)
             for width in widths:
@@ -276,7 +276,7 @@ def _input_grid(op: Op, ops: Sequence[Op]) -> Grid:
     return entering or op.grid or (1, 1)
 
 
-# --- large kernels factorised -------------------------------------------------------------------------------------
+# --- large kernels factorized -------------------------------------------------------------------------------------
 
 
 def _factorisations(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """How far a unit sees: receptive field, stride and effective padding, exactly, from the tables.
 
-A unit that reads the picture through one path sees one rectangle of pixels. Through branches and shortcuts there are
+A unit that reads the image through one path sees one rectangle of pixels. Through branches and shortcuts there are
 many paths, each with a rectangle of its own: what a unit sees is the set of them, and "the" receptive field is the
 smallest rectangle around them all. That is a bound that is reached, and says nothing of how much each pixel counts.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from inceptions.anatomy.cost import picture_size
+from inceptions.anatomy.cost import image_size
 from inceptions.layers import (
     LRN,
     Act,
@@ -52,7 +52,7 @@ class Rectangle:
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """What the units of one layer see of the picture."""
+    """What the units of one layer see of the image."""
 
     grid: Grid
     """Units, (height, width)."""
@@ -83,30 +83,30 @@ class Field:
 
     @property
     def padding(self) -> Grid:
-        """Effective padding: pixels of border that the first unit sees above and to the left of the picture."""
+        """Effective padding: pixels of border that the first unit sees above and to the left of the image."""
         return -self.rectangle.top, -self.rectangle.left
 
     def seen_by(self, row: int, column: int) -> Rectangle:
-        """The receptive field of one unit, in pixels of the picture."""
+        """The receptive field of one unit, in pixels of the image."""
         return self.rectangle.moved(row * self.stride[0], column * self.stride[1])
 
 
 def receptive_fields(network: Network, size: int | Grid | None = None) -> dict[str, Field]:
     """What every stage and every layer sees, in order; keys are `stage` and `stage.branch.layer`.
 
-    The borders of TensorFlow's SAME depend on the size of the picture, and the effective padding with them.
+    The borders of TensorFlow's SAME depend on the size of the image, and the effective padding with them.
 
     Args:
         network: one of the family, or around a table of your own from the vocabulary's layers.
-        size: side of the picture, or (height, width), in pixels; None is the published size.
+        size: side of the image, or (height, width), in pixels; None is the published size.
 
     Raises:
-        ValueError: the picture is too small, or a table holds a layer whose window is not known.
+        ValueError: the image is too small, or a table holds a layer whose window is not known.
     """
-    height, width = picture_size(network, size)
+    height, width = image_size(network, size)
     if min(height, width) < network.min_size:
         raise ValueError(
-            f"{network.name} needs pictures of at least {network.min_size} px a side; got {height} x {width}"
+            f"{network.name} needs images of at least {network.min_size} px a side; got {height} x {width}"
         )
     field = Field(grid=(height, width), stride=(1, 1), paths=frozenset([Rectangle(0, 0, 0, 0)]))
     fields: dict[str, Field] = {}

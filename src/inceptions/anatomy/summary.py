@@ -9,24 +9,24 @@ from typing import Any
 
 import torch
 
-from inceptions.anatomy.cost import cost, picture_size
+from inceptions.anatomy.cost import cost, image_size
 from inceptions.anatomy.receptive import receptive_fields
 from inceptions.layers import Grid
 from inceptions.zoo import MEMBERS, Network
 
 PUBLISHED = {
-    "googlenet": (68.7, "BVLC's Caffe model, centre crop"),
+    "googlenet": (68.7, "BVLC's Caffe model, center crop"),
     "bn_inception": (74.8, "1502.03167, single crop"),
-    "inception_v3": (78.8, "1512.00567, single crop, 48,238 pictures"),
-    "inception_v4": (80.0, "1602.07261, single crop, 48,238 pictures"),
-    "inception_resnet_v1": (78.7, "1602.07261, single crop, 48,238 pictures"),
-    "inception_resnet_v2": (80.1, "1602.07261, single crop, 48,238 pictures"),
+    "inception_v3": (78.8, "1512.00567, single crop, 48,238 images"),
+    "inception_v4": (80.0, "1602.07261, single crop, 48,238 images"),
+    "inception_resnet_v1": (78.7, "1602.07261, single crop, 48,238 images"),
+    "inception_resnet_v2": (80.1, "1602.07261, single crop, 48,238 images"),
     "xception": (79.0, "1610.02357, single crop"),
     "xception41": (78.55, "timm's results, TensorFlow's weights"),
     "xception65": (79.56, "timm's results, TensorFlow's weights"),
     "xception71": (79.92, "timm's results, TensorFlow's weights"),
 }
-"""Top-1 on ImageNet's validation pictures, per cent, and who says so. Protocols differ; a point means little."""
+"""Top-1 on ImageNet's validation images, per cent, and who says so. Protocols differ; a point means little."""
 
 RUNS = 9
 """Passes that a latency is the median of, after two that do not count."""
@@ -34,7 +34,7 @@ RUNS = 9
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Milliseconds of one picture, in PyTorch eager, on this machine."""
+    """Milliseconds of one image, in PyTorch eager, on this machine."""
 
     median: float
     quartiles: tuple[float, float]
@@ -75,13 +75,13 @@ def portrait(network: Network, *, name: str | None = None, size: int | None = No
     Args:
         network: with weights where it is to be timed.
         name: how to call it; None: as its network is called.
-        size: side of the picture, px; None: of its `preprocess`, or as published.
+        size: side of the image, px; None: of its `preprocess`, or as published.
         timed: measure its latency. An export has no weights in PyTorch: there is nothing to time.
 
     Raises:
-        ValueError: the picture is too small.
+        ValueError: the image is too small.
     """
-    height, width = picture_size(network, size)
+    height, width = image_size(network, size)
     counted = cost(network, (height, width))
     field = receptive_fields(network, (height, width))[network.stages[-1]]
     member = MEMBERS.get(network.name)
@@ -108,15 +108,15 @@ def portrait(network: Network, *, name: str | None = None, size: int | None = No
 
 
 def latency(network: Network, size: Grid) -> Latency:
-    """Time single pictures of `size` through `network` where its weights are; it is left in evaluation mode."""
+    """Time single images of `size` through `network` where its weights are; it is left in evaluation mode."""
     network.eval()
     device = next(network.parameters()).device
-    picture = torch.randn(1, network.in_channels, *size, generator=torch.Generator().manual_seed(0)).to(device)
+    image = torch.randn(1, network.in_channels, *size, generator=torch.Generator().manual_seed(0)).to(device)
     taken = []
     with torch.inference_mode():
         for _ in range(2 + RUNS):
             start = time.perf_counter()
-            network(picture)
+            network(image)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             taken.append(1e3 * (time.perf_counter() - start))

@@ -29,7 +29,7 @@ class Op:
     module: str
     """Path of the innermost module that was running; "" for the network itself."""
     inputs: tuple[int, ...]
-    """Indices of the operations whose outputs it read; -1 is the picture. Parameters do not count."""
+    """Indices of the operations whose outputs it read; -1 is the image. Parameters do not count."""
     shape: tuple[int, ...]
     """Shape of its (first) output, batch included."""
     axes: tuple[int, ...] | None = None
@@ -93,9 +93,9 @@ def trace(module: nn.Module, shape: tuple[int, ...]) -> tuple[Op, ...]:
     recorder = _Recorder()
     try:
         with torch.no_grad(), paths(bare, recorder.path), recorder:
-            picture = torch.empty(shape, device="meta")
-            recorder.source(picture)
-            bare(picture)
+            image = torch.empty(shape, device="meta")
+            recorder.source(image)
+            bare(image)
     except Exception as error:  # whatever a foreign module may raise
         raise ValueError(
             f"{type(module).__name__} cannot be traced on an input of shape {tuple(shape)}: {error}"
@@ -142,8 +142,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._alive: list[Tensor] = []
         """Every tensor seen: an address must not be given out twice while it identifies its maker."""
 
-    def source(self, picture: Tensor) -> None:
-        self._remember(picture, -1)
+    def source(self, image: Tensor) -> None:
+        self._remember(image, -1)
 
     def _axes_of(self, index: int) -> tuple[int, ...] | None:
         return PLANES if index == -1 else self.ops[index].axes
@@ -159,7 +159,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         read = [self._made_by[id(leaf)] for leaf in tree_leaves((args, kwargs)) if id(leaf) in self._made_by]
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         kind = func.overloadpacket.__name__
-        # Work on parameters alone (a table of positions through a linear layer) is work for every picture, too.
+        # Work on parameters alone (a table of positions through a linear layer) is work for every image, too.
         if outputs and (read or kind in _FACTS):
             facts = _FACTS[kind](args, outputs[0]) if kind in _FACTS else {}
             op = Op(

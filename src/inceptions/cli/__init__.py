@@ -20,23 +20,23 @@ from typing import NoReturn
 from inceptions.errors import DataError, GateError, RunError
 
 VERBS = {
-    "train": ("inceptions.cli.train:train", "Train a network on labelled pictures, or adapt a published one."),
+    "train": ("inceptions.cli.train:train", "Train a network on labeled images, or adapt a published one."),
     "lr-find": (
         "inceptions.cli.lr_find:lr_find",
         "Try growing learning rates for a moment, and suggest the one at which the loss falls fastest.",
     ),
     "data check": (
         "inceptions.cli.data:check",
-        "Look at every picture: counts, unreadable ones, duplicates, sizes, modes.",
+        "Look at every image: counts, unreadable ones, duplicates, sizes, modes.",
     ),
     "val": (
         "inceptions.cli.val:val",
-        "Evaluate a model on labelled pictures: accuracy with its interval, per class, confusion, calibration.",
+        "Evaluate a model on labeled images: accuracy with its interval, per class, confusion, calibration.",
     ),
-    "predict": ("inceptions.cli.predict:predict", "Classify pictures, and folders of pictures."),
+    "predict": ("inceptions.cli.predict:predict", "Classify images, and folders of images."),
     "export": (
         "inceptions.cli.export:export",
-        "Write a model as ONNX, OpenVINO or .pt2, and prove on pictures that it answers the same.",
+        "Write a model as ONNX, OpenVINO or .pt2, and prove on images that it answers the same.",
     ),
     "benchmark": (
         "inceptions.cli.benchmark:benchmark",
@@ -48,7 +48,7 @@ VERBS = {
     ),
     "weights list": (
         "inceptions.cli.weights_catalogue:list_weights",
-        "List the published weights: network, publisher, accuracy, licence.",
+        "List the published weights: network, publisher, accuracy, license.",
     ),
     "weights info": (
         "inceptions.cli.weights_catalogue:info",
@@ -73,7 +73,7 @@ VERBS = {
     "compare": ("inceptions.cli.compare:compare", "Compare networks side by side, or two checkpoints of one network."),
     "study": (
         "inceptions.cli.study:study",
-        "Repeat a paper's ablation on your pictures: several seeds, curves with intervals, and what chance explains.",
+        "Repeat a paper's ablation on your images: several seeds, curves with intervals, and what chance explains.",
     ),
     "explain": (
         "inceptions.cli.explain:explain",

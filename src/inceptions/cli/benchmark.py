@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _List = Annotated[str, Parameter(negative=())]
 COLUMNS = (
-    *("model", "engine", "precision", "batch", "threads", "device", "pictures/s", "p50 ms", "p95 ms", "p99 ms"),
+    *("model", "engine", "precision", "batch", "threads", "device", "images/s", "p50 ms", "p95 ms", "p99 ms"),
     *("share of peak", "peak GOP/s", "equal top-1", "load s", "memory MB", "file MB"),
 )
 
@@ -30,7 +30,7 @@ def benchmark(
     rounds: int = 5,
     seconds: float = 1.0,
     options: dict[str, str] | None = None,
-    picture: Path | None = None,
+    image: Path | None = None,
     json: bool = False,
 ) -> None:
     """Measure throughput, latency, memory and parity on every engine, beside the machine's limit.
@@ -38,7 +38,7 @@ def benchmark(
     Every engine and precision has a process of its own; as many as cores and memory allow are alive at once, and take
     turns. What the processor lacks is left out, and said. The limit is the best of several small kernels of the same
     arithmetic on the same threads, in PyTorch, ONNX Runtime and OpenVINO; `share of peak` is the network's operations
-    (two a multiply-add) against it. Network alone: pictures are decoded beforehand.
+    (two a multiply-add) against it. Network alone: images are decoded beforehand.
 
     Args:
         models: runs, models, exports' originals, or names of `inceptions models` (fresh weights; their int8 says
@@ -48,11 +48,11 @@ def benchmark(
         batch: sizes of a batch.
         threads: numbers of threads, as 1,2; none: as many as PyTorch uses.
         device: where PyTorch runs; none: a GPU where there is one. The other engines run on the CPU.
-        img_size: side of the pictures, px; none: the network's own.
+        img_size: side of the images, px; none: the network's own.
         rounds: turns of each case; medians are told.
         seconds: of one turn.
         options: of bare networks, such as `--options.width 0.5`.
-        picture: write a bar chart there (.png or .svg).
+        image: write a bar chart there (.png or .svg).
         json: print a list of objects instead of the table.
     """
     import torch
@@ -75,14 +75,14 @@ def benchmark(
     found = measure(
         wanted, rounds=rounds, seconds=seconds, img_size=img_size, options=parse_options(options or {}) or None
     )
-    if picture:
-        _draw(found, picture)
+    if image:
+        _draw(found, image)
     if json:
         print_json([one.to_dict() for one in found])
         return
     rows = [
         (
-            *(one.model, one.engine, one.computes, one.batch, one.threads, one.device, one.pictures_per_second),
+            *(one.model, one.engine, one.computes, one.batch, one.threads, one.device, one.images_per_second),
             *one.latency_ms.values(),
             *(one.share_of_peak, one.peak_gops, one.parity["equal_top1"], one.load_seconds),
             *(one.peak_memory / 1e6, one.file_size / 1e6),
@@ -106,7 +106,7 @@ def _numbers(flag: str, text: str) -> list[int]:
 
 
 def _draw(found: list[Measured], file: Path) -> None:
-    """Bars of pictures/s, and behind each the machine's limit."""
+    """Bars of images/s, and behind each the machine's limit."""
     from matplotlib.figure import Figure
 
     from inceptions.evaluation.fonts import legible
@@ -114,15 +114,15 @@ def _draw(found: list[Measured], file: Path) -> None:
     labels = [f"{one.model}  {one.engine} {one.precision}  batch {one.batch}, {one.threads} threads" for one in found]
     figure = Figure(figsize=(9, 1 + 0.32 * len(found)), layout="constrained")
     axes = figure.subplots()
-    limits = [one.pictures_per_second / one.share_of_peak for one in found]
+    limits = [one.images_per_second / one.share_of_peak for one in found]
     places = range(len(found))
     axes.barh(places, limits, color="#d9d9d9", label="limit: the fastest kernel measured")
-    axes.barh(places, [one.pictures_per_second for one in found], height=0.5, color="#3b6ea5", label="measured")
+    axes.barh(places, [one.images_per_second for one in found], height=0.5, color="#3b6ea5", label="measured")
     for place, one in zip(places, found, strict=True):
-        axes.text(one.pictures_per_second, place, f" {one.pictures_per_second:,.0f}", va="center", fontsize=8)
+        axes.text(one.images_per_second, place, f" {one.images_per_second:,.0f}", va="center", fontsize=8)
     labels, families = legible(labels, figure=file.name)
     axes.set_yticks(list(places), labels, fontsize=8, parse_math=False, fontfamily=families)
     axes.invert_yaxis()
-    axes.set_xlabel("pictures per second")
+    axes.set_xlabel("images per second")
     axes.legend(loc="lower right", fontsize=8)
     figure.savefig(file, dpi=144)

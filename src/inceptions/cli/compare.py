@@ -27,18 +27,18 @@ def compare(
 ) -> None:
     """Compare networks side by side, or two checkpoints of one network.
 
-    Latency is the median of nine single pictures in PyTorch, measured here and now; an export, which has no weights
+    Latency is the median of nine single images in PyTorch, measured here and now; an export, which has no weights
     there, gets none: `inceptions benchmark` times it. Published accuracies are top-1 on ImageNet by the protocols of
-    those who published them, a run's is its own on its validation pictures.
+    those who published them, a run's is its own on its validation images.
 
     Of two tensors, relative is the length of their difference over the first's length. The distance of two answers is
     half the sum of the differences of all probabilities: 0 for equal ones, 1 for nothing in common.
 
     Args:
         models: names of `inceptions models`, runs, folders of models and exports, weight files; none: the whole family.
-            With --weights, pictures and folders of pictures instead, to compare the answers to.
+            With --weights, images and folders of images instead, to compare the answers to.
         weights: two checkpoints to compare tensor by tensor: folders, files, or published weights.
-        img_size: side of the pictures, px; none: each network's own.
+        img_size: side of the images, px; none: each network's own.
         latency: measure it.
         json: print JSON: a list of networks, or an object with `tensors` and `answers`.
     """
@@ -116,7 +116,7 @@ def _print(rows: list[Portrait]) -> None:
     timed = [row.latency for row in rows if row.latency]
     if timed:
         print(
-            f"\nlatency: of single pictures in PyTorch, the median of {timed[0].runs}, on {timed[0].device} with "
+            f"\nlatency: of single images in PyTorch, the median of {timed[0].runs}, on {timed[0].device} with "
             f"{timed[0].threads} threads"
         )
     for source in dict.fromkeys(row.published_by for row in rows if row.published_by):
@@ -130,12 +130,12 @@ def _print(rows: list[Portrait]) -> None:
 def _compare_weights(first: str, second: str, paths: tuple[str, ...], *, img_size: int | None, json: bool) -> None:
     from inceptions.anatomy.difference import answer_differences, tensor_differences
     from inceptions.cli import UsageError
-    from inceptions.predict import load_network, some_pictures
+    from inceptions.predict import load_network, some_images
     from inceptions.progress import track
 
     if img_size is not None and not paths:
-        raise UsageError(f"--img-size {img_size} is of pictures: name some to compare the answers to, or leave it out")
-    files = some_pictures(paths) if paths else []
+        raise UsageError(f"--img-size {img_size} is of images: name some to compare the answers to, or leave it out")
+    files = some_images(paths) if paths else []
     one, other = load_network(first), load_network(second)
     for net in (one, other):
         if net.export is not None:
@@ -151,7 +151,7 @@ def _compare_weights(first: str, second: str, paths: tuple[str, ...], *, img_siz
         _print_tensors(tensors)
         _print_answers(answers)
     if files and all(row.error for row in answers):
-        raise DataError(f"none of the {len(files)} pictures could be read")
+        raise DataError(f"none of the {len(files)} images could be read")
 
 
 def _sized(net: Network, img_size: int | None) -> Network:
@@ -199,12 +199,12 @@ def _print_answers(answers: list[AnswerDifference]) -> None:
         names = _short([row.file for row in apart])
         table(
             [(name, *_both(row), row.distance) for name, row in zip(names, apart, strict=True)],
-            ("picture", "first", "second", "distance"),
+            ("image", "first", "second", "distance"),
         )
         print()
     largest = max((row.distance or 0.0 for row in read), default=0.0)
     alike = len(read) - len(apart)
-    print(f"{alike} of {len(read)} pictures get the same label; the answers differ by {largest:.3g} at most")
+    print(f"{alike} of {len(read)} images get the same label; the answers differ by {largest:.3g} at most")
 
 
 def _both(row: AnswerDifference) -> list[str]:

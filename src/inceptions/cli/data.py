@@ -17,10 +17,10 @@ _SHOWN = 20
 
 
 def check(data: str, /, *, label: str | None = None, json: bool = False) -> int:
-    """Look at every picture: counts, unreadable ones, duplicates, sizes, modes.
+    """Look at every image: counts, unreadable ones, duplicates, sizes, modes.
 
-    What is not taken for a picture is counted by suffix and told, and no fault.
-    Exit code 3 if a picture is unreadable, in two classes, or in two of the splits you made.
+    What is not taken for an image is counted by suffix and told, and no fault.
+    Exit code 3 if an image is unreadable, in two classes, or in two of the splits you made.
 
     Args:
         data: a folder, a manifest (.csv, .jsonl), a table (.parquet, .arrow) or a hub id.
@@ -49,18 +49,18 @@ def _show(report: Report) -> None:
     rows.append(["all", *(sum(report.counts[split].values()) for split in splits)])
     table(rows, ["class", *splits])
     if not report.divided:
-        print("nobody has divided these pictures: shown is what `train` does by default")
+        print("nobody has divided these images: shown is what `train` does by default")
     print()
     lowest_median_highest = ["lowest", "median", "highest"]
     table([["width", *report.widths], ["height", *report.heights]], ["pixels", *lowest_median_highest])
     print()
-    table([*report.formats.items(), *report.modes.items(), *report.suffixes.items()], ["stored as", "pictures"])
+    table([*report.formats.items(), *report.modes.items(), *report.suffixes.items()], ["stored as", "images"])
     _list("unreadable", [f"{file}: {reason}" for file, reason in report.unreadable])
     _list("of more than 8 bits, and dark: nothing is above an eighth of white (are they of fewer bits?)", report.dark)
     for title, groups in (
-        ("the same picture in more than one split", report.straddling),
-        ("the same picture in more than one class", report.contradicting),
-        ("the same picture twice", report.duplicates),
+        ("the same image in more than one split", report.straddling),
+        ("the same image in more than one class", report.contradicting),
+        ("the same image twice", report.duplicates),
     ):
         _list(title, [" = ".join(f"{copy.file} ({copy.split}, {copy.label})" for copy in group) for group in groups])
     print("\nvalid" if report.valid else "\nnot valid")

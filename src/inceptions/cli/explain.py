@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 MAPS = 64
 """Feature maps that a sheet shows."""
 SIDE = 256
-"""Pixels that a written map has at least, however small the picture was."""
+"""Pixels that a written map has at least, however small the image was."""
 
 
 def explain(
     model: str,
     /,
-    *pictures: str,
+    *images: str,
     method: Literal["grad_cam", "integrated_gradients", "occlusion"] = "grad_cam",
     target: str | None = None,
     stage: str | None = None,
@@ -39,35 +39,35 @@ def explain(
 ) -> None:
     """Show which pixels spoke for an answer: Grad-CAM, integrated gradients or occlusion.
 
-    Writes a PNG for each picture and explained.html, a page with all of them.
+    Writes a PNG for each image and explained.html, a page with all of them.
 
     Args:
         model: a folder of a run or a model, or published weights.
-        pictures: files, and folders with everything below them.
+        images: files, and folders with everything below them.
         method: grad_cam is fast and coarse, integrated_gradients fine, occlusion slow and true to its word.
-        target: the class to explain; none: each picture's answer.
+        target: the class to explain; none: each image's answer.
         stage: where Grad-CAM, --branches and --feature-maps look; none: the last stage whose grid can say where.
         branches: also which branch of the stage answered, with a map for each.
         feature_maps: also what the stage's 64 most active channels show.
         filters: also, once, the kernels of the first layer.
-        whole: also the map over the whole picture, upright and in its own size (up to 2048 px), with a frame around
+        whole: also the map over the whole image, upright and in its own size (up to 2048 px), with a frame around
             what the network saw: a file that ends in -whole.png.
         top_k: how many of the most probable classes to name.
         output: folder to write to.
         weights_part: of a weight file with several networks: model (as trained), ema (their average), or what the names
             begin with, such as teacher; none: the average where there is one.
-        json: print one JSON object a picture and line: file, target, top_k, stage, map, branches, written; or file,
+        json: print one JSON object an image and line: file, target, top_k, stage, map, branches, written; or file,
             error.
     """
     from inceptions.cli import UsageError
     from inceptions.explain import explain as explained
-    from inceptions.image import UnreadablePicture
-    from inceptions.predict import load_network, some_pictures
+    from inceptions.image import UnreadableImage
+    from inceptions.predict import load_network, some_images
     from inceptions.report.explained import Explained
 
-    if not pictures:
-        raise UsageError("which pictures? give files or folders behind the model")
-    files = some_pictures(pictures)
+    if not images:
+        raise UsageError("which images? give files or folders behind the model")
+    files = some_images(images)
     net = load_network(model, weights_part)
     sheets: list[Explained] = []
     for number, file in enumerate(track(files, description="explaining"), start=1):
@@ -76,19 +76,19 @@ def explain(
                 net, file, target=target, method=method, stage=stage, top_k=top_k, branches=branches,
                 feature_maps=feature_maps, whole=whole,
             )  # fmt: skip
-        except UnreadablePicture as error:
+        except UnreadableImage as error:
             log.warning("%s: %s", file, error.reason)
             if json:
                 print_json({"file": file, "error": error.reason})
             continue
         output.mkdir(parents=True, exist_ok=True)
-        # a number in front: two folders may hold pictures of one name
+        # a number in front: two folders may hold images of one name
         plates = _plates(found, output / f"{number:0{len(str(len(files)))}d}-{Path(file).stem}")
         _save(plates)
         sheets.append(Explained(file=file, found=found, plates=plates))
         _say(sheets[-1], json=json)
     if not sheets:
-        raise DataError(f"none of the {len(files)} pictures could be read")
+        raise DataError(f"none of the {len(files)} images could be read")
     _page(model, net, method, sheets, output, filters=filters)
 
 
@@ -110,22 +110,22 @@ def _called(model: str, net: Network) -> str:
 
 
 def _plates(found: Explanation, path: Path) -> list[Plate]:
-    """What is shown of one picture; files begin with `path`."""
+    """What is shown of one image; files begin with `path`."""
     from inceptions.explain import overlaid, overlaid_whole, sheet
     from inceptions.report.explained import Plate
 
     # Not with_suffix, which would take what stands behind a name's last dot.
     file = f"{path}{{}}.png".format
     plates = [
-        Plate(title="what the network saw", image=found.picture),
+        Plate(title="what the network saw", image=found.image),
         Plate(
             title=f"what spoke for {found.target}",
-            image=overlaid(found.picture, found.map, side=SIDE),
+            image=overlaid(found.image, found.map, side=SIDE),
             path=Path(file("")),
         ),
     ]
     if found.whole is not None:
-        title = f"what spoke for {found.target}, on the whole picture"
+        title = f"what spoke for {found.target}, on the whole image"
         plates.append(
             Plate(title=title, image=overlaid_whole(found.whole, found.seen, found.map), path=Path(file("-whole")))
         )
@@ -133,7 +133,7 @@ def _plates(found: Explanation, path: Path) -> list[Plate]:
     plates += [
         Plate(
             title=f"branch {branch.name} ({branch.channels} channels): {branch.contribution:+.3f}",
-            image=overlaid(found.picture, branch.map, strongest=strongest, side=SIDE),
+            image=overlaid(found.image, branch.map, strongest=strongest, side=SIDE),
             path=Path(file(f"-branch-{branch.name}")),
         )
         for branch in found.branches

@@ -18,7 +18,7 @@ def export(
     precision: Literal["auto", "float32", "bf16", "int8"] = "auto",
     output: Path | None = None,
     data: str | None = None,
-    pictures: int = 200,
+    images: int = 200,
     dynamic_batch: bool = True,
     dynamic_size: bool = False,
     with_preprocessing: bool = False,
@@ -33,9 +33,9 @@ def export(
     weights_part: str | None = None,
     json: bool = False,
 ) -> None:
-    """Write a model as ONNX, OpenVINO or .pt2, and prove on pictures that it answers the same.
+    """Write a model as ONNX, OpenVINO or .pt2, and prove on images that it answers the same.
 
-    The written file is opened with its own runtime and compared with the original from picture file to logits, before
+    The written file is opened with its own runtime and compared with the original from image file to logits, before
     the folder gets its name: what differs too much leaves nothing behind (exit code 4). The folder holds the model,
     config.json (classes, preprocessing), parity.json (the proof), probe.npz (some images with the original's answers,
     which repeat the proof on other processors) and a README with code that runs it without this package; `predict`
@@ -46,20 +46,20 @@ def export(
         format: onnx (one file), openvino (the fastest on a CPU), or pt2 (PyTorch's own).
         precision: bf16 and int8 are openvino's (pt2 has bf16); auto: float32.
         output: the new folder; none: MODEL-FORMAT-PRECISION beside the model.
-        data: pictures to check on, and to measure int8 ranges on; none: the run's own. Those the run was trained on are
+        data: images to check on, and to measure int8 ranges on; none: the run's own. Those the run was trained on are
             known by their content, and only ranges are measured on them.
-        pictures: how many to check on (int8: all are judged).
-        dynamic_batch: any number of pictures at once; else one.
-        dynamic_size: pictures of any size from the network's smallest on (onnx, openvino); else of one.
-        with_preprocessing: the graph takes uint8 RGB pictures of its size and gives probabilities; else it takes
-            normalised images and gives logits.
+        images: how many to check on (int8: all are judged).
+        dynamic_batch: any number of images at once; else one.
+        dynamic_size: images of any size from the network's smallest on (onnx, openvino); else of one.
+        with_preprocessing: the graph takes uint8 RGB images of its size and gives probabilities; else it takes
+            normalized images and gives logits.
         opset: onnx: from 18 (the default: ONNX Runtime 1.14 opens it) to 23.
         target: int8: any: accurate on every processor, also where pairs of products saturate (x86 without VNNI), and
             judged so; this: on those with the instruction set of this one.
         max_drop: int8: points of accuracy that may be lost; none: 0.5, or with --check what it was written under.
             Layers that cost too much stay in floating point.
         max_time: int8: minutes after which no other way to get within max_drop is tried.
-        img_size: side of the pictures, px; none: the model's own.
+        img_size: side of the images, px; none: the model's own.
         check: prove the export in --output again instead of writing it; how it was written is read there, whatever
             the flags say. Where MODEL itself is an export, its probe is run on this processor: no original is needed.
         options: of the network, such as `--options.width 0.5`; only with a name.
@@ -76,8 +76,8 @@ def export(
 
     if max_drop is not None and not 0 <= max_drop <= 100:
         raise UsageError(f"--max-drop {max_drop:g}: percentage points of accuracy, from 0 to 100")
-    if pictures < 1:
-        raise UsageError(f"--pictures {pictures}: at least one is needed for a proof")
+    if images < 1:
+        raise UsageError(f"--images {images}: at least one is needed for a proof")
     if max_time <= 0:
         raise UsageError(f"--max-time {max_time:g}: minutes, more than none")
     if check and output is None and is_export(model):
@@ -92,9 +92,9 @@ def export(
     if check:
         precision_written = describe(folder).artifact["export"]["precision"]
         allowed = proof(folder).get("max_drop") or 0.5 if max_drop is None else max_drop
-    most = None if precision_written == "int8" else pictures
+    most = None if precision_written == "int8" else images
     recorded = trained_in(model, net)
-    with deploy.find_pictures(net.classes or (), data=data, recorded=recorded, most=most) as found:
+    with deploy.find_images(net.classes or (), data=data, recorded=recorded, most=most) as found:
         if check:
             kept: tuple[str, ...] = ()
             parity = deploy.check(net, folder, found, max_drop=allowed, workers=workers)

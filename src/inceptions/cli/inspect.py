@@ -34,8 +34,8 @@ def inspect(
 ) -> None:
     """Show a network's stages: shapes, parameters, multiply-adds, receptive fields.
 
-    A multiply-add is one multiplication with its addition, in convolutions and linear layers, for one picture.
-    Activations are the values that leave those layers; memory is what training keeps of a picture until its gradient is
+    A multiply-add is one multiplication with its addition, in convolutions and linear layers, for one image.
+    Activations are the values that leave those layers; memory is what training keeps of an image until its gradient is
     known. A receptive field is the smallest rectangle of pixels around all that a unit sees - through branches and
     shortcuts it sees one rectangle a path, the smallest is told too -, stride the pixels from one unit to the next,
     padding the border that the first unit sees.
@@ -44,7 +44,7 @@ def inspect(
         model: a name of `inceptions models` or `inceptions weights list`, a folder (a run's, a model's, an export's), a
             weight file, or PACKAGE.MODULE:NAME of a module or a function that makes one, such as
             torchvision.models:resnet50 or a network around a table of your own.
-        img_size: side of the picture, px; none: the one it was trained with or published for.
+        img_size: side of the image, px; none: the one it was trained with or published for.
         stage: show the blocks, branches and layers of this stage instead.
         principles: check the design principles of Inception v3 instead: what is kept, what is not, and the cure.
         options: options of the network, such as `--options.width 0.5`, or arguments of the function.
@@ -241,10 +241,10 @@ def _print_table(rows: list[Facts], cells: _Cells) -> None:
 def _print_stages(facts: Facts, rows: list[Facts]) -> None:
     _print_table(rows, _STAGE)
     side, memory = facts["input_size"], _mebibytes(facts["training_bytes"])
-    print(f"\n{facts['model']} on one picture of {side} x {side} px:")
+    print(f"\n{facts['model']} on one image of {side} x {side} px:")
     print(
         f"{facts['parameters']:,} parameters, {facts['multiply_adds']:,} multiply-adds, {facts['activations']:,} "
-        f"activations" + (f"; training keeps {memory} of each picture (float32)" if memory else "")
+        f"activations" + (f"; training keeps {memory} of each image (float32)" if memory else "")
     )
     if facts["aux"]:
         print("the auxiliary heads work in training only: their multiply-adds and memory are not in the sum")

@@ -1,4 +1,4 @@
-"""`inceptions lr-find`: which learning rate suits a network and pictures."""
+"""`inceptions lr-find`: which learning rate suits a network and images."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from inceptions.cli.terminal import print_json, table
 def models(*, json: bool = False) -> None:
     """List the family: generation, paper, year, size and cost of each network.
 
-    Parameters and multiply-adds are those of the network as published, for one picture of its input size and without
+    Parameters and multiply-adds are those of the network as published, for one image of its input size and without
     auxiliary heads.
 
     Args:

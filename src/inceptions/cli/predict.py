@@ -1,4 +1,4 @@
-"""`inceptions predict`: pictures in, named probabilities out."""
+"""`inceptions predict`: images in, named probabilities out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WIDEST = 60  # characters of a column on the terminal
 def predict(
     run: str,
     /,
-    *pictures: str,
+    *images: str,
     top_k: int = 3,
     output: Path | None = None,
     json: bool = False,
@@ -43,29 +43,29 @@ def predict(
     early_exit: float | None = None,
     weights_part: str | None = None,
 ) -> None:
-    """Classify pictures, and folders of pictures.
+    """Classify images, and folders of images.
 
-    Pictures that cannot be read are named and stop nothing; exit code 3 only if not a single one could be read.
+    Images that cannot be read are named and stop nothing; exit code 3 only if not a single one could be read.
 
     Args:
         run: a run's folder, a model's folder, or published weights.
-        pictures: files, and folders (with everything below them; hidden files are left out).
-        top_k: how many classes to name for each picture.
+        images: files, and folders (with everything below them; hidden files are left out).
+        top_k: how many classes to name for each image.
         output: write the predictions there instead of showing them: .csv (file, label, probability, top_k as JSON,
             error) or .jsonl (the objects of --json). It appears when it is complete.
-        json: print one JSON object a line for each picture: file, label, probability, top_k; or file, error.
+        json: print one JSON object a line for each image: file, label, probability, top_k; or file, error.
         features: write what the classifier sees there instead of what it says, .npz: `names`, `hashes` (SHA-256 of the
             files), `features` (a row each), `weights` (SHA-256 of the weights below the classifier), `precision`. What
             was computed before, here or by `train --tune head`, is taken from the cache.
-        batch_size: pictures run at once; none: what is fastest here.
-        workers: processes that decode; none: what the number of pictures is worth.
+        batch_size: images run at once; none: what is fastest here.
+        workers: processes that decode; none: what the number of images is worth.
         engine: auto, torch, torch-compiled, onnxruntime or openvino. auto converts nothing for work that is done in
             half a minute.
-        precision: float32, bf16, int8 (ranges measured on the run's training pictures), or auto: bf16 where the
+        precision: float32, bf16, int8 (ranges measured on the run's training images), or auto: bf16 where the
             processor is fast in it; none: float32 (of an export its own), for features auto.
         device: where torch runs, as cuda:0; none: a GPU where there is one.
-        img_size: side of the pictures for the network, px; none: as it was trained.
-        early_exit: pictures stop at an auxiliary head (`train --aux`) whose probability is at least this. `val
+        img_size: side of the images for the network, px; none: as it was trained.
+        early_exit: images stop at an auxiliary head (`train --aux`) whose probability is at least this. `val
             --early-exit` shows what that costs and saves.
         weights_part: of a weight file with several networks: model (as trained), ema (their average), or what the names
             begin with, such as teacher; none: the average where there is one.
@@ -75,10 +75,10 @@ def predict(
     from inceptions.engines import EarlyExit
     from inceptions.evaluation.protocol import ranges, resized
     from inceptions.features import Extractor
-    from inceptions.predict import Classifier, load_network, some_pictures
+    from inceptions.predict import Classifier, load_network, some_images
 
-    if not pictures:
-        raise UsageError("which pictures? give files or folders behind the model")
+    if not images:
+        raise UsageError("which images? give files or folders behind the model")
     if output is not None and output.suffix.lower() not in (".csv", ".jsonl"):
         raise UsageError(f"--output {output}: the name must end in .csv or .jsonl")
     if features is not None and features.suffix.lower() != ".npz":
@@ -92,7 +92,7 @@ def predict(
     net = load_network(run, weights_part)
     if img_size is not None:
         net = resized(net, img_size)
-    files = some_pictures(pictures)
+    files = some_images(images)
     if features is not None:
         extract = Extractor(
             net,
@@ -138,19 +138,19 @@ def predict(
     _tell(unreadable, len(files))
 
 
-def _tell(unreadable: int, pictures: int) -> None:
-    if unreadable == pictures:
-        raise DataError(f"none of the {pictures} pictures could be read")
+def _tell(unreadable: int, images: int) -> None:
+    if unreadable == images:
+        raise DataError(f"none of the {images} images could be read")
     if unreadable:
-        log.warning("%d of %d pictures could not be read", unreadable, pictures)
+        log.warning("%d of %d images could not be read", unreadable, images)
 
 
 def _write_features(path: Path, extract: Extractor, files: Sequence[str]) -> None:
     import numpy as np
 
-    from inceptions.predict import unlabelled
+    from inceptions.predict import unlabeled
 
-    seen = extract(unlabelled(files))
+    seen = extract(unlabeled(files))
     _tell(seen.skipped, len(files))
     with open_atomically(path) as file:
         np.savez(
@@ -161,7 +161,7 @@ def _write_features(path: Path, extract: Extractor, files: Sequence[str]) -> Non
             weights=np.array(extract.weights),
             precision=np.array(extract.precision),
         )
-    log.info("features of %d pictures are in %s", len(seen.hashes), path)
+    log.info("features of %d images are in %s", len(seen.hashes), path)
 
 
 @contextmanager

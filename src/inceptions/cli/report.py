@@ -11,12 +11,12 @@ def report(run: Path, /, *, output: Path | None = None, data: Path | None = None
     """Write a finished run's report.html: one file that needs nothing else.
 
     Curves, metrics with intervals, confusion, reliability, classes, the most confident errors and the least certain
-    pictures with Grad-CAM, cost and latency, command and environment.
+    images with Grad-CAM, cost and latency, command and environment.
 
     Args:
         run: the folder of a finished run.
         output: the file to write; none: report.html in the run's folder.
-        data: the folder that the run's pictures lie in now, if they have been moved.
+        data: the folder that the run's images lie in now, if they have been moved.
         json: print one JSON object with the file's name.
     """
     from inceptions.report import write_report

@@ -1,4 +1,4 @@
-"""`inceptions study`: a paper's ablation on your own pictures."""
+"""`inceptions study`: a paper's ablation on your own images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def study(
     recipe: str | None = None,
     json: bool = False,
 ) -> None:
-    """Repeat a paper's ablation on your pictures: several seeds, curves with intervals, and what chance explains.
+    """Repeat a paper's ablation on your images: several seeds, curves with intervals, and what chance explains.
 
     Every arm is trained with every seed by ordinary runs in OUTPUT/ARM/seed-N; study.html says what was found, and
     whether it is significant at this budget. After an interruption the same command goes on where it stopped. Without a

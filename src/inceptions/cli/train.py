@@ -1,4 +1,4 @@
-"""`inceptions train`: from labelled pictures to a model."""
+"""`inceptions train`: from labeled images to a model."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def train(
     recipe: str | None = None,
     json: bool = False,
 ) -> None:
-    """Train a network on labelled pictures, or adapt a published one.
+    """Train a network on labeled images, or adapt a published one.
 
     The run's folder ends with report.html, one page that shows all of it.
 
@@ -68,4 +68,4 @@ def train(
     if json:
         print_json(result.to_dict())
     else:
-        print(f"{result.top1:.2%} right on {result.metrics.n} validation pictures; the model is {result.output}/model")
+        print(f"{result.top1:.2%} right on {result.metrics.n} validation images; the model is {result.output}/model")

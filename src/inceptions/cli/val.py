@@ -47,35 +47,35 @@ def val(
     weights_part: str | None = None,
     json: bool = False,
 ) -> None:
-    """Evaluate a model on labelled pictures: accuracy with its interval, per class, confusion, calibration.
+    """Evaluate a model on labeled images: accuracy with its interval, per class, confusion, calibration.
 
-    Pictures that the run was trained on are known by their content, wherever they lie now and whatever they are called;
-    they are counted, and not judged. The classes of the pictures are matched with the model's by name. Pictures that
+    Images that the run was trained on are known by their content, wherever they lie now and whatever they are called;
+    they are counted, and not judged. The classes of the images are matched with the model's by name. Images that
     cannot be read and those of classes that the model does not have are counted, and not judged. Counts are exact:
     batch size, workers and the number of processes (under torchrun) change none (of loss and calibration error the last
     digits). Writes predictions.csv, confusion.csv, confusion.png and val.json.
 
     Args:
         run: a run's folder, a model's folder, or published weights.
-        data: a folder CLASS/picture (all of it), or one with train and val in it (val), or a manifest. A folder that
+        data: a folder CLASS/image (all of it), or one with train and val in it (val), or a manifest. A folder that
             `train` has divided, or a copy of it: its validation part. None: what the run was validated on.
-        batch_size: pictures decoded together.
-        workers: processes that decode; none: what the number of pictures is worth.
+        batch_size: images decoded together.
+        workers: processes that decode; none: what the number of images is worth.
         engine: auto, torch, torch-compiled, onnxruntime or openvino. auto converts nothing for work that is done in
             half a minute.
-        precision: float32, bf16, int8 (ranges measured on the run's training pictures), or auto: bf16 where the
+        precision: float32, bf16, int8 (ranges measured on the run's training images), or auto: bf16 where the
             processor is fast in it; none: float32, and of an export its own.
         device: where torch runs, as cuda:0; none: a GPU where there is one.
-        img_size: side of the pictures for the network, px; none: as it was trained. Several (299,331,395) give a curve,
+        img_size: side of the images for the network, px; none: as it was trained. Several (299,331,395) give a curve,
             and the first one everything else.
-        crops: of each picture, probabilities averaged: 10 (corners, centre, mirrored), 12 (and the whole), 144 (that
+        crops: of each image, probabilities averaged: 10 (corners, center, mirrored), 12 (and the whole), 144 (that
             from 3 squares at 4 scales), as in the GoogLeNet and v4 papers.
-        early_exit: pictures stop at an auxiliary head (`train --aux`) whose probability is at least this; evaluated
+        early_exit: images stop at an auxiliary head (`train --aux`) whose probability is at least this; evaluated
             so, and compared with the plain network: share that left, accuracy, speed. Several (0.5,0.8,0.95) are
             compared, and the plain network gives everything else.
         ensemble: further models: the probabilities of all are averaged.
         temperature: divides the logits; none: what --calibrate stored in the model.
-        calibrate: fit the temperature on these pictures and store it in the model.
+        calibrate: fit the temperature on these images and store it in the model.
         coverage: an accuracy: from which probability on must answers be kept to reach it, and how many are that?
         min_top1: a gate: exit code 4 if the accuracy (0 to 1) is below.
         label: the label's column in a manifest or a table.
@@ -250,7 +250,7 @@ def _calibrate(run: str, net: Network, outcome: Outcome) -> tuple[dict[str, floa
     temperature, after = outcome.calibrated()
     folder = Path(run)
     Classifier(net, temperature=temperature).save(folder / "model" if (folder / "model").is_dir() else folder)
-    log.info("temperature %.4g is stored in %s; it was fitted and is judged on the same pictures", temperature, run)
+    log.info("temperature %.4g is stored in %s; it was fitted and is judged on the same images", temperature, run)
     before = outcome.metrics
     return {"temperature": temperature, "loss_before": before.loss, "ece_before": before.ece}, after
 
@@ -272,7 +272,7 @@ def _show(facts: dict[str, Any]) -> None:
         return [name, f"{100 * facts[name]:.2f} %", f"95 %: {100 * low:.2f} to {100 * high:.2f} %"]
 
     rows: list[list[object]] = [
-        ["pictures", f"{facts['n']:,}", f"{facts['skipped']} unreadable, {facts['unknown']} of unknown classes"],
+        ["images", f"{facts['n']:,}", f"{facts['skipped']} unreadable, {facts['unknown']} of unknown classes"],
         ["computed by", "; ".join(facts["ran"]), ""],
         share("top1"),
         share("top5"),
@@ -281,7 +281,7 @@ def _show(facts: dict[str, Any]) -> None:
         ["macro F1", *share("macro_f1")[1:]],
     ]
     if facts["missing_classes"]:
-        rows[-1][2] = f"{rows[-1][2]}, of the {facts['macro_classes']:,} classes that have pictures"
+        rows[-1][2] = f"{rows[-1][2]}, of the {facts['macro_classes']:,} classes that have images"
     if fitted := facts.get("calibration"):
         told = f"fitted here; before, loss {fitted['loss_before']:.4f}, error {100 * fitted['ece_before']:.2f} %"
         rows.append(["temperature", f"{fitted['temperature']:.4g}", told])
@@ -305,12 +305,12 @@ def _show(facts: dict[str, Any]) -> None:
                     "plain network" if row["threshold"] is None else f"early exit at {row['threshold']:g}",
                     *(f"{100 * row['left'][stage]:.1f} %" for stage in stages),
                     f"{100 * row['top1']:.2f} %",
-                    row["pictures_per_second"],
+                    row["images_per_second"],
                     row["ratio"],
                 ]
                 for row in compared
             ],
-            ["", *(f"left at {stage}" for stage in stages), "top1", "pictures/s", "ratio"],
+            ["", *(f"left at {stage}" for stage in stages), "top1", "images/s", "ratio"],
         )
         print()
     worst = sorted(facts["per_class"], key=lambda one: (one["recall"] is None, one["recall"] or 0.0))
@@ -320,12 +320,12 @@ def _show(facts: dict[str, Any]) -> None:
     if len(worst) > _MOST_CLASSES:
         print(f"the {_MOST_CLASSES} classes with the lowest recall of {len(worst)}; --json has all")
     if facts["trained_on"]:
-        print(f"left out, because the model was trained on them: {facts['trained_on']:,} pictures")
+        print(f"left out, because the model was trained on them: {facts['trained_on']:,} images")
     if facts["changed"]:
-        print(f"no longer what the run recorded: {len(facts['changed']):,} pictures")
+        print(f"no longer what the run recorded: {len(facts['changed']):,} images")
     for kind, names in (
         ("not in the model", "unknown_classes"),
-        ("with no pictures, so of unknown recall", "missing_classes"),
+        ("with no images, so of unknown recall", "missing_classes"),
     ):
         if facts[names]:
             print(f"classes {kind}: {', '.join(map(plain, facts[names]))}")

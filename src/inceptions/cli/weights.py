@@ -40,7 +40,7 @@ def convert(
 ) -> None:
     """Turn anybody's weights into a model's folder: plain tensors, classes and preprocessing.
 
-    The publisher is recognised by the names and shapes in the file, and with it the network's numeric options and the
+    The publisher is recognized by the names and shapes in the file, and with it the network's numeric options and the
     preprocessing. What a file cannot know is said by flags; without them it is as published, and the log says so.
 
     Args:
@@ -50,10 +50,10 @@ def convert(
         model: the network it must be; none: whichever it is.
         input: what the network is fed with: pixels from 0 to 255 (raw), 0 to 1 (unit), -1 to 1 (tf), less ImageNet's
             mean and divided by its deviation (imagenet), or blue-green-red less Caffe's mean (caffe).
-        img_size: side of the pictures, px.
-        crop_pct: share of each side that the centre crop keeps, above 0 and at most 1.
+        img_size: side of the images, px.
+        crop_pct: share of each side that the center crop keeps, above 0 and at most 1.
         resize: short keeps the aspect (shorter side, then crop); stretch does not.
-        interpolation: how pictures are resized. nearest is Keras's load_img, tf2_bilinear TensorFlow 2's image.resize
+        interpolation: how images are resized. nearest is Keras's load_img, tf2_bilinear TensorFlow 2's image.resize
             and Keras's Resizing and image_dataset_from_directory, tf1_bilinear TensorFlow 1's (none of them smooths);
             the others are Pillow's, which do.
         labels: names of the classes in order: a,b,c, or a file with one a line, or a .json file with a list of them or
@@ -71,7 +71,7 @@ def convert(
     if loaded.new_head or net.preprocess is None:
         raise ValueError(
             f"{source} has no head that can be taken over, so there is nothing to predict with; "
-            f"train one on your pictures: inceptions train DATA --model {net.name} --weights {source}"
+            f"train one on your images: inceptions train DATA --model {net.name} --weights {source}"
         )
     if input is not None and input != "raw" and loaded.scales_pixels:
         raise ValueError(f"{source} scales the pixels itself, so it is fed with raw ones: leave --input {input} out")

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def list_weights(*, model: str | None = None, json: bool = False) -> None:
-    """List the published weights: network, publisher, accuracy, licence.
+    """List the published weights: network, publisher, accuracy, license.
 
-    Accuracies are the publishers' own, on ImageNet's validation pictures; `info` says how they were measured.
+    Accuracies are the publishers' own, on ImageNet's validation images; `info` says how they were measured.
 
     Args:
         model: only those of this network.
@@ -31,12 +31,12 @@ def list_weights(*, model: str | None = None, json: bool = False) -> None:
     if json:
         print_json([record.to_dict() for record in records])
         return
-    columns = ["name", "publisher", "classes", "top1", "top5", "licence", "here"]
+    columns = ["name", "publisher", "classes", "top1", "top5", "license", "here"]
     rows = [
-        [r.name, r.publisher, r.classes, r.top1, r.top5, r.licence or "not stated", "yes" if _cached(r) else ""]
+        [r.name, r.publisher, r.classes, r.top1, r.top5, r.license or "not stated", "yes" if _cached(r) else ""]
         for r in records
     ]
-    table(rows, columns, dispensable=["licence"])
+    table(rows, columns, dispensable=["license"])
 
 
 def info(name: str, /, *, json: bool = False) -> None:
@@ -60,7 +60,7 @@ def info(name: str, /, *, json: bool = False) -> None:
         *([("Hugging Face hub", record.hub)] if record.hub else []),
         ("bytes", unknown if record.size is None else record.size),
         *(record.hashes.items() or [("hash", "not stated; recorded when the file first comes")]),
-        ("licence", record.licence or unknown),
+        ("license", record.license or unknown),
         ("accuracy", accuracy),
         ("classes", record.classes or "no classifier"),
         *(("preprocessing: " + key, value) for key, value in record.preprocess.to_dict().items()),

@@ -1,4 +1,4 @@
-"""Folders, manifests and data sets -> splits -> batches of un-normalised pictures, with augmentation.
+"""Folders, manifests and data sets -> splits -> batches of un-normalized images, with augmentation.
 
 Everything random is a function of (seed, epoch, index), so workers, processes and resuming change nothing. Nothing here
 imports torch before the first batch is made.

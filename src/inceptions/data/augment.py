@@ -1,4 +1,4 @@
-"""Augmentation: what a training picture goes through instead of the centre crop.
+"""Augmentation: what a training image goes through instead of the center crop.
 
 The crop is GoogLeNet's (1409.4842, section 6: 8-100 % of the area, aspect 3/4-4/3), the photometric distortion that of
 A. Howard (1312.5402), the rest names its source below. Every draw is a function of (seed, epoch, index).
@@ -25,7 +25,7 @@ _ATTEMPTS = 10  # a crop that fits in is nearly always found at once; the search
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """What happens to a training picture, in this order.
+    """What happens to a training image, in this order.
 
     Raises:
         ValueError: a field is out of its range; the message lists every one.
@@ -33,23 +33,23 @@ class Augment:
 
     crop: str = "inception"
     """"inception": a random part, stretched to the input. "pad": the evaluation's view, moved by up to `pad` pixels
-    over a mirrored border (small pictures). "none": the evaluation's view."""
+    over a mirrored border (small images). "none": the evaluation's view."""
     scale: tuple[float, float] = (0.08, 1.0)
-    """The part's share of the picture's area, uniform in this range ("inception")."""
+    """The part's share of the image's area, uniform in this range ("inception")."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """The part's width / height, log-uniform in this range ("inception")."""
     pad: int = 4
     """Pixels ("pad")."""
     flip: bool = True
-    """Mirror every second picture; not for digits."""
+    """Mirror every second image; not for digits."""
     brightness: float = 0.0
     """Multiply by a factor in 1 -+ this."""
     contrast: float = 0.0
-    """Scale the distance to the picture's mean grey by a factor in 1 -+ this."""
+    """Scale the distance to the image's mean gray by a factor in 1 -+ this."""
     saturation: float = 0.0
-    """Scale the distance to each pixel's own grey by a factor in 1 -+ this (colour pictures)."""
+    """Scale the distance to each pixel's own gray by a factor in 1 -+ this (color images)."""
     hue: float = 0.0
-    """Turn the colours by an angle in -+ this share of the circle, at most 0.5 (colour pictures)."""
+    """Turn the colors by an angle in -+ this share of the circle, at most 0.5 (color images)."""
     trivial: bool = False
     """TrivialAugment (2103.10158): one operation of 14, of random strength."""
     erase: float = 0.0
@@ -94,25 +94,25 @@ class Augment:
 def augmented(
     source: Source, preprocess: Preprocess, augment: Augment, *, seed: int, epoch: int, index: int
 ) -> NDArray[np.uint8]:
-    """A training picture: (channels, height, width) uint8, not normalised; the same for the same arguments, anywhere.
+    """A training image: (channels, height, width) uint8, not normalized; the same for the same arguments, anywhere.
 
     Args:
-        source: the picture.
+        source: the image.
         preprocess: the network's input.
         augment: what happens to it.
         seed: of the run.
         epoch: of the run.
-        index: the picture's in its split.
+        index: the image's in its split.
 
     Raises:
-        UnreadablePicture: the reason in words.
+        UnreadableImage: the reason in words.
     """
     draws = Draws(seed, epoch, index, stream=AUGMENT)
     if preprocess.fractional:  # fractional pixels matter where published numbers are reproduced
         preprocess = replace(preprocess, interpolation="bilinear")
     if augment.crop == "inception":
-        with opened(source) as picture:
-            image = _random_part(picture, preprocess, augment, draws)
+        with opened(source) as found:
+            image = _random_part(found, preprocess, augment, draws)
     else:
         image = preprocess.view(preprocess.decode(source))
         if augment.crop == "pad":
@@ -128,12 +128,12 @@ def augmented(
     return planes
 
 
-def _random_part(picture: Opened, preprocess: Preprocess, augment: Augment, draws: Draws) -> Image.Image:
+def _random_part(found: Opened, preprocess: Preprocess, augment: Augment, draws: Draws) -> Image.Image:
     height, width = preprocess.size
-    left, top, wide, tall = _choose_part(picture.size, augment, draws)
+    left, top, wide, tall = _choose_part(found.size, augment, draws)
     # a JPEG decodes at a half, a quarter or an eighth as long as the part keeps at least the pixels that are needed
-    image = picture.pixels(preprocess.mode, at_least=max(width / wide, height / tall))
-    x, y = image.width / picture.size[0], image.height / picture.size[1]
+    image = found.pixels(preprocess.mode, at_least=max(width / wide, height / tall))
+    x, y = image.width / found.size[0], image.height / found.size[1]
     box = (left * x, top * y, min((left + wide) * x, image.width), min((top + tall) * y, image.height))
     if preprocess.interpolation in ("bilinear", "bicubic"):
         return _resized(image, box, width, height, preprocess.interpolation)
@@ -156,7 +156,7 @@ def _resized(
 
 
 def _choose_part(size: tuple[int, int], augment: Augment, draws: Draws) -> tuple[int, int, int, int]:
-    """(left, top, width, height) of a random part; a picture too narrow for any gets its largest centred one."""
+    """(left, top, width, height) of a random part; an image too narrow for any gets its largest centerd one."""
     width, height = size
     low, high = math.log(augment.ratio[0]), math.log(augment.ratio[1])
     for _ in range(_ATTEMPTS):

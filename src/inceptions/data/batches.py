@@ -1,4 +1,4 @@
-"""Batches of pictures in a given order, made here or by worker processes: the same batches either way."""
+"""Batches of images in a given order, made here or by worker processes: the same batches either way."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from inceptions.data.augment import Augment, augmented
 from inceptions.data.dataset import Refused, Split
-from inceptions.image import Preprocess, Source, UnreadablePicture
+from inceptions.image import Preprocess, Source, UnreadableImage
 from inceptions.progress import log
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ MOST_WORKERS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Pictures as `Preprocess.normalise` takes them. Unreadable ones are left out, so a batch may even be empty."""
+    """Images as `Preprocess.normalize` takes them. Unreadable ones are left out, so a batch may even be empty."""
 
-    pictures: Tensor
-    """(N, channels, height, width) uint8, or float32 (evaluation where `Preprocess.fractional`), not normalised."""
+    images: Tensor
+    """(N, channels, height, width) uint8, or float32 (evaluation where `Preprocess.fractional`), not normalized."""
     targets: Tensor
     """(N,) int64: classes; -1: a class the model does not have."""
     indices: Tensor
-    """(N,) int64: where the pictures are in the split."""
+    """(N,) int64: where the images are in the split."""
     refused: tuple[Refused, ...] = ()
     """What was left out, and why."""
 
@@ -41,7 +41,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """How pictures are made: all a worker needs to know."""
+    """How images are made: all a worker needs to know."""
 
     preprocess: Preprocess
     augment: Augment | None
@@ -50,17 +50,17 @@ class Work:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(channels, height, width) of one picture; several crops have their number in front."""
+        """(channels, height, width) of one image; several crops have their number in front."""
         return self.preprocess.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of one picture."""
+        """Of one image."""
         fractional = self.augment is None and self.preprocess.fractional
         return np.dtype(np.float32 if fractional else np.uint8)
 
     def fill(self, out: NDArray[Any], sources: Sequence[Source], indices: Sequence[int]) -> dict[int, str]:
-        """Writes the readable pictures into `out`, one after the other without gaps.
+        """Writes the readable images into `out`, one after the other without gaps.
 
         Returns:
             position in `sources` -> reason, for the unreadable ones.
@@ -69,13 +69,13 @@ class Work:
         for position, (source, index) in enumerate(zip(sources, indices, strict=True)):
             try:
                 out[position - len(refused)] = self._one(source, index)
-            except UnreadablePicture as error:
+            except UnreadableImage as error:
                 refused[position] = error.reason
         return refused
 
     def _one(self, source: Source, index: int) -> NDArray[Any]:
         if self.augment is None:
-            return self.preprocess.picture(source)
+            return self.preprocess.image(source)
         return augmented(source, self.preprocess, self.augment, seed=self.seed, epoch=self.epoch, index=index)
 
 
@@ -91,14 +91,14 @@ def batches(
     epoch: int = 0,
     start: int = 0,
 ) -> Iterator[Batch]:
-    """Batches of a split's pictures; the last one may be smaller.
+    """Batches of a split's images; the last one may be smaller.
 
     The time a caller spends in `next()` is the time it waits for data.
 
     Args:
-        split: the pictures.
+        split: the images.
         preprocess: the network's input.
-        batch_size: pictures a batch, unreadable ones included.
+        batch_size: images a batch, unreadable ones included.
         workers: processes that decode ahead; 0: everything happens in `next()`. Changes nothing but the speed.
         augment: None for evaluation.
         order: indices into the split; None: all in order.
@@ -115,10 +115,10 @@ def batches(
     if batch_size < 1 or workers < 0 or start < 0:
         raise ValueError(f"batch_size {batch_size} (>= 1), workers {workers} (>= 0), start {start} (>= 0) expected")
     if len(indices) and not (indices.min() >= 0 and indices.max() < len(split)):
-        raise ValueError(f"order reaches from {indices.min()} to {indices.max()}; the split has {len(split)} pictures")
+        raise ValueError(f"order reaches from {indices.min()} to {indices.max()}; the split has {len(split)} images")
     work = Work(preprocess=preprocess, augment=augment, seed=seed, epoch=epoch)
     if augment is not None and augment.crop == "pad" and augment.pad >= min(preprocess.size):
-        raise ValueError(f"pad {augment.pad} is not smaller than the picture, {preprocess.size}")
+        raise ValueError(f"pad {augment.pad} is not smaller than the image, {preprocess.size}")
     parts = [indices[at : at + batch_size] for at in range(start * batch_size, len(indices), batch_size)]
     if workers and parts:
         from inceptions.data.worker_pool import work_ahead
@@ -134,8 +134,8 @@ def _work_here(split: Split, work: Work, parts: list[NDArray[np.int64]]) -> Iter
         yield assemble(split, part, out, refused)
 
 
-def assemble(split: Split, part: NDArray[np.int64], pictures: NDArray[Any], refused: dict[int, str]) -> Batch:
-    """A batch from `Work.fill`'s result; `pictures` becomes the batch's memory."""
+def assemble(split: Split, part: NDArray[np.int64], images: NDArray[Any], refused: dict[int, str]) -> Batch:
+    """A batch from `Work.fill`'s result; `images` becomes the batch's memory."""
     import torch
 
     kept = np.delete(part, list(refused))
@@ -145,14 +145,14 @@ def assemble(split: Split, part: NDArray[np.int64], pictures: NDArray[Any], refu
             split.named.add(file)
             log.warning("left out: %s: %s", file, reason)
     return Batch(
-        pictures=torch.from_numpy(pictures[: len(kept)]),
+        images=torch.from_numpy(images[: len(kept)]),
         targets=torch.from_numpy(split.targets[kept]),
         indices=torch.from_numpy(kept),
         refused=left_out,
     )
 
 
-def reading_workers(pictures: int, preprocess: Preprocess) -> int:
+def reading_workers(images: int, preprocess: Preprocess) -> int:
     """How many processes should decode: one a core, or none where the work is over before they have started."""
     height, width = preprocess.size
-    return 0 if pictures * height * width < FEW_PIXELS else min(os.cpu_count() or 1, MOST_WORKERS)
+    return 0 if images * height * width < FEW_PIXELS else min(os.cpu_count() or 1, MOST_WORKERS)

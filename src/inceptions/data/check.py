@@ -1,4 +1,4 @@
-"""Looking at every picture of a data set before anybody trains on it."""
+"""Looking at every image of a data set before anybody trains on it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import numpy as np
 from inceptions.data.dataset import Refused, Split
 from inceptions.data.read import load
 from inceptions.data.text import refuse_names
-from inceptions.image import UnreadablePicture, opened
+from inceptions.image import UnreadableImage, opened
 from inceptions.progress import track
 
 
 class Copy(NamedTuple):
-    """One of several pictures with the same content."""
+    """One of several images with the same content."""
 
     file: str
     split: str
@@ -35,36 +35,36 @@ class Report:
     layout: str
     """"splits", "classes", "manifest" or "table"."""
     divided: bool
-    """Whether the user divided the pictures; else the splits are those `train` would make with its default seed."""
+    """Whether the user divided the images; else the splits are those `train` would make with its default seed."""
     counts: dict[str, dict[str, int]]
-    """split -> class -> readable pictures."""
+    """split -> class -> readable images."""
     unreadable: tuple[Refused, ...]
     duplicates: tuple[tuple[Copy, ...], ...]
-    """Pictures of the same content (bytes), each group once."""
+    """Images of the same content (bytes), each group once."""
     straddling: tuple[tuple[Copy, ...], ...]
     """Those of them that are in more than one split: what is evaluated has been learned by heart."""
     contradicting: tuple[tuple[Copy, ...], ...]
     """Those of them that are in more than one class."""
     formats: dict[str, int]
     modes: dict[str, int]
-    """How pixels are stored ("RGB", "L", "CMYK", "P", ...) -> pictures."""
+    """How pixels are stored ("RGB", "L", "CMYK", "P", ...) -> images."""
     widths: tuple[int, int, int]
     """Lowest, median and highest, pixels."""
     heights: tuple[int, int, int]
     """Lowest, median and highest, pixels."""
     dark: tuple[str, ...] = ()
-    """Pictures of more than 8 bits that use the lowest eighth of them only: made by a camera of fewer bits, they are
+    """Images of more than 8 bits that use the lowest eighth of them only: made by a camera of fewer bits, they are
     nearly black to a network."""
     suffixes: dict[str, int] = field(default_factory=dict)
-    """How files are named (".jpg", in lower case) -> readable pictures."""
+    """How files are named (".jpg", in lower case) -> readable images."""
     unlabeled: dict[str, int] = field(default_factory=dict)
-    """Part of a table that is for testing -> its pictures that have no class, which is no fault."""
+    """Part of a table that is for testing -> its images that have no class, which is no fault."""
     skipped: dict[str, Any] = field(default_factory=dict)
     """What in the folders was not taken: `files` (suffix -> how many), `hidden`, `folders` (name -> how many)."""
 
     @property
     def valid(self) -> bool:
-        """Nothing is unreadable, no picture is in two splits (where the user divided them) or in two classes."""
+        """Nothing is unreadable, no image is in two splits (where the user divided them) or in two classes."""
         return not (self.unreadable or self.contradicting or (self.divided and self.straddling))
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Report:
         return asdict(self) | {
             "valid": self.valid,
             "n": sum(sum(classes.values()) for classes in self.counts.values()),
-            "unreadable": [picture._asdict() for picture in self.unreadable],
+            "unreadable": [image._asdict() for image in self.unreadable],
             "duplicates": groups(self.duplicates),
             "straddling": groups(self.straddling),
             "contradicting": groups(self.contradicting),
@@ -95,7 +95,7 @@ class _Seen(NamedTuple):
 
 
 def check(source: str | Path, *, label: str | None = None) -> Report:
-    """Decodes every picture of a data set and compares their contents.
+    """Decodes every image of a data set and compares their contents.
 
     Args:
         source: what `load` reads.
@@ -149,15 +149,15 @@ def check(source: str | Path, *, label: str | None = None) -> Report:
 
 
 def _look(split: Split, index: int) -> _Seen | str:
-    """The facts of one picture, or why it cannot be read."""
+    """The facts of one image, or why it cannot be read."""
     try:
         source = split.source(index)
-        with opened(source) as picture:
-            shown = picture.pixels("RGB")
+        with opened(source) as image:
+            shown = image.pixels("RGB")
             digest = hashlib.sha256(source).digest() if isinstance(source, bytes) else bytes.fromhex(split.hash(index))
-            dark = picture.depth > 8 and bool(np.asarray(shown).max() < 32)
-            return _Seen(digest, picture.format or "", picture.mode, picture.size, dark)
-    except UnreadablePicture as error:
+            dark = image.depth > 8 and bool(np.asarray(shown).max() < 32)
+            return _Seen(digest, image.format or "", image.mode, image.size, dark)
+    except UnreadableImage as error:
         return error.reason
 
 

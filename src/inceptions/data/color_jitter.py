@@ -1,4 +1,4 @@
-"""Photometric distortion in one pass: brightness, contrast, saturation and hue are affine maps of a colour."""
+"""Photometric distortion in one pass: brightness, contrast, saturation and hue are affine maps of a color."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from inceptions.data.keyed_random import Draws
 
 Affine = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""A map of colours: x -> matrix @ x + shift."""
+"""A map of colors: x -> matrix @ x + shift."""
 
 _GREY = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as Pillow's conversion to "L"
 _YIQ = np.array([_GREY, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
@@ -20,17 +20,17 @@ _YIQ = np.array([_GREY, [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 
 def distorted(
     image: Image.Image, brightness: float, contrast: float, saturation: float, hue: float, draws: Draws
 ) -> Image.Image:
-    """Distorts the colours, in random order (1312.5402), each by a random amount up to its strength.
+    """Distorts the colors, in random order (1312.5402), each by a random amount up to its strength.
 
     The maps are multiplied first and applied at once, so values are rounded and clipped once, not four times.
 
     Args:
-        image: "RGB" or "L"; grey pictures have no saturation and no hue.
+        image: "RGB" or "L"; gray images have no saturation and no hue.
         brightness: factor of every value in 1 -+ this.
-        contrast: factor of the distance to the picture's mean grey in 1 -+ this.
-        saturation: factor of the distance to each pixel's grey in 1 -+ this.
-        hue: angle about the grey axis in -+ this share of the circle.
-        draws: the picture's random numbers.
+        contrast: factor of the distance to the image's mean gray in 1 -+ this.
+        saturation: factor of the distance to each pixel's gray in 1 -+ this.
+        hue: angle about the gray axis in -+ this share of the circle.
+        draws: the image's random numbers.
     """
     strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
     chosen = [(name, strength) for name, strength in strengths.items() if strength]
@@ -53,26 +53,26 @@ def distorted(
 
 
 def _mean(image: Image.Image) -> NDArray[np.float64]:
-    """The picture's mean colour; its histogram is the fastest way to it."""
+    """The image's mean color; its histogram is the fastest way to it."""
     counts = np.array(image.histogram(), dtype=np.float64).reshape(-1, 256)
     means: NDArray[np.float64] = counts @ np.arange(256) / (image.width * image.height)
     return np.broadcast_to(means, 3)
 
 
-def _brightness(amount: float, _grey: float) -> Affine:
+def _brightness(amount: float, _gray: float) -> Affine:
     return np.eye(3) * (1 + amount), np.zeros(3)
 
 
-def _contrast(amount: float, grey: float) -> Affine:
-    return np.eye(3) * (1 + amount), np.full(3, -amount * grey)
+def _contrast(amount: float, gray: float) -> Affine:
+    return np.eye(3) * (1 + amount), np.full(3, -amount * gray)
 
 
-def _saturation(amount: float, _grey: float) -> Affine:
+def _saturation(amount: float, _gray: float) -> Affine:
     return np.eye(3) * (1 + amount) - amount * np.tile(_GREY, (3, 1)), np.zeros(3)
 
 
-def _hue(amount: float, _grey: float) -> Affine:
-    """Turns the two colour coordinates of YIQ; the luminance stays."""
+def _hue(amount: float, _gray: float) -> Affine:
+    """Turns the two color coordinates of YIQ; the luminance stays."""
     cos, sin = math.cos(2 * math.pi * amount), math.sin(2 * math.pi * amount)
     turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
     return np.linalg.inv(_YIQ) @ turn @ _YIQ, np.zeros(3)

@@ -1,4 +1,4 @@
-"""What reading a data set gives: its classes and its splits, and how pictures are divided when nobody has."""
+"""What reading a data set gives: its classes and its splits, and how images are divided when nobody has."""
 
 from __future__ import annotations
 
@@ -18,74 +18,74 @@ from inceptions.data.contents import file_digest
 
 
 class Refused(NamedTuple):
-    """A picture that was left out, and why."""
+    """An image that was left out, and why."""
 
     file: str
     reason: str
 
 
 class Entry(NamedTuple):
-    """One picture as a reader found it."""
+    """One image as a reader found it."""
 
     file: bytes
     """Relative to the root, or absolute."""
     label: str
     split: str | None = None
-    """"train", "val", "test"; None: nobody has divided the pictures."""
+    """"train", "val", "test"; None: nobody has divided the images."""
     group: str | None = None
-    """Pictures of one group (a patient, a scene) stay together."""
+    """Images of one group (a patient, a scene) stay together."""
     row: int = -1
-    """Its row in `Split.content`, where the pictures are no files."""
+    """Its row in `Split.content`, where the images are no files."""
     sha256: str | None = None
-    """Of its content in hex, where another picture may have the same."""
+    """Of its content in hex, where another image may have the same."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Pictures with their classes. A picture is known by its index, which never depends on a listing's order."""
+    """Images with their classes. An image is known by its index, which never depends on a listing's order."""
 
     root: Path
     """Where the files are relative to."""
     files: NDArray[np.bytes_]
-    """Every picture's name, as bytes in one array (names need not be text)."""
+    """Every image's name, as bytes in one array (names need not be text)."""
     targets: NDArray[np.int64]
-    """Every picture's class, an index into `classes`; -1: a class the model does not have."""
+    """Every image's class, an index into `classes`; -1: a class the model does not have."""
     classes: tuple[str, ...]
     """The model's classes, in its order."""
     hashes: NDArray[np.bytes_] | None = None
-    """Every picture's SHA-256 in hex, where it is known (recorded in `split.json`, or computed); else empty."""
+    """Every image's SHA-256 in hex, where it is known (recorded in `split.json`, or computed); else empty."""
     content: Callable[[int], bytes] | None = None
-    """Gives the encoded picture of a row, where the pictures are no files."""
+    """Gives the encoded image of a row, where the images are no files."""
     rows: NDArray[np.int64] | None = None
-    """Every picture's row in `content`."""
+    """Every image's row in `content`."""
     named: set[str] = field(default_factory=set, repr=False)
-    """Refused pictures the log has named already."""
+    """Refused images the log has named already."""
 
     def __len__(self) -> int:
         return len(self.files)
 
     def name(self, index: int) -> str:
-        """The picture's name relative to the root; bytes that are no text become surrogate escapes."""
+        """The image's name relative to the root; bytes that are no text become surrogate escapes."""
         return os.fsdecode(bytes(self.files[index]))
 
     def path(self, index: int) -> Path:
-        """The picture's file.
+        """The image's file.
 
         Raises:
-            ValueError: the pictures lie in a table, not in files.
+            ValueError: the images lie in a table, not in files.
         """
         if self.content is not None:
-            raise ValueError(f"{self.root} is a table: its pictures are no files; use source(i)")
+            raise ValueError(f"{self.root} is a table: its images are no files; use source(i)")
         return self.root / self.name(index)
 
     def source(self, index: int) -> Path | bytes:
-        """What `Preprocess` decodes: the path, or the content where the pictures are no files."""
+        """What `Preprocess` decodes: the path, or the content where the images are no files."""
         if self.content is None or self.rows is None:
             return self.path(index)
         return self.content(int(self.rows[index]))
 
     def hash(self, index: int) -> str:
-        """SHA-256 of the encoded picture in hex: as known, else computed.
+        """SHA-256 of the encoded image in hex: as known, else computed.
 
         Raises:
             OSError: the file cannot be read.
@@ -97,7 +97,7 @@ class Split:
         return hashlib.sha256(self.content(int(self.rows[index]))).hexdigest()
 
     def subset(self, indices: NDArray[np.int64] | Sequence[int]) -> Split:
-        """The pictures at these indices, in this order."""
+        """The images at these indices, in this order."""
         chosen = np.asarray(indices, dtype=np.int64)
         return replace(
             self,
@@ -108,7 +108,7 @@ class Split:
         )
 
     def known(self) -> Split:
-        """The pictures whose class the model has."""
+        """The images whose class the model has."""
         return self if (self.targets >= 0).all() else self.subset(np.flatnonzero(self.targets >= 0))
 
 
@@ -127,26 +127,26 @@ class Dataset:
     layout: str
     """"splits" (folders train/val/test), "classes" (a folder each), "manifest", "table"."""
     divided: bool
-    """Whether the user divided the pictures; else `splits` holds our seeded division of them."""
+    """Whether the user divided the images; else `splits` holds our seeded division of them."""
     label: str | None = None
     """The label's column, where the user named it."""
     refused: tuple[Refused, ...] = ()
-    """Named pictures that are no readable files (dangling links, missing files of a manifest)."""
+    """Named images that are no readable files (dangling links, missing files of a manifest)."""
     unknown_classes: tuple[str, ...] = ()
-    """Classes of the data which the model lacks; their pictures have target -1."""
+    """Classes of the data which the model lacks; their images have target -1."""
     missing_classes: tuple[str, ...] = ()
-    """Classes of the model of which the data has no picture."""
+    """Classes of the model of which the data has no image."""
     trained_on: int = 0
-    """Pictures that were left out of an evaluation because the model learned from them."""
+    """Images that were left out of an evaluation because the model learned from them."""
     changed: tuple[str, ...] = ()
-    """Judged pictures whose content is no longer what the run recorded under this name."""
+    """Judged images whose content is no longer what the run recorded under this name."""
     unlabeled: dict[str, int] = field(default_factory=dict)
-    """Part of a table that is for testing -> its pictures that have no class and were left out."""
+    """Part of a table that is for testing -> its images that have no class and were left out."""
     skipped: dict[str, Any] = field(default_factory=dict)
     """What in the folders was not taken: `files` (suffix -> how many), `hidden`, `folders` (name -> how many)."""
 
     def whole(self) -> Split:
-        """All pictures as one split."""
+        """All images as one split."""
         parts = list(self.splits.values())
         return replace(
             parts[0],
@@ -166,11 +166,11 @@ def natural(name: str) -> tuple[list[tuple[str, int, str]], str]:
 
 
 def divide(entries: Sequence[Entry], *, seed: int, fraction: float) -> list[bool]:
-    """Chooses validation pictures: about `fraction` of each class, whole units only, the rest stays for training.
+    """Chooses validation images: about `fraction` of each class, whole units only, the rest stays for training.
 
-    A unit is all pictures of one group and all that have the same content (`Entry.sha256`; a picture without one is
+    A unit is all images of one group and all that have the same content (`Entry.sha256`; an image without one is
     like no other), so that nothing is on both sides. Its place depends on the seed and the names alone, not on the
-    order they were listed in. Every class keeps at least one training picture, and gets at least one for validation
+    order they were listed in. Every class keeps at least one training image, and gets at least one for validation
     where its units allow it.
 
     Returns:

@@ -30,16 +30,16 @@ def load(
     classes: Sequence[str] | None = None,
     label: str | None = None,
 ) -> Dataset:
-    """Reads a data set; pictures are found, not opened.
+    """Reads a data set; images are found, not opened.
 
     Args:
-        source: a folder `SPLIT / CLASS / picture` (splits by any of the names people give them, see
-            `data.readers.names`) or `CLASS / picture`, a manifest (.csv, .jsonl), a table of encoded pictures
+        source: a folder `SPLIT / CLASS / image` (splits by any of the names people give them, see
+            `data.readers.names`) or `CLASS / image`, a manifest (.csv, .jsonl), a table of encoded images
             (.parquet, .arrow, a folder of them), or a data set of the Hugging Face hub (`owner/name`,
             `hf://datasets/owner/name`).
-        split_seed: chooses the validation pictures, where the user has not.
-        val_fraction: their share of each class; 0: all pictures are for training.
-        classes: the model's classes: pictures are mapped to them by name; None: the classes found, in natural order.
+        split_seed: chooses the validation images, where the user has not.
+        val_fraction: their share of each class; 0: all images are for training.
+        classes: the model's classes: images are mapped to them by name; None: the classes found, in natural order.
         label: the label's column in a manifest or a table.
 
     Raises:
@@ -105,7 +105,7 @@ def _refuse_or_tell(source: str, found: Found, unmapped: Sequence[Sequence[str]]
     Args:
         source: what is read.
         found: what was found in it.
-        unmapped: (classes the model does not have, its classes that have no picture), where there is a model.
+        unmapped: (classes the model does not have, its classes that have no image), where there is a model.
     """
     left_out = _by_reason(found.refused)
     if found.problems:
@@ -114,8 +114,8 @@ def _refuse_or_tell(source: str, found: Found, unmapped: Sequence[Sequence[str]]
         raise DataError("\n".join([f"{source} cannot be used:", listing(found.problems), *told]))
     say_skipped(source, found.skipped)
     for part, count in found.unlabeled.items():
-        log.warning("left out: %d pictures of %s, which have no class", count, part)
-    for kind, names in zip(("the model does not have", "of the model that have no picture"), unmapped, strict=False):
+        log.warning("left out: %d images of %s, which have no class", count, part)
+    for kind, names in zip(("the model does not have", "of the model that have no image"), unmapped, strict=False):
         if names:
             log.warning("%s: classes %s: %s", source, kind, ", ".join(names))
     for line in left_out:
@@ -130,9 +130,9 @@ def _classes(
     advice = f"; {found.advice}" if found.advice else ""
     if not found.entries:
         if not found.problems and found.refused:
-            found.problems.append(f"none of its {len(found.refused)} pictures can be used")
+            found.problems.append(f"none of its {len(found.refused)} images can be used")
         elif not found.problems:
-            found.problems.append(f"no pictures ({' '.join(sorted(EXTENSIONS))}) in it")
+            found.problems.append(f"no images ({' '.join(sorted(EXTENSIONS))}) in it")
         return tuple(given or ()), [], []
     if given is not None:
         _respell(found, given)
@@ -160,10 +160,10 @@ def _classes(
         held = {entry.label for entry in found.entries if entry.split == split}
         empty = [name for name in folders if name not in held]
         if empty and split in (None, "train"):
-            found.problems.append(f"no pictures in the folder of class {_some(empty)}: fill or remove it")
+            found.problems.append(f"no images in the folder of class {_some(empty)}: fill or remove it")
     untrained = sorted(set(counts) - trained, key=natural)
     if untrained:
-        found.problems.append(f"classes without training pictures: {_some(untrained)}")
+        found.problems.append(f"classes without training images: {_some(untrained)}")
     return tuple(sorted(counts, key=natural)), [], []
 
 
@@ -219,7 +219,7 @@ def _split(
     classes: tuple[str, ...],
     content: Callable[[int], bytes] | None,
 ) -> Split:
-    """Sorted by class and name: a picture's index must not depend on how a disk lists its files."""
+    """Sorted by class and name: an image's index must not depend on how a disk lists its files."""
     entries = sorted(entries, key=lambda e: (index.get(e.label, -1), e.row, e.file))
     return Split(
         root=root,
@@ -235,13 +235,13 @@ def _split(
 
 
 def _tell_absent(parts: Mapping[str, Split], classes: Sequence[str]) -> None:
-    """Names the classes of which a part has no picture: nothing can be said of how well they are recognized."""
+    """Names the classes of which a part has no image: nothing can be said of how well they are recognized."""
     for part, called in (("val", "validation"), ("test", "test")):
         held = set(np.unique(parts[part].targets).tolist())
         absent = [name for index, name in enumerate(classes) if index not in held]
         if absent and held:
             log.warning(
-                "no %s pictures of class %s (none there, or too few pictures or groups): its recall is not known, and "
+                "no %s images of class %s (none there, or too few images or groups): its recall is not known, and "
                 "averages leave it out",
                 *(called, _some(absent)),
             )

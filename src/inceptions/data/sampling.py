@@ -1,4 +1,4 @@
-"""In which order an epoch sees the pictures, and how much each class weighs."""
+"""In which order an epoch sees the images, and how much each class weighs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def epoch_order(n: int, *, seed: int, epoch: int) -> Order:
 
 
 def balanced_order(targets: NDArray[np.int64], *, seed: int, epoch: int) -> Order:
-    """An epoch of `len(targets)` pictures in which every class comes equally often (to within one).
+    """An epoch of `len(targets)` images in which every class comes equally often (to within one).
 
-    A class's pictures are used up in random order before one comes again; large classes show a part each epoch.
+    A class's images are used up in random order before one comes again; large classes show a part each epoch.
 
     Raises:
         DataError: no target is a known class.
     """
     present = np.unique(targets[targets >= 0])
     if not len(present):
-        raise DataError("no picture has a known class: nothing to balance")
+        raise DataError("no image has a known class: nothing to balance")
     # which class of each row comes first changes by epoch, as the last row is not full
     which = Draws(seed, epoch, 0, stream=BALANCE).permutation(len(present))
     shares = np.full(len(present), len(targets) // len(present))
@@ -47,7 +47,7 @@ def balanced_order(targets: NDArray[np.int64], *, seed: int, epoch: int) -> Orde
 def shard(order: Order, *, rank: int, world_size: int, even: bool = False) -> Order:
     """The part of `order` one of several processes handles; all parts together are `order`, nothing is repeated.
 
-    Every `world_size` neighbours go to different processes, so together they see the batches one process would see.
+    Every `world_size` neighbors go to different processes, so together they see the batches one process would see.
 
     Args:
         order: the whole order.
@@ -65,17 +65,17 @@ def shard(order: Order, *, rank: int, world_size: int, even: bool = False) -> Or
 
 
 def class_weights(targets: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.float32]:
-    """Weights for the loss by which every class counts alike: pictures / (classes * pictures of the class).
+    """Weights for the loss by which every class counts alike: images / (classes * images of the class).
 
     Returns:
-        (classes,) float32; their mean over the pictures is 1.
+        (classes,) float32; their mean over the images is 1.
 
     Raises:
-        DataError: a class has no picture, so no weight makes it count.
+        DataError: a class has no image, so no weight makes it count.
     """
     counts = np.bincount(targets[targets >= 0], minlength=len(classes))
     empty = [name for name, count in zip(classes, counts, strict=True) if count == 0]
     if empty:
-        raise DataError(f"classes without pictures have no balanced weight: {', '.join(empty)}")
+        raise DataError(f"classes without images have no balanced weight: {', '.join(empty)}")
     weights: NDArray[np.float32] = (counts.sum() / (len(classes) * counts)).astype(np.float32)
     return weights

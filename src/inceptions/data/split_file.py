@@ -1,4 +1,4 @@
-"""`split.json`: which picture was in which split, so that a run can be repeated, resumed and evaluated honestly."""
+"""`split.json`: which image was in which split, so that a run can be repeated, resumed and evaluated honestly."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ NAME = "split.json"
 
 
 def write_split(dataset: Dataset, file: Path, *, learned: frozenset[str] = frozenset()) -> tuple[Refused, ...]:
-    """Writes every picture's name, SHA-256, split and class; the pictures are neither copied nor moved.
+    """Writes every image's name, SHA-256, split and class; the images are neither copied nor moved.
 
     Args:
         dataset: what `load` gave.
         file: where to write, usually RUN/split.json.
-        learned: SHA-256 of pictures that the network learned from before, and that are none of these.
+        learned: SHA-256 of images that the network learned from before, and that are none of these.
 
     Returns:
-        The pictures that cannot even be read as files; their hash is null.
+        The images that cannot even be read as files; their hash is null.
 
     Raises:
         OSError: `file` cannot be written.
@@ -71,7 +71,7 @@ def write_split(dataset: Dataset, file: Path, *, learned: frozenset[str] = froze
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What a split.json says; no picture has been looked for."""
+    """What a split.json says; no image has been looked for."""
 
     file: Path
     root: Path
@@ -81,22 +81,22 @@ class Record:
     label: str | None
     classes: tuple[str, ...]
     entries: tuple[dict[str, Any], ...]
-    """file, sha256, split and class of each picture."""
+    """file, sha256, split and class of each image."""
     before: frozenset[str]
-    """SHA-256 of what the network learned from before this run's own pictures."""
+    """SHA-256 of what the network learned from before this run's own images."""
 
     def contents(self, part: str) -> frozenset[str]:
-        """SHA-256 of the pictures of a split."""
+        """SHA-256 of the images of a split."""
         found = {one["sha256"] for one in self.entries if one["split"] == part}
         return frozenset(found - {None, "", EMPTY})
 
     @cached_property
     def learned(self) -> frozenset[str]:
-        """SHA-256 of every picture the network learned from."""
+        """SHA-256 of every image the network learned from."""
         return self.contents("train") | self.before
 
     def split(self, part: str, root: Path, classes: tuple[str, ...]) -> Split:
-        """The pictures of a split under `root`, with the names they had."""
+        """The images of a split under `root`, with the names they had."""
         entries = [one for one in self.entries if one["split"] == part]
         index = {name: number for number, name in enumerate(classes)}
         return Split(
@@ -109,7 +109,7 @@ class Record:
 
 
 def read_record(file: Path) -> Record:
-    """Reads a split.json, wherever its pictures are now.
+    """Reads a split.json, wherever its images are now.
 
     Raises:
         DataError: the file is damaged.
@@ -123,7 +123,7 @@ def read_record(file: Path) -> Record:
         for one in entries:
             os.fsencode(one["file"])
             if not isinstance(one["sha256"], str | None) or not isinstance(one["split"], str):
-                raise TypeError(f"{one} is no picture's entry")
+                raise TypeError(f"{one} is no image's entry")
         return Record(
             file=file,
             root=Path(record["root"]),
@@ -146,12 +146,12 @@ def read_split(
 
     Args:
         file: a run's split.json.
-        root: where the pictures lie now, if they have been moved: any data set, in which they are found by content.
+        root: where the images lie now, if they have been moved: any data set, in which they are found by content.
         classes: the model's classes, mapped by name; None: those of the file.
         hint: how the user says where they lie now.
 
     Raises:
-        DataError: the file is damaged, or its pictures are gone.
+        DataError: the file is damaged, or its images are gone.
     """
     record = read_record(file)
     order = tuple(classes if classes is not None else record.classes)
@@ -182,14 +182,14 @@ def read_split(
 
 
 def gone(record: Record, hint: str | None) -> str:
-    """That the pictures are not where they were, and what to do."""
+    """That the images are not where they were, and what to do."""
     place = record.source if record.layout == "table" else record.root
     asked = f" ({hint})" if hint else ""
-    return f"{record.file}: its pictures lay in {place}, which is gone: say where they lie now{asked}"
+    return f"{record.file}: its images lay in {place}, which is gone: say where they lie now{asked}"
 
 
 def changed(split: Split) -> tuple[Refused, ...]:
-    """The pictures that are no longer what split.json recorded, and why.
+    """The images that are no longer what split.json recorded, and why.
 
     Raises:
         ValueError: the split was not read from a split.json.
@@ -208,11 +208,11 @@ def changed(split: Split) -> tuple[Refused, ...]:
 
 
 def _found(record: Record, splits: dict[str, Split], place: str | Path) -> dict[str, Split]:
-    """The recorded pictures where they lie now: under their names, or whatever `place` calls those of their content."""
+    """The recorded images where they lie now: under their names, or whatever `place` calls those of their content."""
     if not is_table(place) and Path(place).is_dir() and not any(changed(split) for split in splits.values()):
         return splits
     now = load(place, val_fraction=0, label=None if Path(place).is_dir() and not is_table(place) else record.label)
-    every, _ = hashed(now.whole(), description="looking for the run's pictures")
+    every, _ = hashed(now.whole(), description="looking for the run's images")
     assert every.hashes is not None
     places = {bytes(digest): index for index, digest in reversed(list(enumerate(every.hashes))) if digest}
     moved: dict[str, Split] = {}
@@ -229,7 +229,7 @@ def _found(record: Record, splits: dict[str, Split], place: str | Path) -> dict[
     total = sum(map(len, splits.values()))
     if len(missing) == total or (missing and every.content is not None):
         raise DataError(
-            f"{place} does not hold {len(missing)} of the {total} pictures of {record.file}:\n{listing(missing)}"
+            f"{place} does not hold {len(missing)} of the {total} images of {record.file}:\n{listing(missing)}"
         )
     return moved
 

@@ -17,7 +17,7 @@ Operation = Callable[[Image.Image, float], Image.Image]
 
 
 def trivial_augment(image: Image.Image, draws: Draws) -> Image.Image:
-    """Applies one operation to an "RGB" or "L" picture."""
+    """Applies one operation to an "RGB" or "L" image."""
     name = list(OPERATIONS)[draws.below(len(OPERATIONS))]
     strength = draws.below(_LEVELS + 1) / _LEVELS
     sign = 1.0 if draws.chance(0.5) else -1.0

@@ -1,7 +1,7 @@
 """Worker processes that decode ahead.
 
 Plain child processes: no fork of a process that has threads, no second run of the user's script (as "spawn" does). A
-task carries its pictures' paths only, so no process holds a copy of the data set. Pixels travel through anonymous
+task carries its images' paths only, so no process holds a copy of the data set. Pixels travel through anonymous
 shared memory, which the size of /dev/shm does not limit. A child that fails or dies closes its pipe, which is noticed
 at once; a child whose parent is gone ends by itself. Children that have finished an epoch wait for the next one: they
 need a second or two to start.
@@ -84,9 +84,9 @@ def work_ahead(split: Split, work: Work, parts: list[NDArray[np.int64]], count: 
         for number in range(count * _AHEAD):
             order(number)
         for number, part in enumerate(parts):
-            pictures, refused = crew[number % count].take(number // count % _AHEAD, len(part))
+            images, refused = crew[number % count].take(number // count % _AHEAD, len(part))
             order(number + count * _AHEAD)  # its slot is free again, and the worker busy while the caller computes
-            yield assemble(split, part, pictures, refused)
+            yield assemble(split, part, images, refused)
         finished = True
     finally:
         for worker in crew:
@@ -130,7 +130,7 @@ class _Worker:
                 stderr=self._errors,
                 bufsize=0,
                 pass_fds=shared.descriptors,
-                # Pillow keeps the memory of the last few pictures for the next ones: giving it back to the system and
+                # Pillow keeps the memory of the last few images for the next ones: giving it back to the system and
                 # taking it anew is a fifth of the time. One thread each: together they keep every core busy.
                 env={"PILLOW_BLOCKS_MAX": "4"}
                 | os.environ
@@ -146,7 +146,7 @@ class _Worker:
         return self._process.poll() is None
 
     def begin(self, work: Work, most: int) -> None:
-        """Says what the next orders are about: at most `most` pictures each."""
+        """Says what the next orders are about: at most `most` images each."""
         self._shape, self._dtype = (_AHEAD, most, *work.shape), work.dtype
         self._send((work, self._shape, self._dtype))
 
@@ -167,7 +167,7 @@ class _Worker:
         self._orders.append(f"{_label(sources[0])} ... {_label(sources[-1])}")
         self._send((slot, sources, indices))
 
-    def take(self, slot: int, pictures: int) -> tuple[NDArray[Any], dict[int, str]]:
+    def take(self, slot: int, images: int) -> tuple[NDArray[Any], dict[int, str]]:
         """Waits for the oldest batch ordered, and copies it out of its slot."""
         try:
             answer = receive(self._from)
@@ -178,7 +178,7 @@ class _Worker:
         self._orders.pop(0)
         refused: dict[int, str] = answer
         slots = slots_in(self._shared.memory, self._shape, self._dtype)
-        return slots[slot, : pictures - len(refused)].copy(), refused
+        return slots[slot, : images - len(refused)].copy(), refused
 
     def _send(self, message: object) -> None:
         try:
@@ -198,7 +198,7 @@ class _Worker:
 
 
 def slots_in(memory: mmap.mmap, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The shared memory as batches: (slots, pictures, channels, height, width)."""
+    """The shared memory as batches: (slots, images, channels, height, width)."""
     return np.frombuffer(memory, dtype=dtype, count=int(np.prod(shape))).reshape(shape)
 
 

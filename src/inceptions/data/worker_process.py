@@ -1,4 +1,4 @@
-"""The child process of `workers`: orders come on stdin, pictures go into shared memory, answers to stdout."""
+"""The child process of `workers`: orders come on stdin, images go into shared memory, answers to stdout."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from inceptions.deploy.peak import Peak
 from inceptions.deploy.images import made_up
+from inceptions.deploy.peak import Peak
 from inceptions.deploy.turns import LONGEST, Case, Job, Opened, Process, TooLongError, serve_case, serve_limits
 from inceptions.engines import ENGINES, PRECISIONS, available, support
 from inceptions.engines.processor import processor
@@ -47,7 +47,7 @@ class Measured:
     batch: int
     threads: int
     device: str
-    pictures_per_second: float
+    images_per_second: float
     latency_ms: dict[str, float]
     """p50, p95 and p99 of one batch."""
     share_of_peak: float
@@ -162,7 +162,7 @@ def benchmark(
         wanted: what to measure.
         rounds: turns of each case; medians over them are reported.
         seconds: of one turn.
-        img_size: side of the pictures, px; None: the network's own.
+        img_size: side of the images, px; None: the network's own.
         options: of bare networks, whose weights are drawn from a fixed seed.
 
     Raises:
@@ -217,7 +217,7 @@ class _Series:
             )
         return Measured(
             **{**asdict(case), "precision": self.opened.precision},
-            pictures_per_second=case.batch / turn,
+            images_per_second=case.batch / turn,
             latency_ms={"p50": p50, "p95": p95, "p99": p99},
             share_of_peak=share,
             peak_gops=peak.gops,
@@ -275,7 +275,7 @@ def _measure(part: Sequence[Sequence[Case]], job: Job, *, rounds: int, seconds: 
 
 
 def _original(model: str, job: Job) -> NDArray[np.float32]:
-    """The answers of PyTorch in float32 to the pictures."""
+    """The answers of PyTorch in float32 to the images."""
     plain = Case(
         model=model, engine="torch", precision="float32", batch=1, threads=torch.get_num_threads(), device="cpu"
     )

@@ -21,7 +21,7 @@ def export_card(config: Mapping[str, Any], parity: Parity) -> str:
     ]
     parts.append(_parity(parity))
     parts.append(
-        f"With this package: `inceptions predict THIS_FOLDER picture.jpg`. Without it:\n\n{_python(export, preprocess)}"
+        f"With this package: `inceptions predict THIS_FOLDER image.jpg`. Without it:\n\n{_python(export, preprocess)}"
     )
     parts.append(
         "Whether it answers on your processor as its original did (`inceptions export THIS_FOLDER --check`), without "
@@ -42,7 +42,7 @@ def _interface(config: Mapping[str, Any], preprocess: Mapping[str, Any], export:
         shape = f"({count}, {channels}, H, W)"
         sides = f" H and W are {export['min_size']} px or more; it was trained at {height} x {width}."
     if export["with_preprocessing"]:
-        takes = f"`pictures` {shape} uint8, RGB"
+        takes = f"`images` {shape} uint8, RGB"
         gives = f"`probabilities` ({count}, {config['num_classes']})"
     else:
         takes = (
@@ -50,18 +50,18 @@ def _interface(config: Mapping[str, Any], preprocess: Mapping[str, Any], export:
             f"{preprocess['value_range']:g} / 255, minus {preprocess['mean']}, divided by {preprocess['std']}"
         )
         gives = f"`logits` ({count}, {config['num_classes']})"
-    fit = {"short": "the shorter side", "stretch": "the whole picture", "central": "the central part"}[
+    fit = {"short": "the shorter side", "stretch": "the whole image", "central": "the central part"}[
         preprocess["resize"]
     ]
     return (
-        f"Takes {takes}. Gives {gives}, in the order of `label_names` in `config.json`.{sides} Pictures are resized "
+        f"Takes {takes}. Gives {gives}, in the order of `label_names` in `config.json`.{sides} Images are resized "
         f"with {preprocess['interpolation']} interpolation ({fit}), crop share {preprocess['crop_pct']:g}.\n"
     )
 
 
 def _parity(parity: Parity) -> str:
     text = (
-        f"Checked against the original on {parity.n} pictures ({parity.pictures}): {parity.equal_top1:.2%} equal "
+        f"Checked against the original on {parity.n} images ({parity.images}): {parity.equal_top1:.2%} equal "
         f"answers, largest difference of a logit {parity.max_difference:.3g} (largest logit {parity.max_logit:.3g})"
     )
     if parity.top1_original is not None and parity.top1_export is not None:

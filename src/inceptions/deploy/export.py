@@ -17,13 +17,13 @@ from torch import Tensor
 
 from inceptions.data import Split
 from inceptions.deploy.card import export_card
-from inceptions.deploy.graph import ImagesToLogits, PicturesToProbabilities
+from inceptions.deploy.graph import ImagesToLogits, ImagesToProbabilities
+from inceptions.deploy.images import Images
 from inceptions.deploy.onnx_file import OPSET, OPSETS, write_onnx
 from inceptions.deploy.parity import Parity
-from inceptions.deploy.images import Pictures
 from inceptions.deploy.proof import Exportable, batches_of_inputs, metadata, prove
 from inceptions.engines import refuse_damaged
-from inceptions.engines.equalise import equalise
+from inceptions.engines.equalize import equalize
 from inceptions.engines.exported import FILES
 from inceptions.engines.openvino import convert
 from inceptions.engines.operators import whole_operators
@@ -36,7 +36,7 @@ from inceptions.zoo import Network
 
 FORMATS = {"onnx": ("float32",), "openvino": ("float32", "bf16", "int8"), "pt2": ("float32", "bf16")}
 """format -> its precisions. ONNX Runtime has no bf16 convolutions on a CPU; 8 bits are OpenVINO's here."""
-CALIBRATION = 300  # pictures that 8-bit ranges are measured on: NNCF's own advice
+CALIBRATION = 300  # images that 8-bit ranges are measured on: NNCF's own advice
 TARGETS = ("any", "this")
 """Where an export will run: on every processor, or on those with this one's instruction set. 8 bits alone ask."""
 MAX_TIME = 600.0  # seconds that the search for accurate 8 bits may take
@@ -55,7 +55,7 @@ class Exported:
 def export(
     net: Network,
     folder: str | Path,
-    pictures: Pictures,
+    images: Images,
     *,
     format: str,
     precision: str = "float32",
@@ -73,12 +73,12 @@ def export(
     Args:
         net: a network with `preprocess` and `classes`.
         folder: a new folder; it appears only when the proof holds.
-        pictures: what the proof runs on.
+        images: what the proof runs on.
         format: "onnx", "openvino" or "pt2".
         precision: see `FORMATS`; "auto" is "float32".
-        dynamic_batch: any number of pictures at once; False: one.
-        dynamic_size: pictures of any size from the network's smallest on; parity is proven at two more sizes.
-        with_preprocessing: uint8 RGB pictures of the network's size in, probabilities out; else normalised images in,
+        dynamic_batch: any number of images at once; False: one.
+        dynamic_size: images of any size from the network's smallest on; parity is proven at two more sizes.
+        with_preprocessing: uint8 RGB images of the network's size in, probabilities out; else normalized images in,
             logits out.
         opset: of ONNX, one of `OPSETS`; None: the oldest.
         target: int8: "any": accurate on every processor; "this": on those with this one's instruction set.
@@ -97,7 +97,7 @@ def export(
     module = _module(net, with_preprocessing)
     with _new_folder(folder) as new:
         task = _Task(
-            net=net, module=module, pictures=pictures, format=format, precision=precision,
+            net=net, module=module, images=images, format=format, precision=precision,
             dynamic_batch=dynamic_batch, dynamic_size=dynamic_size, opset=opset or OPSET, target=target,
             max_drop=max_drop, max_time=max_time, workers=workers,
         )  # fmt: skip
@@ -117,24 +117,24 @@ def export(
         if format == "onnx":
             config["inceptions"]["export"]["opset"] = task.opset
         if precision == "int8":
-            config["inceptions"]["export"] |= {"target": target, "quantised": settings}
+            config["inceptions"]["export"] |= {"target": target, "quantized": settings}
         (new / artifact.CONFIG).write_text(to_json(config, indent=2) + "\n", encoding="utf-8")
-        parity = prove(net, new, pictures, max_drop=max_drop, workers=workers)
+        parity = prove(net, new, images, max_drop=max_drop, workers=workers)
         if parity.verdict != "passed":
-            raise GateError(f"the export does not answer as the original: {parity.verdict} ({parity.n} pictures)")
+            raise GateError(f"the export does not answer as the original: {parity.verdict} ({parity.n} images)")
         (new / artifact.CARD).write_text(export_card(config, parity), encoding="utf-8", errors="backslashreplace")
     return Exported(folder=folder, parity=parity, kept_float=kept)
 
 
-def check(net: Network, folder: str | Path, pictures: Pictures, *, max_drop: float = 0.5, workers: int = 0) -> Parity:
+def check(net: Network, folder: str | Path, images: Images, *, max_drop: float = 0.5, workers: int = 0) -> Parity:
     """Prove an existing export again, against the network it was made from; writes its `parity.json`.
 
     Raises:
         GateError: it does not answer as the original does; it is not opened any more until it does.
     """
-    parity = prove(net, Path(folder), pictures, max_drop=max_drop, workers=workers)
+    parity = prove(net, Path(folder), images, max_drop=max_drop, workers=workers)
     if parity.verdict != "passed":
-        raise GateError(f"{folder} does not answer as the original: {parity.verdict} ({parity.n} pictures)")
+        raise GateError(f"{folder} does not answer as the original: {parity.verdict} ({parity.n} images)")
     return parity
 
 
@@ -169,12 +169,12 @@ def _refuse_onnx(format: str, opset: int | None, dynamic_size: bool) -> None:
         )
 
 
-def _module(net: Network, with_preprocessing: bool) -> ImagesToLogits | PicturesToProbabilities:
+def _module(net: Network, with_preprocessing: bool) -> ImagesToLogits | ImagesToProbabilities:
     if not with_preprocessing:
         return ImagesToLogits(net)
     if net.preprocess.fractional:
-        raise ValueError("pictures resized as TensorFlow does have fractional pixels, and cannot be uint8 inputs")
-    return PicturesToProbabilities(net, net.artifact.get("temperature") or 1.0)
+        raise ValueError("images resized as TensorFlow does have fractional pixels, and cannot be uint8 inputs")
+    return ImagesToProbabilities(net, net.artifact.get("temperature") or 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +183,7 @@ class _Task:
 
     net: Network
     module: Exportable
-    pictures: Pictures
+    images: Images
     format: str
     precision: str
     dynamic_batch: bool
@@ -196,15 +196,15 @@ class _Task:
 
     @property
     def with_preprocessing(self) -> bool:
-        return isinstance(self.module, PicturesToProbabilities)
+        return isinstance(self.module, ImagesToProbabilities)
 
 
 def _write(task: _Task, folder: Path) -> tuple[tuple[str, ...], str | None]:
-    """Returns int8's layers that stay in floating point, and the settings that it was quantised with."""
+    """Returns int8's layers that stay in floating point, and the settings that it was quantized with."""
     module = task.module
     calibration = _calibration(task) if task.precision == "int8" else []
     if calibration:
-        equalise(module, calibration)
+        equalize(module, calibration)
     program = _program(task)
     file = folder / FILES[task.format]
     if task.format == "pt2":
@@ -225,7 +225,7 @@ def _write(task: _Task, folder: Path) -> tuple[tuple[str, ...], str | None]:
     kept: tuple[str, ...] = ()
     settings: str | None = None
     if task.precision == "int8":
-        graph, kept, settings = _quantised(task, graph, program, calibration)
+        graph, kept, settings = _quantized(task, graph, program, calibration)
     openvino.save_model(graph, file, compress_to_fp16=False)
     return kept, settings
 
@@ -256,8 +256,8 @@ class _InHalf(torch.nn.Module):
 
 
 def _calibration(task: _Task) -> list[Tensor]:
-    """Batches of what the graph takes, of pictures spread over the whole split."""
-    split = task.pictures.calibration or task.pictures.check
+    """Batches of what the graph takes, of images spread over the whole split."""
+    split = task.images.calibration or task.images.check
     some = split.subset(np.linspace(0, len(split) - 1, min(CALIBRATION, len(split))).astype(np.int64))
     return [inputs for inputs, _ in _inputs(task, some)]
 
@@ -266,20 +266,20 @@ def _inputs(task: _Task, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
     return batches_of_inputs(split, task.net, with_preprocessing=task.with_preprocessing, workers=task.workers)
 
 
-def _quantised(
+def _quantized(
     task: _Task, graph: Any, program: torch.export.ExportedProgram, calibration: list[Tensor]
 ) -> tuple[Any, tuple[str, ...], str]:
-    from inceptions.deploy.quantise import costly_layers, quantise, quantise_within, settings_for
+    from inceptions.deploy.quantize import costly_layers, quantize, quantize_within, settings_for
 
-    if not task.pictures.labelled:
-        log.warning("int8 without labelled pictures: how much accuracy it costs is unknown")
+    if not task.images.labeled:
+        log.warning("int8 without labeled images: how much accuracy it costs is unknown")
         setting = settings_for(task.target)[0]
-        return quantise(graph, calibration, setting), (), str(setting)
+        return quantize(graph, calibration, setting), (), str(setting)
 
     def validation() -> Iterator[tuple[Tensor, Tensor]]:
-        return _inputs(task, task.pictures.check)
+        return _inputs(task, task.images.check)
 
-    result = quantise_within(
+    result = quantize_within(
         graph,
         calibration,
         validation,
@@ -288,7 +288,7 @@ def _quantised(
         threads=torch.get_num_threads(),
         target=task.target,
         max_time=task.max_time,
-        total=len(task.pictures.check),
+        total=len(task.images.check),
     )
     return result.graph, result.kept, result.settings
 

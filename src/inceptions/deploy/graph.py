@@ -10,7 +10,7 @@ from inceptions.zoo import Network
 
 
 class ImagesToLogits(nn.Module):
-    """images (N, C, H, W) float32, normalised -> logits (N, classes)."""
+    """images (N, C, H, W) float32, normalized -> logits (N, classes)."""
 
     inputs, outputs = "images", "logits"
 
@@ -23,13 +23,13 @@ class ImagesToLogits(nn.Module):
         return logits
 
 
-class PicturesToProbabilities(nn.Module):
-    """pictures (N, C, H, W) uint8 RGB of the network's size -> probabilities (N, classes).
+class ImagesToProbabilities(nn.Module):
+    """images (N, C, H, W) uint8 RGB of the network's size -> probabilities (N, classes).
 
-    Channel order, normalisation and temperature are part of the graph: whoever runs it needs to decode and resize only.
+    Channel order, normalization and temperature are part of the graph: whoever runs it needs to decode and resize only.
     """
 
-    inputs, outputs = "pictures", "probabilities"
+    inputs, outputs = "images", "probabilities"
 
     def __init__(self, net: Network, temperature: float) -> None:
         super().__init__()
@@ -37,8 +37,8 @@ class PicturesToProbabilities(nn.Module):
         self.preprocess = net.preprocess
         self.temperature = temperature
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         if self.preprocess.channel_order == "bgr":
-            pictures = pictures.flip(1)
-        logits: Tensor = self.net(self.preprocess.normalise(pictures))
+            images = images.flip(1)
+        logits: Tensor = self.net(self.preprocess.normalize(images))
         return torch.softmax(logits / self.temperature, dim=1)

@@ -1,4 +1,4 @@
-"""Which pictures an export is proven on: the run's own, the user's, or, for a bare network, made-up ones."""
+"""Which images an export is proven on: the run's own, the user's, or, for a bare network, made-up ones."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ MADE_UP = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
+class Images:
     """What an export is checked on, and calibrated with."""
 
     check: Split
     name: str
     """What they are, for `parity.json`."""
-    labelled: bool = True
+    labeled: bool = True
     calibration: Split | None = None
-    """int8: pictures to measure ranges on; never those of `check`, where there are others."""
+    """int8: images to measure ranges on; never those of `check`, where there are others."""
 
 
 @contextmanager
-def find_pictures(
+def find_images(
     classes: tuple[str, ...], *, data: str | None, recorded: Path | None, most: int | None
-) -> Iterator[Pictures]:
-    """The pictures to prove an export on.
+) -> Iterator[Images]:
+    """The images to prove an export on.
 
     Args:
         classes: of the network.
@@ -47,8 +47,8 @@ def find_pictures(
     """
     if data is None and (recorded is None or not recorded.is_file()):
         with TemporaryDirectory() as folder:
-            log.warning("no pictures are known for this network (--data names some): parity is checked on made-up ones")
-            yield Pictures(check=made_up(Path(folder), classes), name="made-up pictures", labelled=False)
+            log.warning("no images are known for this network (--data names some): parity is checked on made-up ones")
+            yield Images(check=made_up(Path(folder), classes), name="made-up images", labeled=False)
         return
     part, dataset = _to_check(classes, data, recorded)
     split = dataset.splits[part].known()
@@ -59,7 +59,7 @@ def find_pictures(
     if own and training is None and most is None:
         log.warning("the run's training images are gone: int8 measures its ranges on the images it is checked on")
     name = f"{part} of {dataset.source}"
-    yield Pictures(check=split, name=name, calibration=training)
+    yield Images(check=split, name=name, calibration=training)
 
 
 def _to_check(classes: tuple[str, ...], data: str | None, recorded: Path | None) -> tuple[str, Dataset]:
@@ -75,7 +75,7 @@ def _to_check(classes: tuple[str, ...], data: str | None, recorded: Path | None)
 
 
 def made_up(folder: Path, classes: tuple[str, ...]) -> Split:
-    """JPEG files of smooth random colours with noise: seeded, so the same everywhere."""
+    """JPEG files of smooth random colors with noise: seeded, so the same everywhere."""
     generator = np.random.default_rng(0)
     names = []
     for index in range(MADE_UP):

@@ -31,7 +31,7 @@ def open_original(
         model: a folder or published weights as `inceptions.load` takes them; a name of the family: fresh weights and
             numbered classes.
         options: of the network, only with a name.
-        img_size: side of the pictures, px; None: the network's own.
+        img_size: side of the images, px; None: the network's own.
         weights_part: as of `create_model`.
 
     Raises:
@@ -54,7 +54,7 @@ def open_original(
 
 
 def _fresh(name: str, options: Mapping[str, Any]) -> Network:
-    """A network of seeded weights whose batch norms have seen made-up pictures: else activations grow from layer to
+    """A network of seeded weights whose batch norms have seen made-up images: else activations grow from layer to
     layer, as no trained network's do, and low precision has nothing to hold on to."""
     with torch.random.fork_rng(devices=[]), TemporaryDirectory() as folder:
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Whether an exported file answers as the network it was made from, on real pictures, from the file to the logits."""
+"""Whether an exported file answers as the network it was made from, on real images, from the file to the logits."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ LOGITS = {"float32": 1e-4, "bf16": 5e-2}
 """precision -> largest allowed difference of a logit, as a share of the largest logit. bf16 keeps 8 bits of a number
 (0.4 %), and a hundred layers add up."""
 EQUAL = {"float32": 0.999, "bf16": 0.99}
-"""precision -> smallest allowed share of pictures with the same answer."""
+"""precision -> smallest allowed share of images with the same answer."""
 
 LEAST = -20.0  # logarithm of a probability below which float32 says nothing exact
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """An export beside its original, on the same pictures."""
+    """An export beside its original, on the same images."""
 
-    pictures: str
-    """Which pictures."""
+    images: str
+    """Which images."""
     n: int
     precision: str
     max_difference: float
@@ -37,9 +37,9 @@ class Parity:
     max_logit: float
     """Largest absolute logit of the original: what the difference is measured against."""
     equal_top1: float
-    """Share of pictures with the same most probable class."""
+    """Share of images with the same most probable class."""
     top1_original: float | None
-    """Accuracy of the original; None: the pictures have no labels."""
+    """Accuracy of the original; None: the images have no labels."""
     top1_export: float | None
     max_drop: float | None
     """int8: points of accuracy that may be lost; None where nothing can be measured."""
@@ -61,27 +61,27 @@ def compare(
     exported: ExportedEngine,
     split: Split,
     *,
-    pictures: str,
-    labelled: bool,
+    images: str,
+    labeled: bool,
     max_drop: float | None = None,
     workers: int = 0,
 ) -> Parity:
-    """Run both on the pictures of `split`, each with its own preprocessing, and judge the difference.
+    """Run both on the images of `split`, each with its own preprocessing, and judge the difference.
 
-    float32 and bf16 are held to `LOGITS` and, on labelled pictures, `EQUAL` (of a made-up one no class is more probable
+    float32 and bf16 are held to `LOGITS` and, on labeled images, `EQUAL` (of a made-up one no class is more probable
     than the next); int8 to `max_drop` points of accuracy. An export that gives probabilities is judged by their
     logarithms.
 
     Raises:
-        DataError: no picture could be read; the original's answers are not finite.
+        DataError: no image could be read; the original's answers are not finite.
     """
 
     def answers(engine: Engine, preprocess: Preprocess) -> tuple[Tensor, Tensor]:
         feed = batches(split, preprocess, batch_size=engine.batch_size, workers=workers)
         shown = track(feed, description=f"checking {engine.name}", total=len(split), amount=len)
-        parts = [(engine.logits_and_features(batch.pictures)[0], batch.targets) for batch in shown if len(batch)]
+        parts = [(engine.logits_and_features(batch.images)[0], batch.targets) for batch in shown if len(batch)]
         if not parts:
-            raise DataError(f"none of {len(split)} pictures ({pictures}) could be read: nothing to check parity on")
+            raise DataError(f"none of {len(split)} images ({images}) could be read: nothing to check parity on")
         return torch.cat([logits for logits, _ in parts]), torch.cat([targets for _, targets in parts])
 
     expected, targets = answers(original, preprocess)
@@ -94,7 +94,7 @@ def compare(
     def accuracy(logits: Tensor) -> float:
         return (logits.argmax(1) == targets)[known].double().mean().item()
 
-    judged = labelled and bool(known.any())
+    judged = labeled and bool(known.any())
     facts: dict[str, Any] = {
         "max_difference": (found - expected).abs().max().item(),
         "max_logit": expected.abs().max().item(),
@@ -104,7 +104,7 @@ def compare(
         "max_drop": max_drop,
     }
     verdict = _verdict(exported.precision, bool(found.isfinite().all()), **facts)
-    return Parity(pictures=pictures, n=len(targets), precision=exported.precision, verdict=verdict, **facts)
+    return Parity(images=images, n=len(targets), precision=exported.precision, verdict=verdict, **facts)
 
 
 def _verdict(

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from inceptions.data import Split, batches
-from inceptions.deploy.graph import ImagesToLogits, PicturesToProbabilities
+from inceptions.deploy.graph import ImagesToLogits, ImagesToProbabilities
+from inceptions.deploy.images import Images
 from inceptions.deploy.parity import LOGITS, Parity, compare
-from inceptions.deploy.images import Pictures
 from inceptions.engines import Engine, open_engine
 from inceptions.engines.exported import FILES, PARITY, ExportedEngine, digest, proof, refuse_unproven
 from inceptions.engines.probe import IMAGES, INT8_FACTOR, Probe, read_probe, write_probe
@@ -24,35 +24,35 @@ from inceptions.files import to_json, write_atomically
 from inceptions.progress import log, track
 from inceptions.zoo import Network
 
-Exportable = ImagesToLogits | PicturesToProbabilities
+Exportable = ImagesToLogits | ImagesToProbabilities
 OTHER_SIZES = 32  # images that parity at each other size is proven on
 
 
-def prove(net: Network, folder: Path, pictures: Pictures, *, max_drop: float, workers: int) -> Parity:
+def prove(net: Network, folder: Path, images: Images, *, max_drop: float, workers: int) -> Parity:
     """Open what lies in `folder` with its own runtime and its own preprocessing, and compare with `net`.
 
     Writes parity.json and probe.npz.
     """
     original = open_engine(net, engine="torch", precision="float32", batch_size=16)
     exported = ExportedEngine(folder, verified=False)
-    drop = max_drop if exported.precision == "int8" and pictures.labelled else None
+    drop = max_drop if exported.precision == "int8" and images.labeled else None
     parity = compare(
         original,
         net.preprocess,
         exported,
-        pictures.check,
-        pictures=pictures.name,
-        labelled=pictures.labelled,
+        images.check,
+        images=images.name,
+        labeled=images.labeled,
         max_drop=drop,
         workers=workers,
     )
     if parity.verdict == "passed" and (told := _misnamed(net, exported, folder)):
         parity = replace(parity, verdict=told)
     if parity.verdict == "passed" and drop is not None:
-        parity = _elsewhere(parity, net, exported, folder, pictures, workers)
+        parity = _elsewhere(parity, net, exported, folder, images, workers)
     if parity.verdict == "passed" and exported.facts.get("dynamic_size"):
-        parity = _other_sizes(parity, net, original, exported, pictures, workers)
-    if (probe := _probe(net, original, exported, pictures.check)) is not None:
+        parity = _other_sizes(parity, net, original, exported, images, workers)
+    if (probe := _probe(net, original, exported, images.check)) is not None:
         write_probe(folder, probe)
     facts = {
         **parity.to_dict(),
@@ -89,23 +89,23 @@ def check_here(folder: str | Path) -> dict[str, Any]:
     return proof(folder) | told
 
 
-def graph_inputs(net: Network, pictures: Tensor, *, with_preprocessing: bool) -> Tensor:
-    """What an exported graph takes in place of un-normalised `pictures` (N, C, H, W)."""
-    inputs: Tensor = pictures
+def graph_inputs(net: Network, images: Tensor, *, with_preprocessing: bool) -> Tensor:
+    """What an exported graph takes in place of un-normalized `images` (N, C, H, W)."""
+    inputs: Tensor = images
     if not with_preprocessing:
-        inputs = net.preprocess.normalise(pictures)
+        inputs = net.preprocess.normalize(images)
     elif net.preprocess.channel_order == "bgr":
-        inputs = pictures.flip(1)
+        inputs = images.flip(1)
     return inputs
 
 
 def batches_of_inputs(
     split: Split, net: Network, *, with_preprocessing: bool, workers: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """What the graph takes, in batches of 8, with the targets; pictures of unknown classes are left out."""
+    """What the graph takes, in batches of 8, with the targets; images of unknown classes are left out."""
     for batch in batches(split.known(), net.preprocess, batch_size=8, workers=workers):
         if len(batch):
-            yield graph_inputs(net, batch.pictures, with_preprocessing=with_preprocessing), batch.targets
+            yield graph_inputs(net, batch.images, with_preprocessing=with_preprocessing), batch.targets
 
 
 def metadata(net: Network) -> dict[str, str]:
@@ -130,19 +130,17 @@ def _misnamed(net: Network, exported: ExportedEngine, folder: Path) -> str | Non
 
 
 def _elsewhere(
-    parity: Parity, net: Network, exported: ExportedEngine, folder: Path, pictures: Pictures, workers: int
+    parity: Parity, net: Network, exported: ExportedEngine, folder: Path, images: Images, workers: int
 ) -> Parity:
     """int8: the accuracy under the arithmetic of processors without VNNI, where the export is for any."""
     if exported.facts.get("target") != "any" or not processor().has_vnni:
         return parity
-    from inceptions.deploy.quantise import accuracies
+    from inceptions.deploy.quantize import accuracies
     from inceptions.engines.openvino import core
 
     inside = exported.facts["with_preprocessing"]
-    feed = batches_of_inputs(pictures.check, net, with_preprocessing=inside, workers=workers)
-    shown = track(
-        feed, description="checking without VNNI", total=len(pictures.check), amount=lambda item: len(item[1])
-    )
+    feed = batches_of_inputs(images.check, net, with_preprocessing=inside, workers=workers)
+    shown = track(feed, description="checking without VNNI", total=len(images.check), amount=lambda item: len(item[1]))
     graph = core().read_model(folder / FILES["openvino"])
     (found,) = accuracies([graph], shown, exported.threads, "any")
     assert parity.top1_original is not None
@@ -153,11 +151,11 @@ def _elsewhere(
 
 
 def _other_sizes(
-    parity: Parity, net: Network, original: Engine, exported: ExportedEngine, pictures: Pictures, workers: int
+    parity: Parity, net: Network, original: Engine, exported: ExportedEngine, images: Images, workers: int
 ) -> Parity:
     """Parity at two more sizes, neither of them square: one larger, one smaller, odd and even sides."""
     height, width = net.preprocess.size
-    split = pictures.check
+    split = images.check
     if len(split) > OTHER_SIZES:
         split = split.subset(np.linspace(0, len(split) - 1, OTHER_SIZES).astype(np.int64))
     found, verdict = [], parity.verdict
@@ -168,7 +166,7 @@ def _other_sizes(
         # among few images, one more or less is many points
         drop = None if parity.max_drop is None else max(parity.max_drop, 200 / len(split))
         at = compare(
-            original, preprocess, exported, split, pictures=pictures.name, labelled=pictures.labelled,
+            original, preprocess, exported, split, images=images.name, labeled=images.labeled,
             max_drop=drop, workers=workers,
         )  # fmt: skip
         told = ("n", "max_difference", "equal_top1", "verdict")
@@ -181,18 +179,18 @@ def _other_sizes(
 def _probe(net: Network, original: Engine, exported: ExportedEngine, split: Split) -> Probe | None:
     """Images spread over `split`, with the original's answers; None: none can be read."""
     some = split.subset(np.linspace(0, len(split) - 1, min(IMAGES, len(split))).astype(np.int64))
-    parts = [batch.pictures for batch in batches(some, net.preprocess, batch_size=IMAGES) if len(batch)]
+    parts = [batch.images for batch in batches(some, net.preprocess, batch_size=IMAGES) if len(batch)]
     if not parts:
         log.warning("none of the images of the probe could be read: the export cannot check itself elsewhere")
         return None
-    pictures = torch.cat(parts)
+    images = torch.cat(parts)
     inside = exported.facts["with_preprocessing"]
-    outputs = original(pictures)
+    outputs = original(images)
     if inside:
         outputs = torch.softmax(outputs / (net.artifact.get("temperature") or 1.0), dim=1)
     share = LOGITS.get(exported.precision, LOGITS["bf16"])
     probe = Probe(
-        inputs=graph_inputs(net, pictures, with_preprocessing=inside).contiguous(),
+        inputs=graph_inputs(net, images, with_preprocessing=inside).contiguous(),
         outputs=outputs.float(),
         tolerance=share * float(outputs.square().mean().sqrt()),
     )

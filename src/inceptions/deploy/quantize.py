@@ -1,4 +1,4 @@
-"""8-bit networks after training (NNCF), held to the accuracy of the original on the user's own pictures, in the
+"""8-bit networks after training (NNCF), held to the accuracy of the original on the user's own images, in the
 arithmetic of the processors that the network is for."""
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RANKED_ON = 16  # images that tell how much a layer's 8 bits disturb the answers
 
 
 @dataclass(frozen=True)
-class Quantised:
+class Quantized:
     """An 8-bit graph."""
 
     graph: Any
@@ -36,14 +36,14 @@ class Quantised:
     kept: tuple[str, ...]
     """Layers that stay in floating point because the accuracy needs them."""
     settings: str = ""
-    """How it was quantised, in words."""
+    """How it was quantized, in words."""
     drop: float = 0.0
     """Percentage points of accuracy that it loses."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to quantise.
+    """One way to quantize.
 
     Attributes:
         half_range: the layers whose weights use half of the 8 bits, so that no pair of products can saturate: "first",
@@ -65,14 +65,14 @@ EXACT = (Setting("none", singly=True), Setting("first", singly=True), Setting("n
 """What is tried where the sums have 32 bits: half a range would only cost precision."""
 
 
-def quantise_within(
+def quantize_within(
     graph: Any, calibration: Sequence[Tensor], validation: Validation, layers: Sequence[str], *, max_drop: float,
     threads: int, target: str = "any", max_time: float = 600.0, total: int | None = None,
-) -> Quantised:  # fmt: skip
+) -> Quantized:  # fmt: skip
     """`graph` in 8 bits, losing at most `max_drop` points of accuracy on `validation`, or as little as was found.
 
     All layers are tried in 8 bits first, with each setting. If all of them lose too much, the layers that disturb the
-    answers most are put back into floating point, one, two, four, ..., until the bound holds. However many pictures
+    answers most are put back into floating point, one, two, four, ..., until the bound holds. However many images
     there are, they are never in memory together.
 
     Args:
@@ -84,14 +84,14 @@ def quantise_within(
         threads: of the CPU.
         target: see `arithmetic.TARGETS`: whose arithmetic the accuracy is measured in.
         max_time: seconds after which nothing more is tried; what was begun is finished.
-        total: pictures of `validation`, for the bar.
+        total: images of `validation`, for the bar.
     """
     search = _Search(
         graph, validation, max_drop=max_drop, threads=threads, target=target, max_time=max_time, total=total
     )
     try:
         for setting in settings_for(target):
-            search.judge(quantise(graph, calibration, setting), str(setting))
+            search.judge(quantize(graph, calibration, setting), str(setting))
             if search.over():
                 return search.result(layers)
         log.info(
@@ -117,7 +117,7 @@ def settings_for(target: str) -> tuple[Setting, ...]:
     return SATURATING if target == "any" or not processor().has_vnni else EXACT
 
 
-def quantise(graph: Any, calibration: Iterable[Tensor], setting: Setting) -> Any:
+def quantize(graph: Any, calibration: Iterable[Tensor], setting: Setting) -> Any:
     """`graph` with 8-bit convolutions, its ranges measured on `calibration`, its biases corrected."""
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
@@ -159,11 +159,11 @@ class _Search:
         self.graph, self.validation, self.max_drop = graph, validation, max_drop
         self.threads, self.target, self.total = threads, target, total
         self.until = time.monotonic() + max_time
-        self.trials: list[Quantised] = []
+        self.trials: list[Quantized] = []
         self.before: float | None = None
 
     @property
-    def best(self) -> Quantised:
+    def best(self) -> Quantized:
         return min(self.trials, key=lambda trial: trial.drop)
 
     def over(self) -> bool:
@@ -178,7 +178,7 @@ class _Search:
         if self.before is None:
             self.before = accuracies([self.graph], self._shown("checking float"), self.threads)[0]
         (after,) = accuracies([graph], self._shown(f"checking int8 ({settings})"), self.threads, self.target)
-        self.trials.append(Quantised(graph, (), settings, 100 * (self.before - after)))
+        self.trials.append(Quantized(graph, (), settings, 100 * (self.before - after)))
         log.info("int8, %s: %.2f points lost, %g allowed", settings, self.trials[-1].drop, self.max_drop)
 
     def _shown(self, description: str) -> Iterator[tuple[Tensor, Tensor]]:
@@ -206,17 +206,17 @@ class _Search:
                 break
         return sorted(errors, key=lambda name: errors[name])
 
-    def result(self, layers: Sequence[str]) -> Quantised:
+    def result(self, layers: Sequence[str]) -> Quantized:
         """The best, with the names of what stays in floating point."""
         best = self.best
-        return Quantised(best.graph, floats(self.graph, best.graph, layers), best.settings, best.drop)
+        return Quantized(best.graph, floats(self.graph, best.graph, layers), best.settings, best.drop)
 
 
-def with_floats(quantised: Any, graph: Any, names: Sequence[str]) -> Any:
-    """A copy of `quantised` in which the operations called `names` compute in floating point, as they do in `graph`."""
+def with_floats(quantized: Any, graph: Any, names: Sequence[str]) -> Any:
+    """A copy of `quantized` in which the operations called `names` compute in floating point, as they do in `graph`."""
     from openvino import opset14
 
-    copy = quantised.clone()
+    copy = quantized.clone()
     originals = {op.get_friendly_name(): op for op in graph.get_ops()}
     for op in copy.get_ops():
         name = op.get_friendly_name()
@@ -268,15 +268,15 @@ def _silent(name: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def floats(graph: Any, quantised: Any, layers: Sequence[str]) -> tuple[str, ...]:
-    """The convolutions and matrix products of `graph` that have no 8-bit input in `quantised`.
+def floats(graph: Any, quantized: Any, layers: Sequence[str]) -> tuple[str, ...]:
+    """The convolutions and matrix products of `graph` that have no 8-bit input in `quantized`.
 
     Args:
         layers: the network's names of them, in the order of execution (see `costly_layers`).
     """
     ordered = sorted((name for name, _ in _costly(graph)), key=_position)
     named = dict(zip(ordered, layers, strict=True))
-    kept = {name for name, source in _costly(quantised) if name in named and source != "FakeQuantize"}
+    kept = {name for name, source in _costly(quantized) if name in named and source != "FakeQuantize"}
     return tuple(named[name] for name in ordered if name in kept)
 
 

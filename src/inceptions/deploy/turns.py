@@ -175,11 +175,11 @@ def _serve(connection: Connection, work: Callable[[], None]) -> None:
 def _open(case: Case, batches: Sequence[int], job: Job) -> tuple[list[Callable[[], object]], Opened]:
     torch.manual_seed(0)
     net = open_original(case.model, options=job.options, img_size=job.img_size)
-    pictures = torch.stack([torch.from_numpy(net.preprocess.picture(file)) for file in job.files])
+    images = torch.stack([torch.from_numpy(net.preprocess.image(file)) for file in job.files])
     begin = time.perf_counter()
-    calibration = list(torch.split(pictures, 8)) if case.precision == "int8" else None
+    calibration = list(torch.split(images, 8)) if case.precision == "int8" else None
     if calibration is not None and case.model in (*MEMBERS, *ALIASES):
-        log.warning("%s: a bare network, quantised on made-up pictures: its int8 accuracy says nothing", case.model)
+        log.warning("%s: a bare network, quantized on made-up images: its int8 accuracy says nothing", case.model)
     options: dict[str, Any] = {
         "engine": case.engine,
         "precision": case.precision,
@@ -193,7 +193,7 @@ def _open(case: Case, batches: Sequence[int], job: Job) -> tuple[list[Callable[[
         if not engines or case.device == "cuda":  # a GPU's engine is made for its size
             size = batch if case.device == "cuda" else None
             engines.append(open_engine(net, batch_size=size, calibration=calibration, **options))
-        engine, part = engines[-1], pictures[torch.arange(batch) % len(pictures)]
+        engine, part = engines[-1], images[torch.arange(batch) % len(images)]
         if not engine.emulated:  # its rate is no reason to wait
             engine.tune(part[0], most=batch, seconds=2.0)
         engine(part)
@@ -202,7 +202,7 @@ def _open(case: Case, batches: Sequence[int], job: Job) -> tuple[list[Callable[[
     seconds = time.perf_counter() - begin
     engine = engines[0]
     opened = Opened(
-        logits=engine(pictures).numpy(),
+        logits=engine(images).numpy(),
         multiply_adds=cost(net, net.preprocess.size[0]).multiply_adds,
         load_seconds=seconds,
         file_size=engine.file_size(),
@@ -213,10 +213,10 @@ def _open(case: Case, batches: Sequence[int], job: Job) -> tuple[list[Callable[[
     return runs, opened
 
 
-def _run(engine: Engine, size: int, pictures: torch.Tensor) -> Callable[[], object]:
+def _run(engine: Engine, size: int, images: torch.Tensor) -> Callable[[], object]:
     def run() -> object:
         engine.batch_size = size
-        return engine(pictures)
+        return engine(images)
 
     return run
 

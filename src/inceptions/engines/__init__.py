@@ -1,4 +1,4 @@
-"""Run a network: pictures in, logits or pooled features out, behind one callable for every runtime.
+"""Run a network: images in, logits or pooled features out, behind one callable for every runtime.
 
     torch           always there; no conversion; float32 and bf16, CPU and GPU
     torch-compiled  the same, compiled for half a minute first; on a CPU it needs a C++ compiler
@@ -10,7 +10,7 @@ Which is fastest is measured (`auto`); which precisions a machine has is asked o
 
 With an early exit, a network's parts run one after the other on any of them (`EarlyExit`).
 
-Conversion happens in memory, from the same module that PyTorch runs, normalisation included.
+Conversion happens in memory, from the same module that PyTorch runs, normalization included.
 """
 
 from __future__ import annotations

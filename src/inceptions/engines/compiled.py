@@ -20,9 +20,9 @@ Compiled = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class CompiledEngine(TorchEngine):
-    """As `TorchEngine`, compiled at its first use: once for each picture size, for any number of pictures.
+    """As `TorchEngine`, compiled at its first use: once for each image size, for any number of images.
 
-    With a `batch_size` of 1 the graph is for single pictures, and a GPU then launches all of it at once (CUDA graphs).
+    With a `batch_size` of 1 the graph is for single images, and a GPU then launches all of it at once (CUDA graphs).
     """
 
     name = "torch-compiled"
@@ -41,15 +41,15 @@ class CompiledEngine(TorchEngine):
         self.launched_at_once = device.type == "cuda" and batch_size == 1
         self._graphs: dict[object, Compiled] = {}
 
-    def tune(self, picture: Tensor, *, most: int | None = None, seconds: float = 4.0) -> None:
+    def tune(self, image: Tensor, *, most: int | None = None, seconds: float = 4.0) -> None:
         """Does nothing: trying other batch sizes would cost more time than the best of them saves."""
 
-    def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        count = len(pictures)
+    def _run(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        count = len(images)
         if count == 1 < self.batch_size:
-            pictures = pictures.expand(2, -1, -1, -1)  # a graph for any number is one for 2 or more
+            images = images.expand(2, -1, -1, -1)  # a graph for any number is one for 2 or more
         with torch.no_grad():  # in one layout only: for another one PyTorch would compile again
-            logits, features = self._graph(pictures.to(self.device, non_blocking=True).contiguous())
+            logits, features = self._graph(images.to(self.device, non_blocking=True).contiguous())
         return logits[:count], features[:count]
 
     def _graph(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,7 +71,7 @@ class CompiledEngine(TorchEngine):
         Raises:
             RunError: the compiler failed.
         """
-        log.info("compiling for pictures of %d x %d px: about half a minute", *inputs.shape[2:])
+        log.info("compiling for images of %d x %d px: about half a minute", *inputs.shape[2:])
         module = exported(self.module, inputs, whole=False).module()
         # Weights as constants, laid out for their convolutions: 9 % faster in bf16 and 3 % in float32, on a CPU.
         options: dict[str, str | int | bool | Callable[..., Any]] = {

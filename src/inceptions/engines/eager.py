@@ -14,7 +14,7 @@ from inceptions.engines.siblings import merge_siblings
 class TorchEngine(Engine):
     """PyTorch with channels-last tensors and folded batch norm, on the CPU or a GPU.
 
-    For single pictures on a GPU, 1x1 convolutions of one input are computed as one.
+    For single images on a GPU, 1x1 convolutions of one input are computed as one.
     """
 
     name = "torch"
@@ -45,7 +45,7 @@ class TorchEngine(Engine):
         """As in `Engine`: of the weights."""
         return sum(tensor.nbytes for tensor in self.module.state_dict().values())
 
-    def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, images: Tensor) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
-            logits, features = self.module(pictures.to(self.device, non_blocking=True))
+            logits, features = self.module(images.to(self.device, non_blocking=True))
         return logits, features

@@ -1,4 +1,4 @@
-"""Early exit: a picture that an auxiliary head is sure of does not go through the rest of the network."""
+"""Early exit: an image that an auxiliary head is sure of does not go through the rest of the network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Open = Callable[[Prepared, list[Tensor] | None], Engine]
 
 
 class EarlyExit(Engine):
-    """A cascade: behind each part of the network those pictures leave with its head's logits that it is sure of.
+    """A cascade: behind each part of the network those images leave with its head's logits that it is sure of.
 
     Args:
         heads: stage -> what runs the network from the stage before up to this one, and its auxiliary head.
@@ -26,7 +26,7 @@ class EarlyExit(Engine):
         threshold: the softmax probability from which on a head is sure.
 
     Attributes:
-        seen: pictures answered so far.
+        seen: images answered so far.
         left: stage -> how many of them its head answered.
     """
 
@@ -49,44 +49,44 @@ class EarlyExit(Engine):
         """The same parts, opened once, under another threshold and with counts of its own."""
         return EarlyExit(self.heads, self.rest, threshold)
 
-    def features(self, pictures: Tensor) -> Tensor:
-        """Raises `ValueError`: a picture that left early has none."""
-        raise ValueError("with an early exit there are no features of pictures that left; leave the early exit out")
+    def features(self, images: Tensor) -> Tensor:
+        """Raises `ValueError`: an image that left early has none."""
+        raise ValueError("with an early exit there are no features of images that left; leave the early exit out")
 
     @property
     def at_once(self) -> int:
-        """What the first part needs, where no picture has left yet."""
+        """What the first part needs, where no image has left yet."""
         return next(iter(self.heads.values())).at_once
 
-    def tune(self, picture: Tensor, *, most: int | None = None, seconds: float = 4.0) -> None:
+    def tune(self, image: Tensor, *, most: int | None = None, seconds: float = 4.0) -> None:
         """As in `Engine`, each part for itself."""
         for part in (*self.heads.values(), self.rest):
-            part.tune(picture, most=most, seconds=seconds)
-            picture = part.run(picture[None])[1][0]
+            part.tune(image, most=most, seconds=seconds)
+            image = part.run(image[None])[1][0]
         self.batch_size = next(iter(self.heads.values())).batch_size
 
     def file_size(self) -> int:
         """As in `Engine`: of all parts."""
         return sum(part.file_size() for part in (*self.heads.values(), self.rest))
 
-    def _parts(self, pictures: Tensor) -> Iterable[Tensor]:
-        return (pictures,)  # what is left of many pictures fills the later parts' batches better
+    def _parts(self, images: Tensor) -> Iterable[Tensor]:
+        return (images,)  # what is left of many images fills the later parts' batches better
 
-    def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, and no features: (N, 0)."""
-        waiting = torch.arange(len(pictures))
+        waiting = torch.arange(len(images))
         answers, places = [], []
         for stage, part in self.heads.items():
-            logits, activations = part.run(pictures)
+            logits, activations = part.run(images)
             sure = (logits.softmax(1).amax(1) >= self.threshold).cpu()
             answers.append(logits[sure])
             places.append(waiting[sure])
-            pictures, waiting = activations[~sure], waiting[~sure]
+            images, waiting = activations[~sure], waiting[~sure]
             self.left[stage] += int(sure.sum())
             if not len(waiting):
                 break
         else:
-            answers.append(self.rest.run(pictures)[0])
+            answers.append(self.rest.run(images)[0])
             places.append(waiting)
         logits = torch.cat(answers)[torch.cat(places).argsort()]
         self.seen += len(logits)
@@ -100,7 +100,7 @@ def early_exit(net: Network, threshold: float, opened: Open, calibration: list[T
         net: with auxiliary heads.
         threshold: see `EarlyExit`.
         opened: makes the engine of a part.
-        calibration: batches of pictures; a later part's ranges are measured on what the parts before it, in float32,
+        calibration: batches of images; a later part's ranges are measured on what the parts before it, in float32,
             make of them.
     """
     heads: dict[str, Engine] = {}

@@ -8,10 +8,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-PICTURES = 32  # that the ranges are measured on
+IMAGES = 32  # that the ranges are measured on
 
 
-def equalise(module: nn.Module, calibration: Sequence[Tensor]) -> int:
+def equalize(module: nn.Module, calibration: Sequence[Tensor]) -> int:
     """Rescale the channels between a depthwise convolution and the pointwise one behind it (in place).
 
     One scale serves all channels of an activation in 8 bits, so a channel of a small range keeps few of the 256 levels.
@@ -40,9 +40,9 @@ def equalise(module: nn.Module, calibration: Sequence[Tensor]) -> int:
         with torch.no_grad():
             seen = 0
             for batch in calibration if pairs else ():
-                module(batch[: PICTURES - seen])
+                module(batch[: IMAGES - seen])
                 seen += len(batch)
-                if seen >= PICTURES:
+                if seen >= IMAGES:
                     break
     finally:
         for hook in hooks:

@@ -44,7 +44,7 @@ class ExportedEngine(Engine):
         Args:
             verified: refuse an export whose parity with its original was not proven, or, where that was on another
                 instruction set, whose probe fails on this one.
-            batch_size: pictures that are run at once; None: what usually is fast; an export for single pictures runs
+            batch_size: images that are run at once; None: what usually is fast; an export for single images runs
                 them singly.
             threads: of the CPU; None: as many as PyTorch uses.
 
@@ -79,8 +79,8 @@ class ExportedEngine(Engine):
             refuse_elsewhere(folder, self.graph, proof(folder), precision=self.precision, runtime=self.name)
 
     def graph(self, inputs: Tensor) -> Tensor:
-        """What the file itself answers to `inputs`, which are as it takes them: normalised, or with its preprocessing
-        inside as pictures."""
+        """What the file itself answers to `inputs`, which are as it takes them: normalized, or with its preprocessing
+        inside as images."""
         return self._logits(inputs)
 
     @property
@@ -88,49 +88,49 @@ class ExportedEngine(Engine):
         """As the runtime's engine in memory needs."""
         return self.batch_size * PER_THREAD * self.threads if self.facts["format"] == "openvino" else self.batch_size
 
-    def features(self, pictures: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> Tensor:
         """Raises `ValueError`: the exported graph ends in the classifier."""
         raise ValueError("an export gives logits only; use the run or the model it was made from for features")
 
-    def logits_and_features(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, classes), and no features: (N, 0)."""
-        if pictures.ndim != 4 or not len(pictures):
-            raise ValueError(f"an engine takes pictures (N, C, H, W) with N >= 1, not a tensor {tuple(pictures.shape)}")
-        logits = torch.cat([self._run(part)[0] for part in self._parts(pictures)])
+        if images.ndim != 4 or not len(images):
+            raise ValueError(f"an engine takes images (N, C, H, W) with N >= 1, not a tensor {tuple(images.shape)}")
+        logits = torch.cat([self._run(part)[0] for part in self._parts(images)])
         return logits, torch.zeros(len(logits), 0)
 
     def file_size(self) -> int:
         """As in `Engine`."""
         return sum(file.stat().st_size for file in _files(self.folder, self.facts["format"]))
 
-    def _parts(self, pictures: Tensor) -> Iterable[Tensor]:
-        return (pictures,) if self.facts["format"] == "openvino" else super()._parts(pictures)
+    def _parts(self, images: Tensor) -> Iterable[Tensor]:
+        return (images,) if self.facts["format"] == "openvino" else super()._parts(images)
 
     def _open_openvino(self, file: Path) -> Run:
         streams = Streams(core().read_model(file), self.precision, self.threads)
         return lambda images: streams(images, self.batch_size)[0]
 
-    def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, images: Tensor) -> tuple[Tensor, Tensor]:
         preprocess = self.net.preprocess
         height, width = preprocess.size
         if self.facts.get("dynamic_size"):
-            if min(pictures.shape[2:]) < self.net.min_size:
+            if min(images.shape[2:]) < self.net.min_size:
                 raise ValueError(
-                    f"this export takes pictures of at least {self.net.min_size} px a side, not {pictures.shape[2]} x "
-                    f"{pictures.shape[3]}"
+                    f"this export takes images of at least {self.net.min_size} px a side, not {images.shape[2]} x "
+                    f"{images.shape[3]}"
                 )
-        elif tuple(pictures.shape[2:]) != (height, width):
+        elif tuple(images.shape[2:]) != (height, width):
             raise ValueError(
-                f"this export takes pictures of {height} x {width} px, not {pictures.shape[2]} x {pictures.shape[3]}; "
+                f"this export takes images of {height} x {width} px, not {images.shape[2]} x {images.shape[3]}; "
                 "export the model at that size, or with --dynamic-size"
             )
         if self.facts["with_preprocessing"]:
             # The graph takes RGB whatever the network's order, and divides by the temperature itself.
-            rgb = pictures.flip(1) if preprocess.channel_order == "bgr" else pictures
+            rgb = images.flip(1) if preprocess.channel_order == "bgr" else images
             temperature = self.net.artifact.get("temperature") or 1.0
             logits = torch.log(self._logits(rgb).clamp_min(torch.finfo(torch.float32).tiny)) * temperature
         else:
-            logits = self._logits(preprocess.normalise(pictures))
+            logits = self._logits(preprocess.normalize(images))
         return logits, torch.zeros(len(logits), 0)
 
 

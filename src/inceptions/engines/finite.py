@@ -1,4 +1,4 @@
-"""Answers that are no finite numbers: an error wherever they appear, which names the pictures and the likely cause."""
+"""Answers that are no finite numbers: an error wherever they appear, which names the images and the likely cause."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from inceptions.errors import DataError
 from inceptions.zoo import Network
 
-_NAMED = 3  # pictures, and tensors, that a message names
+_NAMED = 3  # images, and tensors, that a message names
 
 
 class NotFiniteError(DataError):
@@ -39,7 +39,7 @@ def finite(values: Tensor) -> Tensor:
 
 @contextmanager
 def blaming(net: Network, name: Callable[[int], str | None]) -> Iterator[None]:
-    """Has `NotFiniteError` say which pictures it is about, `name(row)`, and what of `net` is the likely cause."""
+    """Has `NotFiniteError` say which images it is about, `name(row)`, and what of `net` is the likely cause."""
     try:
         yield
     except NotFiniteError as error:

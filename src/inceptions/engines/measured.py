@@ -29,13 +29,13 @@ _LIBRARIES = ("inceptions", "torch", "openvino", "onnxruntime")
 
 
 def race(names: Sequence[str], opened: Callable[[str], Engine], net: Network) -> tuple[dict[str, float], list[Engine]]:
-    """Pictures per second of each engine, and the engines; one that cannot run the network has the rate 0, which is
+    """Images per second of each engine, and the engines; one that cannot run the network has the rate 0, which is
     said, and is not among them.
 
     Args:
         names: of engines.
         opened: opens one.
-        net: whose pictures are made up.
+        net: whose images are made up.
 
     Raises:
         ValueError: none of them runs it: what the last one said.
@@ -75,7 +75,7 @@ def best(rates: Mapping[str, float]) -> str:
 def told(rates: Mapping[str, float]) -> str:
     """The rates for people, the best first."""
     ranked = sorted(((name, rate) for name, rate in rates.items() if rate), key=lambda item: -item[1])
-    return ", ".join(f"{name} {rate:.3g}" for name, rate in ranked) + " pictures/s"
+    return ", ".join(f"{name} {rate:.3g}" for name, rate in ranked) + " images/s"
 
 
 def key(net: Network, precision: str, threads: int, batch_size: int | None) -> str:
@@ -120,7 +120,7 @@ def _folder() -> Path:
 
 
 def _together() -> int:
-    """Pictures a turn: enough for every thread of every engine to have work."""
+    """Images a turn: enough for every thread of every engine to have work."""
     return max(16, 8 * torch.get_num_threads())
 
 

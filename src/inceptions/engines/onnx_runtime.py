@@ -13,7 +13,7 @@ from inceptions.engines.prepared import Prepared, exported, quiet
 
 
 class OnnxRuntimeEngine(Engine):
-    """ONNX Runtime; the graph takes any number of pictures and is made once for each picture size."""
+    """ONNX Runtime; the graph takes any number of images and is made once for each image size."""
 
     name = "onnxruntime"
 
@@ -30,30 +30,30 @@ class OnnxRuntimeEngine(Engine):
         """As in `Engine`."""
         return self._file_size
 
-    def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        key = (pictures.shape[1:], pictures.dtype)
+    def _run(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        key = (images.shape[1:], images.dtype)
         if key not in self._sessions:
-            self._sessions[key] = self._open(pictures)
-        logits, features = self._sessions[key].run(None, {"pictures": pictures.contiguous().numpy()})
+            self._sessions[key] = self._open(images)
+        logits, features = self._sessions[key].run(None, {"images": images.contiguous().numpy()})
         return torch.from_numpy(logits), torch.from_numpy(features)
 
-    def _open(self, pictures: Tensor) -> Any:
+    def _open(self, images: Tensor) -> Any:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3  # errors
-        model = to_onnx(self.prepared, pictures)
+        model = to_onnx(self.prepared, images)
         self._file_size = len(model)
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def to_onnx(prepared: Prepared, pictures: Tensor) -> bytes:
-    """An ONNX file of `prepared` for pictures of this height, width and type: `pictures` -> `logits`, `features`."""
+def to_onnx(prepared: Prepared, images: Tensor) -> bytes:
+    """An ONNX file of `prepared` for images of this height, width and type: `images` -> `logits`, `features`."""
     with quiet():
         program = torch.onnx.export(
-            exported(prepared, pictures),
-            input_names=["pictures"],
+            exported(prepared, images),
+            input_names=["images"],
             output_names=["logits", "features"],
             custom_translation_table=onnx_translations(),
             dynamo=True,

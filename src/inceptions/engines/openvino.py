@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptions.engines.engine import Engine
-from inceptions.engines.equalise import equalise
+from inceptions.engines.equalize import equalize
 from inceptions.engines.operators import openvino_extensions, pad_rounded_pools
 from inceptions.engines.precisions import executed
 from inceptions.engines.prepared import Prepared, exported, quiet
@@ -29,15 +29,15 @@ from inceptions.progress import log
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None: Python's way to say "not importable"
 
 HINTS = {"float32": "f32", "bf16": "bf16", "int8": "bf16"}
-"""precision -> OpenVINO's hint. int8: of what is not quantised, see `hint`."""
-PER_REQUEST = 4  # pictures a request, untuned: weights are fetched from memory a quarter as often as for single ones
+"""precision -> OpenVINO's hint. int8: of what is not quantized, see `hint`."""
+PER_REQUEST = 4  # images a request, untuned: weights are fetched from memory a quarter as often as for single ones
 PER_THREAD = 8  # requests a call: so many that what the last one makes the other threads wait is little
 
 
 class OpenVinoEngine(Engine):
-    """OpenVINO; converted once for each picture size.
+    """OpenVINO; converted once for each image size.
 
-    All pictures of a call are in the works at once, see `Streams`; `batch_size` is the size of a request.
+    All images of a call are in the works at once, see `Streams`; `batch_size` is the size of a request.
     """
 
     name = "openvino"
@@ -59,17 +59,17 @@ class OpenVinoEngine(Engine):
         self.threads = threads or torch.get_num_threads()
         self.calibration = None if calibration is None else list(calibration)
         if self.calibration:
-            equalise(prepared, self.calibration)
+            equalize(prepared, self.calibration)
         self._graphs: dict[object, Streams] = {}
 
     @property
     def at_once(self) -> int:
-        """Pictures for `PER_THREAD` requests a thread."""
+        """Images for `PER_THREAD` requests a thread."""
         return self.batch_size * PER_THREAD * self.threads
 
-    def tune(self, picture: Tensor, *, most: int | None = None, seconds: float = 10.0) -> None:
+    def tune(self, image: Tensor, *, most: int | None = None, seconds: float = 10.0) -> None:
         """As in `Engine`; what was compiled for other batch sizes, with a copy of the weights each, is let go."""
-        super().tune(picture, most=most, seconds=seconds)
+        super().tune(image, most=most, seconds=seconds)
         for streams in self._graphs.values():
             streams.keep(self.batch_size)
 
@@ -83,16 +83,16 @@ class OpenVinoEngine(Engine):
             )
             return sum(file.stat().st_size for file in Path(folder).iterdir())
 
-    def _parts(self, pictures: Tensor) -> Iterable[Tensor]:
-        return (pictures,)
+    def _parts(self, images: Tensor) -> Iterable[Tensor]:
+        return (images,)
 
-    def _run(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        key = (pictures.shape[1:], pictures.dtype)
+    def _run(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        key = (images.shape[1:], images.dtype)
         if key not in self._graphs:
-            graph = to_openvino(self.prepared, pictures)
-            graph = graph if self.calibration is None else quantise(graph, self.calibration)
+            graph = to_openvino(self.prepared, images)
+            graph = graph if self.calibration is None else quantize(graph, self.calibration)
             self._graphs[key] = Streams(graph, self.precision, self.threads)
-        logits, features = self._graphs[key](pictures, self.batch_size)
+        logits, features = self._graphs[key](images, self.batch_size)
         if not self.executed:
             self._tell(self._graphs[key].executed)
         return logits, features
@@ -107,13 +107,13 @@ class OpenVinoEngine(Engine):
 
 
 class Streams:
-    """A graph on the CPU: few pictures run one by one on all threads, many side by side, on streams of some threads.
+    """A graph on the CPU: few images run one by one on all threads, many side by side, on streams of some threads.
 
-    Threads that share a picture wait for each other after every layer; streams do not. Compiled for exactly the number
-    of pictures of a request, which is faster than for any number.
+    Threads that share an image wait for each other after every layer; streams do not. Compiled for exactly the number
+    of images of a request, which is faster than for any number.
 
     Args:
-        graph: an `openvino.Model` that takes any number of pictures.
+        graph: an `openvino.Model` that takes any number of images.
         precision: "float32", "bf16" or "int8".
         threads: of all streams together.
     """
@@ -123,15 +123,15 @@ class Streams:
         self._single: dict[torch.Size, Any] = {}
         self._queues: dict[torch.Size, Any] = {}
 
-    def __call__(self, pictures: Tensor, batch_size: int) -> list[Tensor]:
-        """Every output of the graph for `pictures` (N, C, H, W).
+    def __call__(self, images: Tensor, batch_size: int) -> list[Tensor]:
+        """Every output of the graph for `images` (N, C, H, W).
 
         Args:
-            pictures: read where they lie, without a copy.
-            batch_size: pictures a request.
+            images: read where they lie, without a copy.
+            batch_size: images a request.
         """
-        count, size, shape = len(pictures), batch_size, pictures.shape[1:]
-        values = pictures.contiguous().numpy()
+        count, size, shape = len(images), batch_size, images.shape[1:]
+        values = images.contiguous().numpy()
         outputs: list[NDArray[np.float32]] = []
         queue = self._queue(torch.Size((size, *shape))) if count > 1 else None
         # fewer requests than streams would leave threads idle
@@ -180,7 +180,7 @@ def _empty(request: Any, count: int) -> list[NDArray[np.float32]]:
 
 
 def _fill(request: Any, place: tuple[list[NDArray[np.float32]], int]) -> None:
-    """Copies a request's answers to their place among all pictures' answers."""
+    """Copies a request's answers to their place among all images' answers."""
     outputs, start = place
     for output, tensor in zip(outputs, request.output_tensors, strict=True):
         output[start : start + len(tensor.data)] = tensor.data
@@ -199,7 +199,7 @@ def compiled(graph: Any, shape: Iterable[int], precision: str, threads: int, *, 
 
 
 def hint(precision: str) -> str:
-    """OpenVINO's precision hint. What int8 leaves unquantised runs in bf16 where the processor multiplies in it."""
+    """OpenVINO's precision hint. What int8 leaves unquantized runs in bf16 where the processor multiplies in it."""
     return "f32" if precision == "int8" and not processor().has_bf16 else HINTS[precision]
 
 
@@ -254,9 +254,9 @@ def signal_stack_kept() -> Iterator[None]:
         libc.sigaltstack(ctypes.byref(before), None)
 
 
-def to_openvino(prepared: Prepared, pictures: Tensor) -> Any:
-    """An `openvino.Model` of `prepared` for pictures of this height, width and type, any number of them."""
-    return convert(exported(prepared, pictures))
+def to_openvino(prepared: Prepared, images: Tensor) -> Any:
+    """An `openvino.Model` of `prepared` for images of this height, width and type, any number of them."""
+    return convert(exported(prepared, images))
 
 
 def convert(program: torch.export.ExportedProgram, *, dynamic_size: bool = False) -> Any:
@@ -279,12 +279,12 @@ def convert(program: torch.export.ExportedProgram, *, dynamic_size: bool = False
     return graph
 
 
-def quantise(graph: Any, calibration: Iterable[Tensor]) -> Any:
+def quantize(graph: Any, calibration: Iterable[Tensor]) -> Any:
     """`graph` with 8-bit convolutions (NNCF, after training), its ranges measured on `calibration`.
 
     Args:
         graph: what `to_openvino` made.
-        calibration: batches of pictures like the ones to come, un-normalised; some hundreds of pictures are enough.
+        calibration: batches of images like the ones to come, un-normalized; some hundreds of images are enough.
     """
     import nncf
 

@@ -1,6 +1,6 @@
 """Operators that the runtimes have as one and PyTorch's exporter takes apart, or that a runtime has only in part.
 
-Local response normalisation becomes ten operators when it is exported, among them a power and an average pool over
+Local response normalization becomes ten operators when it is exported, among them a power and an average pool over
 channels: half of GoogLeNet's time on OpenVINO, three quarters in int8. Kept whole, it is a hundredth.
 """
 
@@ -37,8 +37,8 @@ class _Whole(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         norm = self.norm
-        normalised: Tensor = local_response_norm(images, norm.size, norm.alpha, norm.beta, norm.k)
-        return normalised
+        normalized: Tensor = local_response_norm(images, norm.size, norm.alpha, norm.beta, norm.k)
+        return normalized
 
 
 @torch.library.custom_op("inceptions::pad_same", mutates_args=())
@@ -72,7 +72,7 @@ def _padding(module: borders.SameConv2d | borders.SameMaxPool2d) -> Callable[[Te
 
 @contextmanager
 def whole_operators(module: nn.Module, *, sizes: bool = False) -> Iterator[None]:
-    """Within the block, what is exported from `module` has each local response normalisation as one operator.
+    """Within the block, what is exported from `module` has each local response normalization as one operator.
 
     Args:
         sizes: and each border that depends on the size as one that works it out when it runs.

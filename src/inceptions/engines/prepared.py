@@ -1,4 +1,4 @@
-"""`Prepared`: normalisation and network as one module, its batch norm folded, which every runtime runs or converts."""
+"""`Prepared`: normalization and network as one module, its batch norm folded, which every runtime runs or converts."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from inceptions.zoo import Network
 class Prepared(nn.Module):
     """A copy of a network, or of some of its stages, that any runtime runs: one tensor in, two out.
 
-    The whole of it takes un-normalised pictures and gives logits and pooled features. Cut behind a stage that an
-    auxiliary head taps, the first part (`until` that stage) takes pictures, and gives the logits of that head and the
+    The whole of it takes un-normalized images and gives logits and pooled features. Cut behind a stage that an
+    auxiliary head taps, the first part (`until` that stage) takes images, and gives the logits of that head and the
     activations (N, C, H, W) that it read; the last (`after` the stage) takes these, and gives what the whole gives.
 
     The copy has only the head that it answers with, no batch norm of its own, is in evaluation mode, and leaves the
@@ -33,7 +33,7 @@ class Prepared(nn.Module):
 
     Args:
         net: with its `preprocess`.
-        after: the stage whose output comes in; None: pictures come in.
+        after: the stage whose output comes in; None: images come in.
         until: the stage whose auxiliary head answers; None: the last stage, and the classifier.
 
     Raises:
@@ -60,9 +60,9 @@ class Prepared(nn.Module):
         return self
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W), pictures uint8 or float, or activations -> logits (N, classes) and what the class says."""
+        """(N, C, H, W), images uint8 or float, or activations -> logits (N, classes) and what the class says."""
         if self.after is None:
-            trunk = self.net.forward_features(self._laid_out(self.preprocess.normalise(inputs))).float()
+            trunk = self.net.forward_features(self._laid_out(self.preprocess.normalize(inputs))).float()
         else:
             trunk = self.net.body(self._laid_out(inputs)).float()
         if self.until is not None:
@@ -74,7 +74,7 @@ class Prepared(nn.Module):
 
 
 def preprocess_of(net: Network) -> Preprocess:
-    """What pictures go through before they come to `net`.
+    """What images go through before they come to `net`.
 
     Raises:
         ValueError: the network carries none.
@@ -106,13 +106,13 @@ def fold_batch_norm(net: Network, *, aux: bool = False) -> Network:
     return folded.requires_grad_(False)
 
 
-def exported(prepared: Prepared, pictures: Tensor, *, whole: bool = True) -> torch.export.ExportedProgram:
+def exported(prepared: Prepared, images: Tensor, *, whole: bool = True) -> torch.export.ExportedProgram:
     """The graph of `prepared` for inputs of this height, width and type, any number of them.
 
     Args:
         whole: with operators that other runtimes have as one, see `whole_operators`.
     """
-    example = pictures[:1].expand(2, -1, -1, -1).contiguous()  # 0 and 1 would be taken for constants
+    example = images[:1].expand(2, -1, -1, -1).contiguous()  # 0 and 1 would be taken for constants
     with torch.no_grad(), quiet(), whole_operators(prepared) if whole else nullcontext():
         return torch.export.export(prepared, (example,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},))
 

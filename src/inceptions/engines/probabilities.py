@@ -24,7 +24,7 @@ def log_softmax(logits: Tensor | Floats) -> Floats:
 
 
 def rank(logits: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `k` most probable classes of each picture: indices (N, k) and probabilities (N, k), float64.
+    """The `k` most probable classes of each image: indices (N, k) and probabilities (N, k), float64.
 
     Equal logits rank by class index, as they are counted.
 
@@ -38,7 +38,7 @@ def rank(logits: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 def tempered(model: Model, temperature: float) -> Model:
     """`model` with its logits divided by a fitted temperature."""
-    return model if temperature == 1 else lambda pictures: model(pictures) / temperature
+    return model if temperature == 1 else lambda images: model(images) / temperature
 
 
 def temperature_of(net: Network) -> float:

@@ -24,7 +24,7 @@ from inceptions.engines.processor import processor
 from inceptions.progress import log
 from inceptions.zoo import Network
 
-MANY = 200  # pictures from which on measuring what is fastest is worth its time
+MANY = 200  # images from which on measuring what is fastest is worth its time
 PATIENCE = {"openvino": 30.0, "onnxruntime": 30.0, "torch-compiled": 300.0, "torch": 0.0}
 """engine -> seconds of work for eager PyTorch below which it is not tried: converting takes 10 s, compiling 30."""
 _ON_TORCH = {"torch": TorchEngine, "torch-compiled": CompiledEngine}
@@ -57,13 +57,13 @@ def open_engine(
             have the precision (compiled for work of minutes only). The measurement is kept for this machine.
         precision: "float32", "bf16", "int8" (needs `calibration`); "auto": bf16 where the device is fast in it; None:
             float32, and of an export its own. What runs is `Engine.precision`.
-        batch_size: pictures that are run at once; None: 16 on a CPU and 128 on a GPU, and for much work on a CPU what
+        batch_size: images that are run at once; None: 16 on a CPU and 128 on a GPU, and for much work on a CPU what
             is measured to be fastest.
         device: where torch runs; None: a GPU where there is one and the engine may be torch.
         threads: of the CPU; None: as many as PyTorch uses.
-        expected: how many pictures will come; None: few.
-        calibration: batches of un-normalised pictures that int8 measures its ranges on.
-        early_exit: the softmax probability from which on an auxiliary head is sure, so that its pictures stop there;
+        expected: how many images will come; None: few.
+        calibration: batches of un-normalized images that int8 measures its ranges on.
+        early_exit: the softmax probability from which on an auxiliary head is sure, so that its images stop there;
             the engine is then an `EarlyExit`, which has no features.
 
     Raises:
@@ -176,11 +176,11 @@ def _candidates(engine: str, place: torch.device) -> list[str]:
 
 
 def _choose(net: Network, opening: _Opening, expected: int) -> tuple[str, str]:
-    """The engine for a CPU, and why: converting and measuring take time, which the pictures to come must earn back.
+    """The engine for a CPU, and why: converting and measuring take time, which the images to come must earn back.
 
     Args:
         opening: opens what has to be measured, and keeps it.
-        expected: pictures to come.
+        expected: images to come.
     """
     precision, place = opening.precision, opening.place
     able = [one for name in available() if precision in ENGINES[name] for one in [support(name, precision, place)]]
@@ -188,7 +188,7 @@ def _choose(net: Network, opening: _Opening, expected: int) -> tuple[str, str]:
     if len(fitting) == 1:
         return fitting[0], f"the only one installed that has {precision}"
     if expected < MANY:
-        return "torch", "needs no conversion, which does not pay for few pictures"
+        return "torch", "needs no conversion, which does not pay for few images"
     preprocess_of(net)
     size = opening.batch_size or 16
     name = key(net, precision, opening.threads or torch.get_num_threads(), opening.batch_size)
@@ -197,7 +197,7 @@ def _choose(net: Network, opening: _Opening, expected: int) -> tuple[str, str]:
     seconds = expected / rate
     worth = [one for one in fitting if seconds >= PATIENCE[one]]
     if worth == ["torch"]:
-        return "torch", f"about {seconds:.0f} s for {expected} pictures; no faster engine pays off or is installed"
+        return "torch", f"about {seconds:.0f} s for {expected} images; no faster engine pays off or is installed"
     if not known.keys() >= set(worth):
         log.info("measuring which engine is fastest here: %s", ", ".join(worth))
         known, engines = race(worth, partial(opening.timed, net), net)
@@ -218,7 +218,7 @@ def _refuse(engine: str, precision: str, batch_size: int | None, place: torch.de
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; one of auto, {', '.join(PRECISIONS)}")
     if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size {batch_size}: at least one picture is run at once")
+        raise ValueError(f"batch_size {batch_size}: at least one image is run at once")
     if engine != "auto" and precision not in ENGINES[engine]:
         able = [name for name, precisions in ENGINES.items() if precision in precisions]
         raise ValueError(
@@ -239,7 +239,7 @@ def _refuse(engine: str, precision: str, batch_size: int | None, place: torch.de
         if "openvino" not in installed:
             raise ValueError("int8 needs OpenVINO and NNCF: pip install 'inceptions[deploy]'")
         if not calibrated:
-            raise ValueError("int8 needs pictures to measure its ranges on (calibration=batches of pictures)")
+            raise ValueError("int8 needs images to measure its ranges on (calibration=batches of images)")
     _refuse_untrue(engine, precision, place)
 
 

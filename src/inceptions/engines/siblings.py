@@ -1,7 +1,7 @@
 """The 1x1 convolutions with which several branches of a block begin, as one convolution.
 
 They read the same tensor, so one with all their channels gives the same numbers. It saves launches, which are most of
-the time that a GPU needs for a single picture; on a CPU it was measured to change nothing.
+the time that a GPU needs for a single image; on a CPU it was measured to change nothing.
 """
 
 from __future__ import annotations

@@ -60,12 +60,12 @@ def evaluate(model: Model, batches: Iterable[Batch], classes: Sequence[str]) -> 
     """Judge `model` on `batches`.
 
     Args:
-        model: pictures (N, C, H, W) uint8, not normalised -> logits (N, classes); an engine is one.
+        model: images (N, C, H, W) uint8, not normalized -> logits (N, classes); an engine is one.
         batches: what `inceptions.data.batches` yields, its targets numbered as in `classes`; of a split that
             `inceptions.data.evaluation_split` gives, which leaves out what the model was trained on.
         classes: the model's class names, in its order.
 
     Raises:
-        ValueError: no picture could be judged; logits that do not fit `classes` or are not finite.
+        ValueError: no image could be judged; logits that do not fit `classes` or are not finite.
     """
     return Metrics.of(count(answers(model, batches), len(classes)), classes)

@@ -1,4 +1,4 @@
-"""A stream of answers: logits beside what is known about the pictures they belong to."""
+"""A stream of answers: logits beside what is known about the images they belong to."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Answer:
     targets: Tensor
     """(N,) int64, -1 where the model does not have the class."""
     indices: Tensor
-    """(N,) int64: the pictures' places in their split."""
+    """(N,) int64: the images' places in their split."""
     skipped: int
-    """Pictures of the batch that could not be read."""
+    """Images of the batch that could not be read."""
     refused: tuple[Refused, ...] = ()
     """Their names and reasons, where they are known."""
 
@@ -40,10 +40,10 @@ class Answer:
 def answers(
     model: Model, batches: Iterable[Batch], *, net: Network | None = None, split: Split | None = None
 ) -> Iterator[Answer]:
-    """Ask `model` about each batch; a batch without a readable picture is answered without asking.
+    """Ask `model` about each batch; a batch without a readable image is answered without asking.
 
     Args:
-        model: pictures -> logits.
+        model: images -> logits.
         batches: what to ask.
         net, split: what an error about answers that are not finite names.
 
@@ -55,11 +55,11 @@ def answers(
         if len(batch.targets):
 
             def name(row: int, batch: Batch = batch) -> str | None:
-                crops = batch.pictures.shape[1] if batch.pictures.ndim == 5 else 1
+                crops = batch.images.shape[1] if batch.images.ndim == 5 else 1
                 return split.name(int(batch.indices[row // crops])) if split is not None else None
 
             with blaming(net, name) if net is not None else nullcontext():
-                logits = model(batch.pictures).cpu()
+                logits = model(batch.images).cpu()
         yield Answer(
             logits=logits,
             targets=batch.targets,
@@ -70,11 +70,11 @@ def answers(
 
 
 def over_crops(model: Model) -> Model:
-    """`model` for pictures (N, crops, C, H, W), see `inceptions.image.Crops`: the mean of the crops' probabilities."""
+    """`model` for images (N, crops, C, H, W), see `inceptions.image.Crops`: the mean of the crops' probabilities."""
 
-    def averaged(pictures: Tensor) -> Tensor:
-        logits = model(pictures.flatten(0, 1))
-        shares = np.exp(log_softmax(logits)).reshape(*pictures.shape[:2], -1)
+    def averaged(images: Tensor) -> Tensor:
+        logits = model(images.flatten(0, 1))
+        shares = np.exp(log_softmax(logits)).reshape(*images.shape[:2], -1)
         return log_of_mean(shares.swapaxes(0, 1))
 
     return averaged
@@ -93,7 +93,7 @@ def mean(streams: Sequence[Iterable[Answer]], orders: Sequence[Sequence[int]]) -
     for group in zip(*streams, strict=True):
         first = group[0]
         if any(not torch.equal(first.indices, other.indices) for other in group[1:]):
-            raise ValueError("the members of an ensemble were asked about different pictures")
+            raise ValueError("the members of an ensemble were asked about different images")
         if not len(first.targets):
             yield first
             continue

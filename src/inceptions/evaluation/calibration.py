@@ -16,24 +16,24 @@ COLDEST, HOTTEST = 0.05, 20.0  # outside, the logits say nothing about how sure 
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """The T that minimises the negative log-likelihood of softmax(logits / T) (Guo et al., 1706.04599, section 4.2).
+    """The T that minimizes the negative log-likelihood of softmax(logits / T) (Guo et al., 1706.04599, section 4.2).
 
     The likelihood is convex in 1/T, so its derivative is followed to its only zero by halving an interval.
 
     Args:
-        logits: (N, classes) of held-out pictures.
+        logits: (N, classes) of held-out images.
         targets: (N,) their classes; -1 (unknown) is left out.
 
     Returns:
-        T within 0.05 ... 20; a limit is reached where every picture is right (colder is always better), or where the
+        T within 0.05 ... 20; a limit is reached where every image is right (colder is always better), or where the
         logits carry no information.
 
     Raises:
-        DataError: no picture of a known class; logits that are not finite.
+        DataError: no image of a known class; logits that are not finite.
     """
     known = targets >= 0
     if not bool(known.any()):
-        raise DataError("a temperature cannot be fitted: no picture is of a class that the model has")
+        raise DataError("a temperature cannot be fitted: no image is of a class that the model has")
     scores, truth = finite(logits[known]).double().numpy(), targets[known].numpy()
     own = scores[np.arange(len(truth)), truth].mean()
 
@@ -47,7 +47,7 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
         low, high = (middle, high) if slope(float(np.exp(middle))) <= 0 else (low, middle)
     temperature = float(np.exp(-(low + high) / 2))
     if not COLDEST * 1.001 < temperature < HOTTEST / 1.001:
-        log.warning("the temperature stopped at its limit %.3g: these pictures do not determine it", temperature)
+        log.warning("the temperature stopped at its limit %.3g: these images do not determine it", temperature)
     return temperature
 
 
@@ -60,11 +60,11 @@ class Coverage:
     threshold: float
     """Keep an answer when its probability is at least this; 1.0 with coverage 0 where no threshold reaches it."""
     coverage: float
-    """Share of the pictures that are kept."""
+    """Share of the images that are kept."""
     accuracy: float
     """Accuracy on the kept ones; 0 where none is kept."""
     n: int
-    """Pictures that this was measured on."""
+    """Images that this was measured on."""
 
 
 def coverage_at(accuracy: float, confidence: np.ndarray, right: np.ndarray) -> Coverage:
@@ -77,12 +77,12 @@ def coverage_at(accuracy: float, confidence: np.ndarray, right: np.ndarray) -> C
 
     Raises:
         ValueError: an accuracy outside 0 ... 1.
-        DataError: no picture.
+        DataError: no image.
     """
     if not 0 < accuracy <= 1:
         raise ValueError(f"coverage at accuracy {accuracy}: an accuracy is above 0 and at most 1")
     if not len(confidence):
-        raise DataError("coverage needs at least one picture")
+        raise DataError("coverage needs at least one image")
     order = np.argsort(-confidence, kind="stable")
     sorted_confidence, kept_right = confidence[order], np.cumsum(right[order].astype(np.int64))
     kept = np.arange(1, len(order) + 1)

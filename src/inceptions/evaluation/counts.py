@@ -13,7 +13,7 @@ from inceptions.engines.probabilities import log_softmax
 BINS = 15  # of the reliability diagram (Guo et al., 1706.04599, section 2)
 UNIT = 2.0**-32  # what one count of `nll` and `confidence` stands for: sums of integers do not depend on their order
 SQUARE = 2.0**-20  # of one count of `squares`
-LARGEST_NLL = 2.0**20  # nats; keeps a sum over two thousand million pictures inside 63 bits at ordinary losses
+LARGEST_NLL = 2.0**20  # nats; keeps a sum over two thousand million images inside 63 bits at ordinary losses
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -26,13 +26,13 @@ class Counts:
     size, order, workers and the number of processes cannot change a metric.
 
     Attributes:
-        confusion: (classes, classes) pictures of class `row` that were called `column`.
-        top5: (classes,) pictures of a class whose label is among the five most probable.
-        nll: negative log-likelihood of all pictures, in units of 2^-32 nats.
-        squares: the sum of its squares, in units of 2^-20; a picture's is at most 2^20.
-        bins: (3, 15) per bin of confidence: pictures, right ones, sum of confidences (units of 2^-32).
-        skipped: pictures that could not be read.
-        unknown: pictures of classes that the model does not have; neither they nor the skipped are in `n`.
+        confusion: (classes, classes) images of class `row` that were called `column`.
+        top5: (classes,) images of a class whose label is among the five most probable.
+        nll: negative log-likelihood of all images, in units of 2^-32 nats.
+        squares: the sum of its squares, in units of 2^-20; an image's is at most 2^20.
+        bins: (3, 15) per bin of confidence: images, right ones, sum of confidences (units of 2^-32).
+        skipped: images that could not be read.
+        unknown: images of classes that the model does not have; neither they nor the skipped are in `n`.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -46,7 +46,7 @@ class Counts:
 
     @property
     def n(self) -> int:
-        """Pictures that were judged."""
+        """Images that were judged."""
         return int(self.confusion.sum())
 
     def add(self, logits: Tensor, targets: Tensor, *, skipped: int = 0) -> None:
@@ -64,7 +64,7 @@ class Counts:
         classes = len(self.top5)
         scores, truth = logits.detach().cpu().double().numpy(), targets.cpu().numpy().astype(np.int64)
         if scores.shape != (len(truth), classes):
-            raise ValueError(f"logits {scores.shape} for {len(truth)} pictures of {classes} classes")
+            raise ValueError(f"logits {scores.shape} for {len(truth)} images of {classes} classes")
         finite(logits)
         if truth.min() < -1 or truth.max() >= classes:
             raise ValueError(f"targets {truth.min()} to {truth.max()}; allowed are 0 to {classes - 1}, and -1: unknown")

@@ -1,4 +1,4 @@
-"""The files an evaluation leaves: `predictions.csv`, `confusion.csv` and a picture of the confusion matrix."""
+"""The files an evaluation leaves: `predictions.csv`, `confusion.csv` and an image of the confusion matrix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PredictionRow = tuple[str, str, str, float, list[tuple[str, float]]]
 def prediction_rows(
     files: Sequence[str], labels: Sequence[str], logits: Tensor, classes: Sequence[str]
 ) -> Iterator[PredictionRow]:
-    """Rows of `predictions.csv`, one a picture."""
+    """Rows of `predictions.csv`, one an image."""
     order, probabilities = rank(logits, 5)
     for file, label, places, values in zip(files, labels, order, probabilities, strict=True):
         best = [(classes[place], float(value)) for place, value in zip(places, values, strict=True)]
@@ -51,7 +51,7 @@ def write_confusion(path: Path, confusion: Integers, classes: Sequence[str]) -> 
 
 
 def draw_confusion(path: Path, confusion: Integers, classes: Sequence[str]) -> None:
-    """Draw the confusion matrix as PNG: colours are shares of the true class; up to 20 classes with their counts."""
+    """Draw the confusion matrix as PNG: colors are shares of the true class; up to 20 classes with their counts."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -70,8 +70,8 @@ def draw_confusion(path: Path, confusion: Integers, classes: Sequence[str]) -> N
         axes.set_yticks(range(n), names, parse_math=False, fontfamily=families)
     if n <= 20:
         for row, column in np.argwhere(confusion):
-            colour = "white" if share[row, column] > 0.5 else "black"
-            axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=8)
+            color = "white" if share[row, column] > 0.5 else "black"
+            axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=color, fontsize=8)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
     write_atomically(path, content.getvalue())

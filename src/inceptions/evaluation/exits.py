@@ -1,4 +1,4 @@
-"""What an early exit is worth: how many pictures leave, how many answers stay right, how much time it saves."""
+"""What an early exit is worth: how many images leave, how many answers stay right, how much time it saves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from inceptions.evaluation.outcome import Outcome
 from inceptions.evaluation.protocol import Protocol, judge, opened, sized
 from inceptions.zoo import Network
 
-TIMED = 128  # pictures that the speed is measured on, evenly chosen
+TIMED = 128  # images that the speed is measured on, evenly chosen
 ROUNDS = 5  # in which everybody has its turn with all of them
 
 
@@ -28,9 +28,9 @@ class Exit:
     threshold: float | None
     """The probability from which on an auxiliary head is sure; None: the plain network."""
     left: dict[str, float]
-    """stage -> share of the pictures (with crops: of these) that left behind it."""
+    """stage -> share of the images (with crops: of these) that left behind it."""
     top1: float
-    pictures_per_second: float
+    images_per_second: float
     """Of the network alone, decoding left out: the median of some rounds."""
     ratio: float
     """To the plain network's speed."""
@@ -41,7 +41,7 @@ def exits(
 ) -> tuple[list[Outcome], list[Exit]]:
     """Judge the plain network and an early exit at each of `thresholds`, all on the same engine.
 
-    Their parts are opened once, and time is measured in turns on the same decoded pictures. Under `torch.distributed`
+    Their parts are opened once, and time is measured in turns on the same decoded images. Under `torch.distributed`
     all processes measure at once, each for itself.
 
     Returns:
@@ -59,14 +59,14 @@ def exits(
     shares = [dict.fromkeys(cascade.heads, 0.0), *map(_shares, early)]
     rates = _rates(engines, _sample(net, split, protocol))
     rows = [
-        Exit(threshold=threshold, left=left, top1=outcome.metrics.top1, pictures_per_second=rate, ratio=rate / rates[0])
+        Exit(threshold=threshold, left=left, top1=outcome.metrics.top1, images_per_second=rate, ratio=rate / rates[0])
         for threshold, left, outcome, rate in zip((None, *thresholds), shares, outcomes, rates, strict=True)
     ]
     return outcomes, rows
 
 
 def _shares(engine: EarlyExit) -> dict[str, float]:
-    """Of the pictures of all processes."""
+    """Of the images of all processes."""
     counts = [engine.seen, *engine.left.values()]
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         parts = [counts] * torch.distributed.get_world_size()
@@ -76,19 +76,19 @@ def _shares(engine: EarlyExit) -> dict[str, float]:
 
 
 def _sample(net: Network, split: Split, protocol: Protocol) -> Tensor:
-    """Decoded pictures from all over the split."""
+    """Decoded images from all over the split."""
     chosen = np.unique(np.linspace(0, len(split) - 1, TIMED).round().astype(np.int64))
     feed = batches(split, sized(net, protocol).preprocess, batch_size=protocol.batch_size, order=chosen)
-    return torch.cat([batch.pictures for batch in feed if len(batch)])
+    return torch.cat([batch.images for batch in feed if len(batch)])
 
 
-def _rates(engines: Sequence[Engine], pictures: Tensor) -> list[float]:
-    """Pictures per second of each engine, given as many at once as it asks for; a first round is not measured."""
+def _rates(engines: Sequence[Engine], images: Tensor) -> list[float]:
+    """Images per second of each engine, given as many at once as it asks for; a first round is not measured."""
     times: list[list[float]] = [[] for _ in engines]
     for _ in range(1 + ROUNDS):
         for engine, seconds in zip(engines, times, strict=True):
             begin = time.perf_counter()
-            for part in torch.split(pictures, engine.at_once):
+            for part in torch.split(images, engine.at_once):
                 engine(part)
             seconds.append(time.perf_counter() - begin)
-    return [len(pictures) / statistics.median(seconds[1:]) for seconds in times]
+    return [len(images) / statistics.median(seconds[1:]) for seconds in times]

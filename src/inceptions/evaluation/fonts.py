@@ -81,7 +81,7 @@ def _has(file: str, letters: frozenset[str]) -> frozenset[str]:
 
 def _drawn(font: object, letter: str) -> bool:
     try:
-        font.load_char(ord(letter))  # type: ignore[attr-defined]  # fails for pictures in colors
+        font.load_char(ord(letter))  # type: ignore[attr-defined]  # fails for images in colors
     except RuntimeError:
         return False
     return True

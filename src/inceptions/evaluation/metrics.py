@@ -24,28 +24,28 @@ def wilson(right: int, n: int) -> Interval:
     if not n:
         return 0.0, 1.0
     share, z2 = right / n, NORMAL_95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    center = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = NORMAL_95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     # rounding must not push a bound past the share itself, nor outside 0 ... 1
-    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+    return max(0.0, min(share, center - half)), min(1.0, max(share, center + half))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
-    """How one class fared. What is of no pictures is not known, and None: 0 would say that all of them were wrong."""
+    """How one class fared. What is of no images is not known, and None: 0 would say that all of them were wrong."""
 
     label: str
     support: int
-    """Pictures of this class."""
+    """Images of this class."""
     predicted: int
-    """Pictures that were called this class."""
+    """Images that were called this class."""
     right: int
     precision: float | None
-    """right / predicted; None: no picture was called this class."""
+    """right / predicted; None: no image was called this class."""
     recall: float | None
-    """right / support: the accuracy on this class; None: there is no picture of it."""
+    """right / support: the accuracy on this class; None: there is no image of it."""
     f1: float | None
-    """2 right / (support + predicted), the harmonic mean of the two; None: there is no picture of this class."""
+    """2 right / (support + predicted), the harmonic mean of the two; None: there is no image of this class."""
     recall_interval: Interval | None
     """95 %, Wilson; None as `recall`."""
 
@@ -55,11 +55,11 @@ class Metrics:
     """The result of an evaluation; accuracies are shares from 0 to 1."""
 
     n: int
-    """Pictures judged: neither padding, nor unreadable ones, nor those of classes unknown to the model."""
+    """Images judged: neither padding, nor unreadable ones, nor those of classes unknown to the model."""
     skipped: int
-    """Pictures that could not be read."""
+    """Images that could not be read."""
     unknown: int
-    """Pictures of classes that the model does not have."""
+    """Images of classes that the model does not have."""
     top1: float
     top1_interval: Interval
     """95 %, Wilson."""
@@ -71,7 +71,7 @@ class Metrics:
     ece: float
     """Expected calibration error, 15 equal bins (1706.04599, equation 3)."""
     macro_f1: float
-    """Mean F1 of the classes that have pictures."""
+    """Mean F1 of the classes that have images."""
     macro_classes: int
     """How many classes that is a mean of."""
     per_class: tuple[ClassMetrics, ...]
@@ -90,7 +90,7 @@ class Metrics:
             raise ValueError(f"{len(classes)} class names for counts of {len(counts.top5)} classes")
         if not n:
             reasons = f"{counts.skipped} unreadable, {counts.unknown} of classes that the model does not have"
-            raise DataError(f"no picture could be judged ({reasons})")
+            raise DataError(f"no image could be judged ({reasons})")
         right, best_five = int(np.trace(counts.confusion)), int(counts.top5.sum())
         per_class = tuple(_class_metrics(counts.confusion, index, label) for index, label in enumerate(classes))
         known = [one.f1 for one in per_class if one.f1 is not None]
@@ -112,12 +112,12 @@ class Metrics:
 
     @property
     def confusion(self) -> Integers:
-        """(classes, classes): pictures of class `row` that were called `column`."""
+        """(classes, classes): images of class `row` that were called `column`."""
         return self.counts.confusion
 
     @property
     def missing_classes(self) -> tuple[str, ...]:
-        """The classes of which no picture was judged: their recall is not known."""
+        """The classes of which no image was judged: their recall is not known."""
         return tuple(one.label for one in self.per_class if not one.support)
 
     @cached_property
@@ -144,9 +144,9 @@ class Metrics:
     def ece_interval(self) -> Interval:
         """95 %, percentiles of the seeded bootstrap over the bins, each at its own mean confidence."""
         random = np.random.default_rng(0)
-        pictures, right, confidence = self.counts.bins[:, self.counts.bins[0] > 0]
-        drawn = random.multinomial(self.n, pictures / self.n, size=DRAWS)
-        gaps = random.binomial(drawn, right / pictures) - drawn * (confidence * UNIT / pictures)
+        images, right, confidence = self.counts.bins[:, self.counts.bins[0] > 0]
+        drawn = random.multinomial(self.n, images / self.n, size=DRAWS)
+        gaps = random.binomial(drawn, right / images) - drawn * (confidence * UNIT / images)
         return _middle(np.abs(gaps).sum(axis=1) / self.n, self.ece)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`Outcome`: what an evaluation found out about each picture, beside the counts of all of them."""
+"""`Outcome`: what an evaluation found out about each image, beside the counts of all of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The answers to all pictures that could be read, in the order of the split."""
+    """The answers to all images that could be read, in the order of the split."""
 
     classes: tuple[str, ...]
     counts: Counts
@@ -45,7 +45,7 @@ class Outcome:
 
     @cached_property
     def metrics(self) -> Metrics:
-        """Computed from the counts. Raises `ValueError` where no picture could be judged."""
+        """Computed from the counts. Raises `ValueError` where no image could be judged."""
         return Metrics.of(self.counts, self.classes)
 
     def coverage(self, accuracy: float) -> Coverage:
@@ -69,7 +69,7 @@ class Outcome:
         return temperature, collect([answer], self.classes)
 
     def rows(self, split: Split) -> Iterator[PredictionRow]:
-        """A row of `predictions.csv` for each picture; the label is empty where the model does not have the class."""
+        """A row of `predictions.csv` for each image; the label is empty where the model does not have the class."""
         for index, target, places, values in zip(
             self.indices.tolist(), self.targets.tolist(), self.best.tolist(), self.probabilities.tolist(), strict=True
         ):
@@ -102,7 +102,7 @@ def _joined(classes: tuple[str, ...], counts: Counts, parts: Sequence[Outcome]) 
 
 
 def collect(stream: Iterable[Answer], classes: Sequence[str], *, keep_logits: bool = False) -> Outcome:
-    """Count a stream of answers and remember what was said about each picture.
+    """Count a stream of answers and remember what was said about each image.
 
     Args:
         stream: of this process; `Outcome.gathered` puts several together.

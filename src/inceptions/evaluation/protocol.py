@@ -32,9 +32,9 @@ class Protocol:
     """How to evaluate."""
 
     batch_size: int = 32
-    """Pictures decoded together. Changes no count."""
+    """Images decoded together. Changes no count."""
     workers: int | None = None
-    """Processes that decode; None: what the number of pictures is worth."""
+    """Processes that decode; None: what the number of images is worth."""
     engine: str = "auto"
     """See `open_engine`."""
     precision: str | None = None
@@ -42,11 +42,11 @@ class Protocol:
     device: str | None = None
     """Where torch runs."""
     calibration: Path | Split | None = None
-    """int8 measures its ranges on these training pictures; a run's split.json: on those in it."""
+    """int8 measures its ranges on these training images; a run's split.json: on those in it."""
     crops: int = 1
-    """1, 10, 12 or 144 crops of each picture, their probabilities averaged (see `inceptions.image.Crops`)."""
+    """1, 10, 12 or 144 crops of each image, their probabilities averaged (see `inceptions.image.Crops`)."""
     img_size: int | None = None
-    """Side of the pictures, px; None: as the network was trained."""
+    """Side of the images, px; None: as the network was trained."""
     temperature: float | None = None
     """Divides the logits; None: the network's own, fitted one."""
     early_exit: float | None = None
@@ -61,7 +61,7 @@ def judge(
     engines: Sequence[Engine] | None = None,
     keep_logits: bool = False,
 ) -> Outcome:
-    """Evaluate a network, or an ensemble of several, on every picture of `split`.
+    """Evaluate a network, or an ensemble of several, on every image of `split`.
 
     Under `torch.distributed` each process takes its share, and all of them return the whole outcome.
 
@@ -73,7 +73,7 @@ def judge(
         keep_logits: keep them in the outcome, to fit a temperature.
 
     Raises:
-        ValueError: networks of different classes; no picture that could be judged; an impossible protocol.
+        ValueError: networks of different classes; no image that could be judged; an impossible protocol.
     """
     classes = _classes(networks[0])
     orders = [_order(classes, net) for net in networks]
@@ -88,15 +88,15 @@ def judge(
     return replace(outcome, ran=tuple(f"{engine.name}, {engine.computes}" for engine in ready))
 
 
-def opened(net: Network, protocol: Protocol, pictures: int) -> Engine:
-    """The engine that runs `net` for so many `pictures` as `protocol` says."""
+def opened(net: Network, protocol: Protocol, images: int) -> Engine:
+    """The engine that runs `net` for so many `images` as `protocol` says."""
     net = sized(net, protocol)
     return open_engine(
         net,
         engine=protocol.engine,
         precision=protocol.precision,
         device=protocol.device,
-        expected=pictures * protocol.crops,
+        expected=images * protocol.crops,
         calibration=None if protocol.calibration is None else ranges(protocol.calibration, net),
         early_exit=protocol.early_exit,
     )
@@ -118,43 +118,43 @@ def _stream(
 
 
 def sized(net: Network, protocol: Protocol) -> Network:
-    """`net` for pictures of the size that `protocol` asks for."""
+    """`net` for images of the size that `protocol` asks for."""
     return net if protocol.img_size is None else resized(net, protocol.img_size)
 
 
 def resized(net: Network, img_size: int) -> Network:
-    """`net` (its weights are shared) for square pictures of another size.
+    """`net` (its weights are shared) for square images of another size.
 
     Raises:
         ValueError: below the network's minimum.
     """
     if img_size < net.min_size:
-        raise ValueError(f"--img-size {img_size}: {net.name} needs pictures of at least {net.min_size} px")
+        raise ValueError(f"--img-size {img_size}: {net.name} needs images of at least {net.min_size} px")
     other = copy.copy(net)
     other.preprocess = replace(net.preprocess, size=(img_size, img_size))
     return other
 
 
-def ranges(training: Path | Split, net: Network, *, pictures: int = 300) -> list[Tensor]:
-    """Batches of a run's training pictures, evenly chosen, for int8 to measure its ranges on.
+def ranges(training: Path | Split, net: Network, *, images: int = 300) -> list[Tensor]:
+    """Batches of a run's training images, evenly chosen, for int8 to measure its ranges on.
 
     Args:
-        training: the pictures, or the run's split.json.
+        training: the images, or the run's split.json.
         net: its preprocessing is used.
-        pictures: how many at most.
+        images: how many at most.
 
     Raises:
         ValueError: there is no such record of a run.
-        DataError: its pictures are gone.
+        DataError: its images are gone.
     """
     if isinstance(training, Path) and not training.is_file():
-        raise ValueError(f"int8 measures its ranges on training pictures, and there is no {training} to name any")
+        raise ValueError(f"int8 measures its ranges on training images, and there is no {training} to name any")
     train = training if isinstance(training, Split) else read_split(training, hint=_INT8).splits["train"]
-    chosen = np.unique(np.linspace(0, len(train) - 1, pictures).round().astype(np.int64))
+    chosen = np.unique(np.linspace(0, len(train) - 1, images).round().astype(np.int64))
     feed = batches(train, net.preprocess, batch_size=16, order=chosen)
-    found = [batch.pictures for batch in feed if len(batch)]
+    found = [batch.images for batch in feed if len(batch)]
     if not found:
-        raise DataError(f"int8 measures its ranges on training pictures, and none in {train.root} can be read: {_INT8}")
+        raise DataError(f"int8 measures its ranges on training images, and none in {train.root} can be read: {_INT8}")
     return found
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from inceptions.explain.attribution import METHODS, Method, attribute, grid_stage
 from inceptions.explain.drawing import overlaid, overlaid_whole, sheet, shown
-from inceptions.explain.inside import BranchAnswer, branch_answers, feature_maps, first_filters
 from inceptions.explain.explanation import Explanation, explain
+from inceptions.explain.inside import BranchAnswer, branch_answers, feature_maps, first_filters
 
 __all__ = [
     "METHODS",

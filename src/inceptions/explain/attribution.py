@@ -19,7 +19,7 @@ METHODS: tuple[Method, ...] = get_args(Method)
 ENOUGH = 4
 """Units that each side of a grid needs for a map to say where."""
 STEPS = 32
-"""Points on the way from the mean colour to the picture that integrated gradients are summed over."""
+"""Points on the way from the mean color to the image that integrated gradients are summed over."""
 WINDOWS = 8
 """Windows of occlusion that fit along a side without overlap; they are moved by half of one."""
 
@@ -36,14 +36,14 @@ def attribute(
 
     - `grad_cam` (1610.02391): the channels of a stage, weighted by how the logit depends on them, added up; positive
       part only. As coarse as the stage's grid.
-    - `integrated_gradients` (1703.01365): gradients along the way from the mean colour (zero after normalisation) to
-      the picture, times the way; their sum is the difference of the two logits.
-    - `occlusion` (1311.2901): how much the logit falls when a window is covered by the mean colour.
+    - `integrated_gradients` (1703.01365): gradients along the way from the mean color (zero after normalization) to
+      the image, times the way; their sum is the difference of the two logits.
+    - `occlusion` (1311.2901): how much the logit falls when a window is covered by the mean color.
 
     Args:
         net: a network; it is put in evaluation mode.
-        images: (N, C, H, W), normalised.
-        targets: a class index for each picture.
+        images: (N, C, H, W), normalized.
+        targets: a class index for each image.
         method: one of `METHODS`.
         stage: whose output `grad_cam` looks at; None: `grid_stage`'s.
 
@@ -51,13 +51,13 @@ def attribute(
         (N, H, W) float32.
 
     Raises:
-        ValueError: an unknown method or stage, or another number of targets than pictures.
+        ValueError: an unknown method or stage, or another number of targets than images.
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; there are: {', '.join(METHODS)}")
     wanted = torch.as_tensor(targets, device=images.device)
     if wanted.shape != (len(images),):
-        raise ValueError(f"{len(images)} pictures need as many targets, not {tuple(wanted.shape)}")
+        raise ValueError(f"{len(images)} images need as many targets, not {tuple(wanted.shape)}")
     if stage is not None and method != "grad_cam":
         raise ValueError(f"{method} looks at pixels, not at a stage: leave the stage out")
     net.eval()
@@ -70,7 +70,7 @@ def attribute(
 
 
 def grid_stage(net: Network, size: Grid) -> str:
-    """The last stage whose grid is at least 4x4 at this size of picture; else the one with the largest grid.
+    """The last stage whose grid is at least 4x4 at this size of image; else the one with the largest grid.
 
     Later stages know more of what there is, and less of where.
     """

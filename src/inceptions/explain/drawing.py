@@ -1,4 +1,4 @@
-"""Maps as pictures."""
+"""Maps as images."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from inceptions.image import Preprocess
 FRAME = (20, 20, 20)
 """Of the part that the network saw."""
 WARM, COLD = (228, 62, 24), (34, 98, 228)
-"""Colours of what spoke for a class, and of what spoke against it."""
+"""Colors of what spoke for a class, and of what spoke against it."""
 STRONGEST = 0.75
-"""How much of the picture the strongest place of a map covers."""
+"""How much of the image the strongest place of a map covers."""
 LONGEST = 2048
-"""Pixels of the longer side of a whole picture that is drawn on, at most."""
+"""Pixels of the longer side of a whole image that is drawn on, at most."""
 FADED = 0.5
-"""How white the parts of a whole picture become that the network did not see."""
+"""How white the parts of a whole image become that the network did not see."""
 
 
-def shown(picture: NDArray[np.uint8] | NDArray[np.float32], preprocess: Preprocess) -> Image.Image:
-    """What the network saw: `picture` (C, H, W) of `Preprocess.picture` in RGB, without normalisation."""
-    pixels = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+def shown(image: NDArray[np.uint8] | NDArray[np.float32], preprocess: Preprocess) -> Image.Image:
+    """What the network saw: `image` (C, H, W) of `Preprocess.image` in RGB, without normalization."""
+    pixels = np.clip(np.rint(image), 0, 255).astype(np.uint8)
     if preprocess.channel_order == "bgr":
         pixels = pixels[::-1]
     return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).convert("RGB")
 
 
 def overlaid(
-    picture: Image.Image, weights: Tensor, *, strongest: float | None = None, side: int | None = None
+    image: Image.Image, weights: Tensor, *, strongest: float | None = None, side: int | None = None
 ) -> Image.Image:
-    """A map (H, W) over its picture in grey: warm where it is positive, cold where negative, clear where it is zero.
+    """A map (H, W) over its image in gray: warm where it is positive, cold where negative, clear where it is zero.
 
     Args:
-        picture: what the network saw. Its own colours would pass for the map's.
+        image: what the network saw. Its own colors would pass for the map's.
         weights: the map.
-        strongest: the value of the full colour, to compare maps; None: the map's own.
+        strongest: the value of the full color, to compare maps; None: the map's own.
         side: pixels of the shorter side that the drawing has at least; None: as many as the map.
     """
     scale = 1 if side is None else max(1, math.ceil(side / min(weights.shape)))
@@ -48,15 +48,15 @@ def overlaid(
     finer = F.interpolate(weights.detach().cpu().double()[None, None], (high, wide), mode="bilinear")
     values: NDArray[np.float64] = finer[0, 0].numpy()
     values = np.clip(values / (strongest or np.abs(values).max() or 1.0), -1, 1)[..., None]
-    colours = np.where(values > 0, WARM, COLD)
+    colors = np.where(values > 0, WARM, COLD)
     cover = STRONGEST * np.abs(values)
-    grey = picture.convert("L").resize((wide, high), Image.Resampling.BICUBIC)
-    below = np.asarray(grey, dtype=np.float64)[..., None]
-    return Image.fromarray(np.rint(below * (1 - cover) + colours * cover).astype(np.uint8))
+    gray = image.convert("L").resize((wide, high), Image.Resampling.BICUBIC)
+    below = np.asarray(gray, dtype=np.float64)[..., None]
+    return Image.fromarray(np.rint(below * (1 - cover) + colors * cover).astype(np.uint8))
 
 
 def overlaid_whole(whole: Image.Image, seen: tuple[float, float, float, float], weights: Tensor) -> Image.Image:
-    """A map (H, W) over the whole picture, at the place that the network saw: framed, and what lies outside is faded.
+    """A map (H, W) over the whole image, at the place that the network saw: framed, and what lies outside is faded.
 
     Args:
         whole: the upright original; a large one is drawn smaller, with `LONGEST` pixels along its longer side.
@@ -65,22 +65,22 @@ def overlaid_whole(whole: Image.Image, seen: tuple[float, float, float, float], 
     """
     share = min(1.0, LONGEST / max(whole.size))
     size = max(1, round(whole.width * share)), max(1, round(whole.height * share))
-    grey = whole.convert("L")
-    grey = grey if grey.size == size else grey.resize(size, Image.Resampling.BOX)
+    gray = whole.convert("L")
+    gray = gray if gray.size == size else gray.resize(size, Image.Resampling.BOX)
     box = tuple(round(part * side) for part, side in zip(seen, size * 2, strict=True))
     left, top = min(box[0], size[0] - 1), min(box[1], size[1] - 1)
     right, bottom = max(left + 1, box[2]), max(top + 1, box[3])
-    page = Image.blend(grey, Image.new("L", size, 255), FADED).convert("RGB")
+    page = Image.blend(gray, Image.new("L", size, 255), FADED).convert("RGB")
     high, wide = bottom - top, right - left
     finer = F.interpolate(weights.detach().cpu().double()[None, None], (high, wide), mode="bilinear")[0, 0]
-    page.paste(overlaid(grey.crop((left, top, right, bottom)), finer), (left, top))
+    page.paste(overlaid(gray.crop((left, top, right, bottom)), finer), (left, top))
     line = max(1, round(max(size) / 400))
     ImageDraw.Draw(page).rectangle((left, top, right - 1, bottom - 1), outline=FRAME, width=line)
     return page
 
 
 def sheet(maps: Tensor, *, columns: int | None = None, scale: int = 1, gap: int = 2) -> Image.Image:
-    """Many maps (N, H, W), or filters (N, 3, H, W) in colour, side by side; each stretched from its least to its most.
+    """Many maps (N, H, W), or filters (N, 3, H, W) in color, side by side; each stretched from its least to its most.
 
     Args:
         maps: at least one.
@@ -98,9 +98,9 @@ def sheet(maps: Tensor, *, columns: int | None = None, scale: int = 1, gap: int 
     page = np.full((rows * (high * scale + gap) - gap, across * (wide * scale + gap) - gap, 3), 255, dtype=np.uint8)
     for index, plane in enumerate(planes):
         low, span = plane.min(), np.ptp(plane) or 1.0
-        grey = np.rint((plane - low) / span * 255).astype(np.uint8)
-        coloured = grey if grey.ndim == 3 else np.repeat(grey[..., None], 3, 2)
+        gray = np.rint((plane - low) / span * 255).astype(np.uint8)
+        colored = gray if gray.ndim == 3 else np.repeat(gray[..., None], 3, 2)
         top, left = (index // across) * (high * scale + gap), (index % across) * (wide * scale + gap)
-        large = coloured.repeat(scale, 0).repeat(scale, 1)
+        large = colored.repeat(scale, 0).repeat(scale, 1)
         page[top : top + high * scale, left : left + wide * scale] = large
     return Image.fromarray(page)

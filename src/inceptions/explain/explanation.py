@@ -1,4 +1,4 @@
-"""`explain`: one picture, its answer, and what the answer rested on."""
+"""`explain`: one image, its answer, and what the answer rested on."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from inceptions.zoo import Network
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Why one picture got its answer."""
+    """Why one image got its answer."""
 
-    picture: Image.Image
+    image: Image.Image
     """What the network saw."""
     whole: Image.Image | None
     """The upright original, where asked for."""
@@ -55,11 +55,11 @@ def explain(
     feature_maps: bool = False,
     whole: bool = False,
 ) -> Explanation:
-    """Explain the answer to one picture.
+    """Explain the answer to one image.
 
     Args:
         net: with `preprocess` and `classes`; it is put in evaluation mode.
-        source: a path, encoded bytes, an open file, a PIL picture or an array.
+        source: a path, encoded bytes, an open file, a PIL image or an array.
         target: the class to explain; None: the answer.
         method: see `attribute`.
         stage: where to look; None: `grid_stage`'s.
@@ -71,17 +71,17 @@ def explain(
     Raises:
         ValueError: a network without weights, preprocessing or class names; an unknown class, method or stage; `top_k`
             below 1.
-        UnreadablePicture: the picture cannot be decoded.
+        UnreadableImage: the image cannot be decoded.
         NotFiniteError: the answer, or what it rests on, is not finite.
     """
     classes = _classes(net, target, top_k)
     refuse_damaged(net)
     where = stage or grid_stage(net, net.preprocess.size)
     original = net.preprocess.decode(source)
-    picture = net.preprocess.picture(original)
+    pixels = net.preprocess.image(original)
     left, top, right, bottom = net.preprocess.seen(*original.size)
     wide, high = original.size
-    image = net.preprocess.normalise(torch.from_numpy(picture)[None])
+    image = net.preprocess.normalize(torch.from_numpy(pixels)[None])
     called = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the image"
     with torch.inference_mode(), blaming(net, lambda _: called):
         places, probabilities = rank(net.eval()(image) / temperature_of(net), top_k)
@@ -91,7 +91,7 @@ def explain(
     with blaming(net, lambda _: called):
         spoke = finite(attribute(net, image, [index], method=method, stage=where if method == "grad_cam" else None))
     return Explanation(
-        picture=shown(picture, net.preprocess),
+        image=shown(pixels, net.preprocess),
         whole=original if whole else None,
         seen=(left / wide, top / high, right / wide, bottom / high),
         answers=answers,
@@ -112,7 +112,7 @@ def _classes(net: Network, target: str | None, top_k: int) -> tuple[str, ...]:
     if top_k < 1:
         raise ValueError(f"top_k is {top_k}; at least one class is named")
     if net.preprocess is None or net.classes is None:
-        raise ValueError(f"{net.name} comes without preprocessing and class names: it cannot be shown pictures")
+        raise ValueError(f"{net.name} comes without preprocessing and class names: it cannot be shown images")
     if target is not None and target not in net.classes:
         some = ", ".join(net.classes[:20]) + (", ..." if len(net.classes) > 20 else "")
         raise ValueError(f"no class is called {target!r}; there are: {some}")

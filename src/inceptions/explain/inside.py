@@ -23,7 +23,7 @@ class BranchAnswer:
     """Logits that the branch brought, to first order: the sum of activation times gradient. Where the stage is the last
     and ends with its branches, that is exact: all contributions and the classifier's bias add up to the logit."""
     map: Tensor
-    """(H, W) float32: where, in pixels of the picture."""
+    """(H, W) float32: where, in pixels of the image."""
 
 
 def branch_answers(net: Network, image: Tensor, target: int, stage: str) -> tuple[BranchAnswer, ...]:
@@ -31,7 +31,7 @@ def branch_answers(net: Network, image: Tensor, target: int, stage: str) -> tupl
 
     Args:
         net: a network; it is put in evaluation mode.
-        image: (1, C, H, W), normalised.
+        image: (1, C, H, W), normalized.
         target: the class.
         stage: one that has branches; of a residual stage those of its body.
 
@@ -79,7 +79,7 @@ def _are_branches(module: nn.Module) -> bool:
 
 
 def feature_maps(net: Network, image: Tensor, stage: str) -> Tensor:
-    """The channels (C, H, W) that leave a stage for one picture (1, C, H, W), normalised; the most active first."""
+    """The channels (C, H, W) that leave a stage for one image (1, C, H, W), normalized; the most active first."""
     stage_module(net, stage)
     net.eval()
     with torch.inference_mode():

@@ -1,7 +1,7 @@
-"""Pictures as networks see them: decoding, geometry and normalisation, in one frozen record used everywhere.
+"""Images as networks see them: decoding, geometry and normalization, in one frozen record used everywhere.
 
-Training, evaluation, prediction, export and server use the same `Preprocess`, so a picture has the same probability
-in all of them. Needs no torch until it normalises: worker processes start fast.
+Training, evaluation, prediction, export and server use the same `Preprocess`, so an image has the same probability
+in all of them. Needs no torch until it normalizes: worker processes start fast.
 """
 
 from inceptions.image.crops import PROTOCOLS, Crops, with_crops
@@ -9,7 +9,7 @@ from inceptions.image.decoding import Opened, Source, opened
 from inceptions.image.formats import EXTENSIONS, FORMATS
 from inceptions.image.limits import MAX_PIXELS, VARIABLE, max_pixels, megapixels
 from inceptions.image.preprocess import RESAMPLING, Preprocess, resize_tf1, resize_tf2
-from inceptions.image.unreadable import UnreadablePicture
+from inceptions.image.unreadable import UnreadableImage
 
 __all__ = [
     "EXTENSIONS",
@@ -22,7 +22,7 @@ __all__ = [
     "Opened",
     "Preprocess",
     "Source",
-    "UnreadablePicture",
+    "UnreadableImage",
     "max_pixels",
     "megapixels",
     "opened",

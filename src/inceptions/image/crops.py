@@ -1,4 +1,4 @@
-"""Several crops of one picture: the evaluation protocols of the papers."""
+"""Several crops of one image: the evaluation protocols of the papers."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from numpy.typing import NDArray
 from inceptions.image.decoding import Source
 from inceptions.image.limits import MAX_PIXELS
 from inceptions.image.preprocess import Preprocess
-from inceptions.image.unreadable import UnreadablePicture
+from inceptions.image.unreadable import UnreadableImage
 
 PROTOCOLS = (1, 10, 12, 144)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crops(Preprocess):
-    """A `Preprocess` whose `picture` gives several crops of a picture instead of one.
+    """A `Preprocess` whose `image` gives several crops of an image instead of one.
 
-    10: the four corners and the centre of the square, and their mirror images.
+    10: the four corners and the center of the square, and their mirror images.
     12: the same, and the whole square shrunk to the network's size, with its mirror image.
-    144: that from three squares (left, centre, right; or top, centre, bottom) of the picture at each of four scales
+    144: that from three squares (left, center, right; or top, center, bottom) of the image at each of four scales
          (GoogLeNet, 1409.4842, section 7; the shorter side 256, 288, 320 and 352 for 224 px, 320 to 416 for 299 px).
 
-    For 10 and 12 the square is the centre of the picture as the network's own preprocessing scales it (with "stretch"
-    the whole picture), or at the first of the four scales where that leaves no room to move.
+    For 10 and 12 the square is the center of the image as the network's own preprocessing scales it (with "stretch"
+    the whole image), or at the first of the four scales where that leaves no room to move.
 
     Raises:
-        ValueError: the number is no protocol, or the network's pictures are not square.
+        ValueError: the number is no protocol, or the network's images are not square.
     """
 
     crops: int = 10
@@ -41,20 +41,18 @@ class Crops(Preprocess):
         if self.crops not in PROTOCOLS[1:]:
             raise ValueError(f"crops is {self.crops}; one of {', '.join(map(str, PROTOCOLS))} expected")
         if self.size[0] != self.size[1]:
-            raise ValueError(
-                f"crops are defined for square pictures, the network's are {self.size[0]} x {self.size[1]}"
-            )
+            raise ValueError(f"crops are defined for square images, the network's are {self.size[0]} x {self.size[1]}")
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of what `picture` makes: (crops, channels, height, width)."""
+        """Of what `image` makes: (crops, channels, height, width)."""
         return (self.crops, *super().shape)
 
-    def picture(self, source: Source) -> NDArray[Any]:
-        """Decodes and crops: (crops, channels, height, width), uint8 (float32 where `fractional`), not normalised.
+    def image(self, source: Source) -> NDArray[Any]:
+        """Decodes and crops: (crops, channels, height, width), uint8 (float32 where `fractional`), not normalized.
 
         Raises:
-            UnreadablePicture: the reason in words.
+            UnreadableImage: the reason in words.
         """
         # as an array: decoded pixels are upright, whatever the file's EXIF says
         pixels = np.asarray(self.decode(source))
@@ -81,7 +79,7 @@ class Crops(Preprocess):
         short, long = min(height, width), max(height, width)
         scaled_long = max(scale, int(scale * long / short))
         if scale * scaled_long > MAX_PIXELS or scaled_long > 8192:
-            raise UnreadablePicture(f"{width} x {height} pixels: too elongated for crops of its length")
+            raise UnreadableImage(f"{width} x {height} pixels: too elongated for crops of its length")
         tall, wide = (scaled_long, scale) if height > width else (scale, scaled_long)
         scaled = self._plain(pixels, tall, wide)
         squares = []
@@ -106,14 +104,14 @@ class Crops(Preprocess):
         """The whole of `pixels` resized, channels in the network's order."""
         values = {field.name: getattr(self, field.name) for field in fields(Preprocess)}
         whole = replace(Preprocess(**values), size=(height, width), resize="stretch", crop_pct=1.0)
-        return whole.picture(pixels)
+        return whole.image(pixels)
 
 
 def with_crops(preprocess: Preprocess, crops: int) -> Preprocess:
     """`preprocess` for a protocol of 1, 10, 12 or 144 crops.
 
     Raises:
-        ValueError: the number is no protocol, or the network's pictures are not square.
+        ValueError: the number is no protocol, or the network's images are not square.
     """
     if crops == 1:
         return preprocess
@@ -121,7 +119,7 @@ def with_crops(preprocess: Preprocess, crops: int) -> Preprocess:
 
 
 def scales(size: int) -> tuple[int, int, int, int]:
-    """The four lengths of the shorter side: the next multiples of 32 (of an eighth of a small picture's side).
+    """The four lengths of the shorter side: the next multiples of 32 (of an eighth of a small image's side).
 
     224 gives 256, 288, 320, 352 as in the GoogLeNet paper; 299 gives 320, 352, 384, 416.
     """

@@ -1,4 +1,4 @@
-"""Decoding: whatever a file contains becomes upright 8-bit pixels, or `UnreadablePicture` with the reason.
+"""Decoding: whatever a file contains becomes upright 8-bit pixels, or `UnreadableImage` with the reason.
 
 Nothing here changes the process: no filter of warnings, no setting of Pillow's. What would make Pillow warn is not
 given to it.
@@ -25,16 +25,16 @@ from inceptions.image.orientation import ORIENTATION, orientation
 from inceptions.image.png import open_png
 from inceptions.image.pnm import open_pnm
 from inceptions.image.tiff import open_tiff
-from inceptions.image.unreadable import UnreadablePicture
+from inceptions.image.unreadable import UnreadableImage
 from inceptions.image.values import eight_bit, opaque
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[Any]
-"""What can be decoded: a path, a file's content, an open binary file, a PIL picture, an array (H, W[, channels])."""
+"""What can be decoded: a path, a file's content, an open binary file, a PIL image, an array (H, W[, channels])."""
 
 _NAMES = {"WEBP": "WebP", "JPEG2000": "JPEG 2000"}
 """What Pillow's names of formats are called by everybody else."""
 
-_UPRIGHT = {  # EXIF orientation -> what makes the picture upright
+_UPRIGHT = {  # EXIF orientation -> what makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -46,7 +46,7 @@ _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
 
 
 class Opened:
-    """An opened picture: its upright size is known, its pixels are decoded on demand."""
+    """An opened image: its upright size is known, its pixels are decoded on demand."""
 
     def __init__(
         self,
@@ -101,25 +101,25 @@ class Opened:
             if self._turn is None:
                 return flat
             upright = flat.transpose(self._turn)
-            upright.info = {}  # whoever reads it as a picture must not turn it once more
+            upright.info = {}  # whoever reads it as an image must not turn it once more
             return upright
 
 
 @contextmanager
 def opened(source: Source) -> Iterator[Opened]:
-    """Opens a picture and closes it at the end; a PIL picture given is neither changed nor closed.
+    """Opens an image and closes it at the end; a PIL image given is neither changed nor closed.
 
     Raises:
-        UnreadablePicture: no such file, no picture, damaged, too large.
+        UnreadableImage: no such file, no image, damaged, too large.
         TypeError: `source` is nothing that could be one.
     """
     file = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
     stream = _stream(source)
-    max_pixels()  # a setting that is wrong is nobody's picture's fault
+    max_pixels()  # a setting that is wrong is nobody's image's fault
     with ExitStack() as stack:
         with _refusing(file):
-            picture = _open(source if stream is None else stream, file, stack)
-        yield picture
+            image = _open(source if stream is None else stream, file, stack)
+        yield image
 
 
 def _stream(source: object) -> BinaryIO | None:
@@ -167,18 +167,18 @@ def _open(source: Any, file: str | None, stack: ExitStack) -> Opened:
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise UnreadablePicture("not a file")
+            raise UnreadableImage("not a file")
         source = stack.enter_context(path.open("rb", buffering=1 << 18))
     head = source.read(32)
     if not head:
-        raise UnreadablePicture("empty")
+        raise UnreadableImage("empty")
     source.seek(0)
     format = _recognized(head)
     try:
         image, turn, depth, mode = _opened(source, format)
     except SyntaxError as error:  # Pillow's word for a file that is not what it should be
         name = _NAMES.get(format, format)
-        raise UnreadablePicture(f"a {name} file that is damaged, or of a kind that cannot be read: {error}") from error
+        raise UnreadableImage(f"a {name} file that is damaged, or of a kind that cannot be read: {error}") from error
     return Opened(image, file, owned=True, turn=turn, depth=max(8, depth), mode=mode, format=format)
 
 
@@ -217,13 +217,13 @@ def _needing_more(head: bytes) -> str:
     """The format that needs a reader which not everybody has, registered."""
     kind = kind_of(head)
     if kind == "AVIF" and "AVIF" not in FORMATS:
-        raise UnreadablePicture(NEEDS_AVIF)
+        raise UnreadableImage(NEEDS_AVIF)
     if kind != "HEIC":
-        raise UnreadablePicture(f"no {', '.join(READ[:-1])} or {READ[-1]} image")
+        raise UnreadableImage(f"no {', '.join(READ[:-1])} or {READ[-1]} image")
     try:
         from pillow_heif import register_heif_opener
     except ImportError as error:
-        raise UnreadablePicture(NEEDS_HEIF) from error
+        raise UnreadableImage(NEEDS_HEIF) from error
     register_heif_opener()
     return "HEIF"
 
@@ -231,7 +231,7 @@ def _needing_more(head: bytes) -> str:
 def _from_array(array: NDArray[Any]) -> Image.Image:
     shape_known = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if array.dtype.kind != "u" or array.dtype.itemsize > 2 or not shape_known or array.size == 0:
-        raise UnreadablePicture(
+        raise UnreadableImage(
             f"an array {array.dtype}{list(array.shape)} given; uint8 or uint16 (H, W), (H, W, 1 | 3 | 4) can be read"
         )
     eight = array if array.dtype == np.uint8 else (array >> 8).astype(np.uint8)
@@ -239,7 +239,7 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Of a picture that somebody else has opened, and may have told another one."""
+    """Of an image that somebody else has opened, and may have told another one."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
     except Exception:  # Pillow's EXIF reader fails in many ways; the pixels behind damaged metadata are still good
@@ -249,20 +249,18 @@ def _orientation(image: Image.Image) -> int:
 
 @contextmanager
 def _refusing(file: str | None) -> Iterator[None]:
-    """Turns whatever Pillow raises into `UnreadablePicture`."""
+    """Turns whatever Pillow raises into `UnreadableImage`."""
     try:
         yield
-    except UnreadablePicture as error:
-        raise UnreadablePicture(error.reason, file) from error.__cause__
+    except UnreadableImage as error:
+        raise UnreadableImage(error.reason, file) from error.__cause__
     except Image.DecompressionBombError as error:
-        raise UnreadablePicture(
-            f"more pixels than Pillow decodes (PIL.Image.MAX_IMAGE_PIXELS): {error}", file
-        ) from error
+        raise UnreadableImage(f"more pixels than Pillow decodes (PIL.Image.MAX_IMAGE_PIXELS): {error}", file) from error
     except UnidentifiedImageError as error:
-        raise UnreadablePicture(f"damaged: {error}", file) from error
+        raise UnreadableImage(f"damaged: {error}", file) from error
     except OSError as error:
-        raise UnreadablePicture((error.strerror or str(error)).lower(), file) from error
+        raise UnreadableImage((error.strerror or str(error)).lower(), file) from error
     except (
         Exception
     ) as error:  # a damaged file makes Pillow raise nearly anything: struct.error, KeyError, SyntaxError...
-        raise UnreadablePicture(f"damaged: {error or type(error).__name__}", file) from error
+        raise UnreadableImage(f"damaged: {error or type(error).__name__}", file) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 
-from inceptions.image.unreadable import UnreadablePicture
+from inceptions.image.unreadable import UnreadableImage
 
 MAX_PIXELS = 128_000_000
 """What is decoded at most where nobody says otherwise: a few kilobytes can claim gigabytes of pixels."""
@@ -41,9 +41,9 @@ def megapixels(text: str, name: str) -> int:
 
 
 def refuse_larger(width: int, height: int) -> None:
-    """Raises `UnreadablePicture` where so many pixels would be decoded that the limit is passed."""
+    """Raises `UnreadableImage` where so many pixels would be decoded that the limit is passed."""
     if width * height > (limit := max_pixels()):
-        raise UnreadablePicture(
+        raise UnreadableImage(
             f"{width} x {height} pixels, more than {limit:,} (a decompression bomb?): "
             f"scale it down beforehand, or raise the limit with --max-megapixels or {VARIABLE}"
         )

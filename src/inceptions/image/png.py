@@ -40,7 +40,7 @@ def pixels_only(stream: BinaryIO) -> tuple[bytes, bytes | None, bytes | None]:
     """(the file without ancillary chunks but tRNS, its EXIF, its XMP); of what is cut off, all there is.
 
     Raises:
-        UnreadablePicture: it claims too many pixels.
+        UnreadableImage: it claims too many pixels.
     """
     size = stream.seek(0, io.SEEK_END)
     stream.seek(0)

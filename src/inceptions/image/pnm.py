@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from inceptions.image.limits import refuse_larger
-from inceptions.image.unreadable import UnreadablePicture
+from inceptions.image.unreadable import UnreadableImage
 
 _SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _HEADER = re.compile(rb"P([56])" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,9})" + _SPACE + rb"(\d{1,5})\s")
@@ -21,7 +21,7 @@ def open_pnm(stream: BinaryIO) -> tuple[Image.Image, int, str] | None:
     """(the image, its bits a sample, how it is stored); None: another kind of PNM, which Pillow reads well.
 
     Raises:
-        UnreadablePicture: it is cut off, or claims too many pixels.
+        UnreadableImage: it is cut off, or claims too many pixels.
     """
     found = _HEADER.match(stream.read(_LONGEST))
     stream.seek(found.end() if found else 0)
@@ -34,7 +34,7 @@ def open_pnm(stream: BinaryIO) -> tuple[Image.Image, int, str] | None:
     kind = np.dtype(">u2" if white > 255 else "u1")
     content = stream.read(width * height * bands * kind.itemsize)
     if not content or len(content) < width * height * bands * kind.itemsize:
-        raise UnreadablePicture(f"image file is truncated: {width} x {height} pixels of {white:,} values a band")
+        raise UnreadableImage(f"image file is truncated: {width} x {height} pixels of {white:,} values a band")
     values = np.frombuffer(content, kind)
     bits = white.bit_length()
     if white == (1 << bits) - 1 and bits > 8:

@@ -1,4 +1,4 @@
-"""`Preprocess`: geometry and normalisation, the record stored in every model."""
+"""`Preprocess`: geometry and normalization, the record stored in every model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from inceptions.image.decoding import Source, opened
 from inceptions.image.limits import MAX_PIXELS
-from inceptions.image.unreadable import UnreadablePicture
+from inceptions.image.unreadable import UnreadableImage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,12 +28,12 @@ RESAMPLING = {
     "tf2_bilinear": Image.Resampling.BILINEAR,
 }
 _LARGE = 64_000_000
-"""Pixels that Pillow cuts out without asking whether the picture is a decompression bomb, with room to spare."""
+"""Pixels that Pillow cuts out without asking whether the image is a decompression bomb, with room to spare."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """How a picture becomes a network's input; stored in every model we write.
+    """How an image becomes a network's input; stored in every model we write.
 
     Raises:
         ValueError: a field is out of its range; the message lists every one.
@@ -42,11 +42,11 @@ class Preprocess:
     size: tuple[int, int]
     """(height, width) of the network's input, pixels."""
     resize: str = "short"
-    """"short": the shorter side to floor(size / crop_pct), aspect kept, then the centre. "stretch": the whole picture
-    to floor(size / crop_pct) whatever its aspect, then the centre. "central": the central `crop_pct` of each side
+    """"short": the shorter side to floor(size / crop_pct), aspect kept, then the center. "stretch": the whole image
+    to floor(size / crop_pct) whatever its aspect, then the center. "central": the central `crop_pct` of each side
     (TF-slim's evaluation), stretched to `size`."""
     crop_pct: float = 0.875
-    """The share of each side that survives the centre crop, in (0, 1]."""
+    """The share of each side that survives the center crop, in (0, 1]."""
     interpolation: str = "bilinear"
     """"box", "bilinear", "bicubic", "lanczos": Pillow's, with antialiasing. "nearest": the pixel below the center of
     the new one, Pillow's, which is what Keras's `load_img` does where nobody says otherwise.
@@ -54,7 +54,7 @@ class Preprocess:
     fractional pixel values. "tf2_bilinear": TensorFlow 2's `tf.image.resize(antialias=False)` (Keras's `Resizing`,
     `image_dataset_from_directory`): half-pixel centers, no antialiasing, fractional pixel values."""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
-    """A value for each channel, in units of `value_range`, in the network's channel order; one value: grey pictures."""
+    """A value for each channel, in units of `value_range`, in the network's channel order; one value: gray images."""
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     """As `mean`: value = (pixel * value_range / 255 - mean) / std."""
     value_range: float = 1.0
@@ -73,17 +73,17 @@ class Preprocess:
 
     @property
     def channels(self) -> int:
-        """3, or 1 for a network of grey pictures."""
+        """3, or 1 for a network of gray images."""
         return len(self.mean)
 
     @property
     def fractional(self) -> bool:
-        """Whether `picture` makes float32 values that are not rounded, instead of uint8."""
+        """Whether `image` makes float32 values that are not rounded, instead of uint8."""
         return self.interpolation in FRACTIONAL
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of what `picture` makes: (channels, height, width)."""
+        """Of what `image` makes: (channels, height, width)."""
         return (self.channels, *self.size)
 
     @property
@@ -92,21 +92,21 @@ class Preprocess:
         return "L" if self.channels == 1 else "RGB"
 
     def decode(self, source: Source) -> Image.Image:
-        """Decodes a picture to upright 8-bit RGB (or grey) pixels, transparent parts white, of its own size.
+        """Decodes an image to upright 8-bit RGB (or gray) pixels, transparent parts white, of its own size.
 
         A JPEG above the limit of pixels comes at a half, a quarter or an eighth of its size.
 
         Raises:
-            UnreadablePicture: the reason in words.
+            UnreadableImage: the reason in words.
         """
-        with opened(source) as picture:
-            return picture.pixels(self.mode)
+        with opened(source) as image:
+            return image.pixels(self.mode)
 
-    def picture(self, source: Source) -> NDArray[Any]:
-        """Decodes, resizes and crops: (channels, height, width), uint8 (float32 where `fractional`), not normalised.
+    def image(self, source: Source) -> NDArray[Any]:
+        """Decodes, resizes and crops: (channels, height, width), uint8 (float32 where `fractional`), not normalized.
 
         Raises:
-            UnreadablePicture: the reason in words.
+            UnreadableImage: the reason in words.
         """
         image = self.decode(source)
         if not self.fractional:
@@ -115,7 +115,7 @@ class Preprocess:
         return self.planes(FRACTIONAL[self.interpolation](np.asarray(image), tall, wide, part))
 
     def seen(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """(left, top, right, bottom) in pixels of an upright picture of that size: the part that the network sees."""
+        """(left, top, right, bottom) in pixels of an upright image of that size: the part that the network sees."""
         if self.resize == "central":
             return _central_box(width, height, self.crop_pct)
         wide, tall, (left, top, right, bottom) = self._scaled(width, height)
@@ -123,17 +123,17 @@ class Preprocess:
         return max(0, left * x), max(0, top * y), min(width, right * x), min(height, bottom * y)
 
     def view(self, image: Image.Image) -> Image.Image:
-        """The part of a decoded picture that the network sees, at its size; for Pillow's interpolations.
+        """The part of a decoded image that the network sees, at its size; for Pillow's interpolations.
 
         Raises:
-            UnreadablePicture: the picture is too elongated to be resized.
+            UnreadableImage: the image is too elongated to be resized.
         """
         image, wide, tall, (left, top, right, bottom) = self._geometry(image)
         if wide * image.height > MAX_PIXELS:
             raise _elongated(image)
         if image.size != (wide, tall):
             # Pillow resizes along the rows, then along the columns, whether asked at once or one by one. Cutting in
-            # between leaves out columns that nobody sees: an eighth of the time of a 4:3 picture.
+            # between leaves out columns that nobody sees: an eighth of the time of a 4:3 image.
             filter = RESAMPLING[self.interpolation]
             image = _cut(image.resize((wide, image.height), filter), (left, 0, right, image.height))
             left, right = 0, right - left
@@ -152,7 +152,7 @@ class Preprocess:
         return image, wide, tall, part
 
     def _scaled(self, width: int, height: int) -> tuple[int, int, tuple[int, int, int, int]]:
-        """(the width and height that a picture is resized to, the part of it the network sees), without "central"."""
+        """(the width and height that an image is resized to, the part of it the network sees), without "central"."""
         high, across = self.size
         tall, wide = math.floor(high / self.crop_pct), math.floor(across / self.crop_pct)
         if self.resize == "short":
@@ -169,41 +169,41 @@ class Preprocess:
             planes = [pixels] if pixels.ndim == 2 else list(np.moveaxis(pixels, -1, 0))
         return np.stack(planes[::-1] if self.channel_order == "bgr" else planes)
 
-    def normalise(self, pictures: Tensor) -> Tensor:
-        """Makes the network's input from un-normalised pictures: the only place where that happens.
+    def normalize(self, images: Tensor) -> Tensor:
+        """Makes the network's input from un-normalized images: the only place where that happens.
 
         Args:
-            pictures: (..., channels, height, width) in [0, 255], any dtype, any device.
+            images: (..., channels, height, width) in [0, 255], any dtype, any device.
 
         Returns:
             float32 of the same shape on the same device, `(pixel * value_range / 255 - mean) / std`.
 
         Raises:
-            ValueError: the pictures have another number of channels.
+            ValueError: the images have another number of channels.
         """
         import torch
 
-        if pictures.ndim < 3 or pictures.shape[-3] != self.channels:
-            raise ValueError(f"pictures of shape {tuple(pictures.shape)} given, (..., {self.channels}, H, W) expected")
+        if images.ndim < 3 or images.shape[-3] != self.channels:
+            raise ValueError(f"images of shape {tuple(images.shape)} given, (..., {self.channels}, H, W) expected")
 
         def column(values: list[float]) -> Tensor:
             # filled on the device: copying a list there would make the host wait for it
-            filled = [torch.full((1, 1, 1), value, device=pictures.device) for value in values]
+            filled = [torch.full((1, 1, 1), value, device=images.device) for value in values]
             return torch.cat(filled)
 
         scale = column([self.value_range / 255 / std for std in self.std])
         offset = column([mean / std for mean, std in zip(self.mean, self.std, strict=True)])
-        return pictures.to(torch.float32) * scale - offset
+        return images.to(torch.float32) * scale - offset
 
     def __call__(self, source: Source) -> Tensor:
-        """Makes the network's input from a picture: (channels, height, width) float32.
+        """Makes the network's input from an image: (channels, height, width) float32.
 
         Raises:
-            UnreadablePicture: the reason in words.
+            UnreadableImage: the reason in words.
         """
         import torch
 
-        return self.normalise(torch.from_numpy(self.picture(source)))
+        return self.normalize(torch.from_numpy(self.image(source)))
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON types; `from_dict` reads them."""
@@ -245,9 +245,9 @@ def resize_tf1(
 
     Args:
         pixels: (H, W) or (H, W, channels).
-        height: of the resized picture.
-        width: of the resized picture.
-        part: (left, top, right, bottom) of the resized picture to compute; None: all of it.
+        height: of the resized image.
+        width: of the resized image.
+        part: (left, top, right, bottom) of the resized image to compute; None: all of it.
 
     Returns:
         (height, width[, channels]) of `part`, values in [0, 255] not rounded.
@@ -280,7 +280,7 @@ def _bilinear(
     dx = dx.reshape(1, -1, *([1] * (pixels.ndim - 2)))
     dy = dy.reshape(-1, 1, *([1] * (pixels.ndim - 2)))
 
-    def row(y: NDArray[Any]) -> NDArray[np.float32]:  # gathers only what is needed, however elongated the picture
+    def row(y: NDArray[Any]) -> NDArray[np.float32]:  # gathers only what is needed, however elongated the image
         a, b = pixels[np.ix_(y, x0)].astype(np.float32), pixels[np.ix_(y, x1)].astype(np.float32)
         interpolated: NDArray[np.float32] = a + (b - a) * dx
         return interpolated
@@ -307,12 +307,12 @@ def _cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
     return Image.fromarray(np.asarray(image)[top:bottom, left:right])
 
 
-def _elongated(image: Image.Image) -> UnreadablePicture:
-    return UnreadablePicture(f"{image.width} x {image.height} pixels: too elongated to be resized")
+def _elongated(image: Image.Image) -> UnreadableImage:
+    return UnreadableImage(f"{image.width} x {image.height} pixels: too elongated to be resized")
 
 
 def _covering(size: tuple[int, int], wide: int, tall: int) -> tuple[int, int]:
-    """The (width, height) of the picture scaled, aspect kept, until it just covers `wide` x `tall`."""
+    """The (width, height) of the image scaled, aspect kept, until it just covers `wide` x `tall`."""
     width, height = size
     if width * tall <= height * wide:
         return wide, max(tall, int(wide * height / width))
@@ -345,7 +345,7 @@ def _problems(p: Preprocess) -> Iterator[str]:
     for name in ("mean", "std"):
         values = getattr(p, name)
         if not (isinstance(values, tuple) and len(values) in (1, 3) and all(_finite(v) for v in values)):
-            yield f"{name} is {values!r}; 1 (grey) or 3 numbers expected"
+            yield f"{name} is {values!r}; 1 (gray) or 3 numbers expected"
         elif name == "std" and not all(v > 0 for v in values):
             yield f"std is {values!r}; positive numbers expected"
     if isinstance(p.mean, tuple) and isinstance(p.std, tuple) and len(p.mean) != len(p.std):

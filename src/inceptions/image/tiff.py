@@ -21,7 +21,7 @@ from inceptions.image import tiff_tags as tiff
 from inceptions.image.limits import refuse_larger
 from inceptions.image.orientation import orientation
 from inceptions.image.tiff_tags import MOVABLE, Tags, pieces, read_tags, rewritten
-from inceptions.image.unreadable import UnreadablePicture
+from inceptions.image.unreadable import UnreadableImage
 
 _COLORS = {0: 1, 1: 1, 2: 3, 5: 4}
 """Photometric interpretation -> bands of color, of those whose samples are read here."""
@@ -29,7 +29,7 @@ _OTHERS = {3: 2, 6: 3, 8: 3}
 """Photometric interpretation -> bands at most, of those that Pillow reads."""
 _UNPACKED = MOVABLE - {2, 3, 4, 7}
 """Compressions that know nothing of pixels: of bytes only."""
-_HINT = "convert it to 8 or 16 bits a band, grey or RGB"
+_HINT = "convert it to 8 or 16 bits a band, gray or RGB"
 _BLOCK = 1 << 22
 """Samples that are unpacked at once."""
 
@@ -44,27 +44,27 @@ def open_tiff(stream: BinaryIO) -> tuple[Image.Image, int, int, str]:
     """(the opened image, its orientation, its bits a sample, how it is stored).
 
     Raises:
-        UnreadablePicture: what the file says of itself cannot be read; the message tells it.
+        UnreadableImage: what the file says of itself cannot be read; the message tells it.
     """
     try:
         tags = read_tags(stream)
     except struct.error as error:
-        raise UnreadablePicture(f"a TIFF whose tags are damaged or cut off: {error}") from error
+        raise UnreadableImage(f"a TIFF whose tags are damaged or cut off: {error}") from error
     (width, height), (wide, high) = tags.size, tags.tile
     refuse_larger(width, height)
     refuse_larger(-(-width // wide) * wide, -(-height // high) * high)  # tiles hang over the border
     if told := _problem(tags):
-        raise UnreadablePicture(f"{tags}: {told}")
+        raise UnreadableImage(f"{tags}: {told}")
     turn = tags.one(tiff.ORIENTATION, 0)
     turn = turn if 1 <= turn <= 8 else orientation(None, tags.blobs.get(tiff.XMP))
     depth = max(tags.bits)
     parts = pieces(stream, tags) if tags.compression in MOVABLE else None
     if _ours(tags):
         if parts is None:
-            raise UnreadablePicture(f"{tags}: it does not say where its strips are and how long; {_HINT}")
+            raise UnreadableImage(f"{tags}: it does not say where its strips are and how long; {_HINT}")
         image = _image(_samples(tags, parts), tags)
-        grey = tags.photometric < 2 and depth not in (1, 8)
-        return image, turn, depth, f"I;{depth}" if grey else image.mode
+        gray = tags.photometric < 2 and depth not in (1, 8)
+        return image, turn, depth, f"I;{depth}" if gray else image.mode
     try:
         if parts is None:
             stream.seek(0)
@@ -73,7 +73,7 @@ def open_tiff(stream: BinaryIO) -> tuple[Image.Image, int, int, str]:
             return image, 1, depth, image.mode  # Pillow has turned it upright
         image = _Tiff(io.BytesIO(_for_pillow(tags, parts)))
     except SyntaxError as error:
-        raise UnreadablePicture(f"{tags}: {error}; {_HINT}") from error
+        raise UnreadableImage(f"{tags}: {error}; {_HINT}") from error
     return image, turn, depth, image.mode
 
 

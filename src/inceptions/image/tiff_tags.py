@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from inceptions.image.unreadable import UnreadablePicture
+from inceptions.image.unreadable import UnreadableImage
 
 (WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP,
  STRIP_BYTES, PLANAR, PREDICTOR, COLOR_MAP, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, EXTRA_SAMPLES,
@@ -137,7 +137,7 @@ def read_tags(stream: BinaryIO) -> Tags:
     """The tags of the first image that say what its pixels are; all others may be damaged.
 
     Raises:
-        UnreadablePicture, struct.error: it is damaged.
+        UnreadableImage, struct.error: it is damaged.
     """
     size = stream.seek(0, 2)
 
@@ -175,7 +175,7 @@ def read_tags(stream: BinaryIO) -> Tags:
             blobs[tag], types[tag] = data, kind
     tags = Tags(order=order, values=values, blobs=blobs, types=types)
     if min(tags.size) < 1:
-        raise UnreadablePicture("a TIFF without width and height")
+        raise UnreadableImage("a TIFF without width and height")
     return tags
 
 
@@ -183,7 +183,7 @@ def pieces(stream: BinaryIO, tags: Tags) -> list[bytes] | None:
     """The strips or tiles as they are stored; None: they cannot be told apart.
 
     Raises:
-        UnreadablePicture: the file ends before they do, or they overlap.
+        UnreadableImage: the file ends before they do, or they overlap.
     """
     tiled = TILE_OFFSETS in tags.values
     offsets = tags.values.get(TILE_OFFSETS if tiled else STRIP_OFFSETS, ())
@@ -196,7 +196,7 @@ def pieces(stream: BinaryIO, tags: Tags) -> list[bytes] | None:
     if not offsets or len(lengths) != len(offsets) or not all(lengths):
         return None
     if sum(lengths) > size + _SLACK:  # strips that overlap would make a small file a large one
-        raise UnreadablePicture(f"image file is truncated: {tags}, in {size:,} bytes")
+        raise UnreadableImage(f"image file is truncated: {tags}, in {size:,} bytes")
     parts = []
     for offset, length in zip(offsets, lengths, strict=True):
         stream.seek(min(offset, size))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from inceptions.errors import DataError
 
 
-class UnreadablePicture(DataError):  # noqa: N818 - it is a fact about a picture, and reads like one
-    """A picture that cannot be decoded: `reason` says why, `file` which (None: it came as bytes or pixels)."""
+class UnreadableImage(DataError):  # noqa: N818 - it is a fact about an image, and reads like one
+    """An image that cannot be decoded: `reason` says why, `file` which (None: it came as bytes or pixels)."""
 
     def __init__(self, reason: str, file: str | None = None) -> None:
         super().__init__(reason, file)

@@ -5,36 +5,36 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from inceptions.image.unreadable import UnreadablePicture
+from inceptions.image.unreadable import UnreadableImage
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """The highest 8 bits of grey values of more (Pillow's own conversion clips at 255); everything else unchanged.
+    """The highest 8 bits of gray values of more (Pillow's own conversion clips at 255); everything else unchanged.
 
     Raises:
-        UnreadablePicture: values of 32 bits, whose white is unknown.
+        UnreadableImage: values of 32 bits, whose white is unknown.
     """
     if image.mode == "I" and image.format == "PPM":  # Pillow scales them so that white is 65,535
         return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise UnreadablePicture("32-bit grey values, whose white is unknown: convert the picture to 8 or 16 bits")
+        raise UnreadableImage("32-bit gray values, whose white is unknown: convert the image to 8 or 16 bits")
     if not image.mode.startswith("I;16"):
         return image
     values = np.asarray(image)
     tags = getattr(image, "tag_v2", {})  # of a TIFF that somebody else has opened
     told = tags.get(258, 16)
     bits = told if isinstance(told, int) else told[0]
-    grey = (values >> max(0, bits - 8)).astype(np.uint8)
+    gray = (values >> max(0, bits - 8)).astype(np.uint8)
     if tags.get(262, 1) == 0:
-        grey = 255 - grey
+        gray = 255 - gray
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        grey[values == transparent] = 255
-    return Image.fromarray(grey)
+        gray[values == transparent] = 255
+    return Image.fromarray(gray)
 
 
 def opaque(image: Image.Image) -> Image.Image:
-    """Lays a picture with transparency over white."""
+    """Lays an image with transparency over white."""
     if image.mode == "LAB":
         return _from_lab(image)
     if not image.has_transparency_data:

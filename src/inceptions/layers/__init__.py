@@ -24,7 +24,7 @@ from inceptions.layers.convolution import (
 )
 from inceptions.layers.heads import AuxHead, AuxModule, Head, HeadModule
 from inceptions.layers.pooling import LRN, Pool
-from inceptions.layers.words import ConvWord, avg_pool, branches, chain, convolution, initialise, max_pool, scale_width
+from inceptions.layers.words import ConvWord, avg_pool, branches, chain, convolution, initialize, max_pool, scale_width
 
 __all__ = [
     "ACTIVATIONS",
@@ -58,7 +58,7 @@ __all__ = [
     "branches",
     "chain",
     "convolution",
-    "initialise",
+    "initialize",
     "max_pool",
     "out_size",
     "pad_same",

@@ -1,4 +1,4 @@
-"""Where a window meets the edge of the picture: PyTorch's, TensorFlow's and Caffe's rules."""
+"""Where a window meets the edge of the image: PyTorch's, TensorFlow's and Caffe's rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Layer(Protocol):
 
     @property
     def name(self) -> str:
-        """How the layer is called among its neighbours, and so in the keys of a checkpoint."""
+        """How the layer is called among its neighbors, and so in the keys of a checkpoint."""
 
     def build(self, width: int) -> tuple[nn.Module, int]:
         """Return the module for `width` incoming channels, and the channels that leave it."""

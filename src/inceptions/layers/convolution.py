@@ -21,7 +21,7 @@ def activation_after(activation: Activation) -> nn.Module:
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """Batch normalisation over (N, H, W) (1502.03167, algorithm 1)."""
+    """Batch normalization over (N, H, W) (1502.03167, algorithm 1)."""
 
     eps: float = 1e-3
     momentum: float = 0.1
@@ -43,7 +43,7 @@ class ConvNormAct(nn.Sequential):
 
 @dataclass(frozen=True)
 class Conv:
-    """Convolution, then normalisation and activation where asked for."""
+    """Convolution, then normalization and activation where asked for."""
 
     out_channels: int
     kernel: Grid = (1, 1)
@@ -89,7 +89,7 @@ class Separable:
     activation: Activation | None = None
     order: Literal["space_first", "channel_first"] = "space_first"
     middle_norm: BatchNorm | None = None
-    """Normalisation between the two (DeepLab's Xception-41/65/71)."""
+    """Normalization between the two (DeepLab's Xception-41/65/71)."""
     middle_activation: Activation | None = None
     """Activation between the two; the Xception paper's figure 10 found that none is better."""
     multiplier: int = 1

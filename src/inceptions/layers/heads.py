@@ -24,7 +24,7 @@ class HeadModule(nn.Module):
         self.dropout = nn.Dropout(drop_rate)
         self.bottleneck: nn.Module = nn.Identity()
         if bottleneck:
-            # facenet: a linear map without bias, batch-normalised (eps 1e-3).
+            # facenet: a linear map without bias, batch-normalized (eps 1e-3).
             self.bottleneck = nn.Sequential()
             self.bottleneck.add_module("linear", nn.Linear(in_channels, bottleneck, bias=False))
             self.bottleneck.add_module("norm", nn.BatchNorm1d(bottleneck, eps=1e-3))

@@ -1,4 +1,4 @@
-"""Pooling, and local response normalisation."""
+"""Pooling, and local response normalization."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class LocalResponseNorm(nn.LocalResponseNorm):
 
 @dataclass(frozen=True)
 class LRN:
-    """Local response normalisation across five channels, as Caffe's GoogLeNet has it (alpha 1e-4, beta 0.75, k 1)."""
+    """Local response normalization across five channels, as Caffe's GoogLeNet has it (alpha 1e-4, beta 0.75, k 1)."""
 
     size: int = 5
     alpha: float = 1e-4

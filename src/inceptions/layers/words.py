@@ -62,7 +62,7 @@ def convolution(norm: BatchNorm | None = None, *, bias: bool = True) -> ConvWord
     return conv
 
 
-def initialise(modules: Iterable[nn.Module]) -> None:
+def initialize(modules: Iterable[nn.Module]) -> None:
     """Draw initial weights: TF-slim's variance scaling, a normal of variance 2 / fan-in cut at two sigma (factor 1.3).
 
     Classifiers get a fan-in normal without the factor 2; biases are zero, norms start as the identity.

@@ -1,4 +1,4 @@
-"""Charts as SVG inside the page: they take its colours, light or dark, and print sharp."""
+"""Charts as SVG inside the page: they take its colors, light or dark, and print sharp."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WIDTH, HEIGHT = 480, 260
 LEFT, RIGHT, TOP, BOTTOM = 74, 12, 26, 44
 LEGEND = 18  # height of a row of names
 COLOURS = 6
-"""How many colours the page's style has: --line-0 and so on."""
+"""How many colors the page's style has: --line-0 and so on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +177,7 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _legend(series: Sequence[Series]) -> tuple[Markup, int]:
-    """The names with their lines' colours above the drawing, and the rows that they fill."""
+    """The names with their lines' colors above the drawing, and the rows that they fill."""
     parts, x, row = [], float(LEFT), 0
     for index, one in enumerate(series):
         # a Chinese character is about as wide as the type is high

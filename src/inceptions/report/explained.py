@@ -1,4 +1,4 @@
-"""The page of `inceptions explain`: pictures beside what the network used of them."""
+"""The page of `inceptions explain`: images beside what the network used of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inceptions.report.page import embedded, render
 
 @dataclass(frozen=True, kw_only=True)
 class Plate:
-    """One picture in the page's explanation."""
+    """One image in the page's explanation."""
 
     title: str
     image: Image.Image
@@ -25,13 +25,13 @@ class Plate:
 
     @property
     def uri(self) -> str:
-        """The picture as a data URI."""
+        """The image as a data URI."""
         return embedded(self.image, lossless=self.lossless)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explained:
-    """One picture, explained."""
+    """One image, explained."""
 
     file: str
     found: Explanation
@@ -44,7 +44,7 @@ def explained_page(model: str, method: str, explained: Sequence[Explained], filt
     Args:
         model: what the network is called.
         method: how maps were made.
-        explained: the pictures.
+        explained: the images.
         filters: of the first layer, where asked for.
     """
     return render("explained.html", model=model, method=method, explained=explained, filters=filters)

@@ -23,7 +23,7 @@ from inceptions.zoo import Network
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What the model said of one validation picture."""
+    """What the model said of one validation image."""
 
     index: int
     """In the split."""
@@ -50,7 +50,7 @@ class Run:
     data: Dataset
     answers: list[Answer]
     unreadable: dict[str, str]
-    """Pictures that could not be read, with the reason."""
+    """Images that could not be read, with the reason."""
     net: Network
 
     @property
@@ -61,16 +61,16 @@ class Run:
 
     @property
     def copies(self) -> Copies:
-        """Pictures that were judged and trained on, and pictures in two classes, byte for byte."""
+        """Images that were judged and trained on, and images in two classes, byte for byte."""
         return copies(self.data)
 
     def confusions(self) -> Counter[tuple[str, str]]:
-        """(class, answer) -> how many pictures."""
+        """(class, answer) -> how many images."""
         return Counter((answer.label, answer.prediction) for answer in self.answers)
 
 
 def read_run(folder: str | Path, *, data: Path | None = None) -> Run:
-    """Read a run folder; `data` is where its pictures lie now, if they have been moved.
+    """Read a run folder; `data` is where its images lie now, if they have been moved.
 
     Raises:
         FileNotFoundError: there is no run, or it has not finished.
@@ -84,14 +84,14 @@ def read_run(folder: str | Path, *, data: Path | None = None) -> Run:
                 "finishes one that was stopped"
             )
     try:
-        net, pictures = artifact.load(folder), read_split(folder / "split.json", root=data, hint="--data")
+        net, images = artifact.load(folder), read_split(folder / "split.json", root=data, hint="--data")
         return Run(
             folder=folder,
             settings=yaml.safe_load(read_text(folder / "config.yaml")),
             sessions=json.loads(read_text(folder / "environment.json")),
             rows=_rows(folder / "results.csv"),
-            data=pictures,
-            answers=_answers(folder / "predictions.csv", pictures, _judged_pictures(net)) or _judged(net, pictures),
+            data=images,
+            answers=_answers(folder / "predictions.csv", images, _judged_images(net)) or _judged(net, images),
             unreadable=_unreadable(folder / "unreadable.json"),
             net=net,
         )
@@ -106,8 +106,8 @@ def _rows(path: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def _judged_pictures(net: Network) -> int | None:
-    """Validation pictures that the model's own metrics are of."""
+def _judged_images(net: Network) -> int | None:
+    """Validation images that the model's own metrics are of."""
     metrics = net.artifact.get("metrics") or {}
     n: int | None = (metrics.get("val") or {}).get("n")
     return n
@@ -116,7 +116,7 @@ def _judged_pictures(net: Network) -> int | None:
 def _answers(path: Path, data: Dataset, judged: int | None) -> list[Answer]:
     """The file's answers, with names and labels as they are and not as a spreadsheet may show them.
 
-    Empty where the file is of other pictures - `inceptions val RUN DATA` writes it anew - or of more or fewer than were
+    Empty where the file is of other images - `inceptions val RUN DATA` writes it anew - or of more or fewer than were
     `judged`: it has been cut off.
     """
     split = data.splits["val"]
@@ -140,7 +140,7 @@ def _answers(path: Path, data: Dataset, judged: int | None) -> list[Answer]:
 
 
 def _judged(net: Network, data: Dataset) -> list[Answer]:
-    """The model's answers to the validation pictures, computed again."""
+    """The model's answers to the validation images, computed again."""
     split = data.splits["val"]
     outcome = judge([net], split, Protocol(engine="torch"))
     found = zip(outcome.indices, outcome.targets, outcome.best[:, 0], outcome.probabilities[:, 0], strict=True)

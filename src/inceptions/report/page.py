@@ -1,4 +1,4 @@
-"""One HTML file that needs nothing but itself: templates with autoescaping, pictures inside, no request to anywhere."""
+"""One HTML file that needs nothing but itself: templates with autoescaping, images inside, no request to anywhere."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def plain(value: object) -> str:
 
 
 def embedded(image: Image.Image, *, side: int | None = None, lossless: bool = False) -> str:
-    """The picture as a data URI: JPEG, or PNG where every pixel counts; at most `side` px a side."""
+    """The image as a data URI: JPEG, or PNG where every pixel counts; at most `side` px a side."""
     if side is not None and max(image.size) > side:
         image = image.copy()
         image.thumbnail((side, side), Image.Resampling.LANCZOS)

@@ -18,16 +18,16 @@ from inceptions.anatomy.summary import portrait
 from inceptions.evaluation.metrics import wilson
 from inceptions.explain import attribute, grid_stage, overlaid, shown
 from inceptions.files import write_atomically
-from inceptions.image import UnreadablePicture
+from inceptions.image import UnreadableImage
 from inceptions.progress import log, track
 from inceptions.report.charts import Series, chart, reliability
 from inceptions.report.facts import Answer, Run, read_run
 from inceptions.report.page import embedded, render
 
 GALLERY = 12
-"""Pictures in each gallery."""
+"""Images in each gallery."""
 SIDE = 200
-"""Pixels of a picture's longer side."""
+"""Pixels of an image's longer side."""
 READABLE = 20
 """Classes up to which the confusion matrix is a table; beyond, it is drawn."""
 PAIRS = 10
@@ -36,10 +36,10 @@ PAIRS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Exhibit:
-    """A picture of a gallery."""
+    """An image of a gallery."""
 
     answer: Answer
-    picture: str
+    image: str
     """Data URI."""
     overlay: str
     """Data URI: the same with its Grad-CAM map for the answer that was given."""
@@ -51,7 +51,7 @@ def write_report(folder: str | Path, output: Path | None = None, *, data: Path |
     Args:
         folder: of the run.
         output: the file to write; None: `report.html` in the folder.
-        data: where its pictures lie now, if they have been moved.
+        data: where its images lie now, if they have been moved.
 
     Returns:
         The file.
@@ -92,7 +92,7 @@ def report(run: Run) -> str:
         else None,
         errors=_exhibits(run, errors[:GALLERY], "confident errors"),
         error_count=len(errors),
-        unsure=_exhibits(run, unsure[:GALLERY], "least certain pictures"),
+        unsure=_exhibits(run, unsure[:GALLERY], "least certain images"),
         looked_at=grid_stage(run.net, size),
         portrait=portrait(run.net),
         stages=[*counted.stages, counted.head],
@@ -101,7 +101,7 @@ def report(run: Run) -> str:
 
 
 def _splits(run: Run) -> dict[str, dict[str, int]]:
-    """class -> split -> how many pictures of it there are."""
+    """class -> split -> how many images of it there are."""
     counts = {
         name: np.bincount(split.targets[split.targets >= 0], minlength=len(run.data.classes))
         for name, split in run.data.splits.items()
@@ -113,7 +113,7 @@ def _splits(run: Run) -> dict[str, dict[str, int]]:
 
 
 def _curves(run: Run) -> list[tuple[str, Markup]]:
-    """Loss, accuracy with the interval that so many pictures allow, learning rate."""
+    """Loss, accuracy with the interval that so many images allow, learning rate."""
     epochs = [row["epoch"] for row in run.rows]
 
     def column(name: str) -> list[float]:
@@ -146,7 +146,7 @@ def _curves(run: Run) -> list[tuple[str, Markup]]:
 
 
 def _matrix(run: Run) -> dict[str, Any]:
-    """Rows: the classes; columns: the answers. As cells where people can read them, else as a picture."""
+    """Rows: the classes; columns: the answers. As cells where people can read them, else as an image."""
     classes, found = run.data.classes, run.confusions()
     if len(classes) <= READABLE:
         rows = [
@@ -157,15 +157,15 @@ def _matrix(run: Run) -> dict[str, Any]:
             )
             for label in classes
         ]
-        return {"classes": classes, "rows": rows, "picture": None}
+        return {"classes": classes, "rows": rows, "image": None}
     places = {label: index for index, label in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes)))
     for (label, answer), count in found.items():
         counts[places[label], places[answer]] = count
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     scale = max(1, 640 // len(classes))
-    grey = np.rint(255 * (1 - np.sqrt(shares))).astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
-    return {"classes": classes, "rows": [], "picture": embedded(Image.fromarray(grey), lossless=True)}
+    gray = np.rint(255 * (1 - np.sqrt(shares))).astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
+    return {"classes": classes, "rows": [], "image": embedded(Image.fromarray(gray), lossless=True)}
 
 
 def _pairs(run: Run) -> list[tuple[str, str, int]]:
@@ -179,17 +179,15 @@ def _exhibits(run: Run, answers: Iterable[Answer], what: str) -> list[Exhibit]:
     for answer in track(list(answers), description=what):
         try:
             found.append(_exhibit(run, answer))
-        except UnreadablePicture as error:  # it was judged, and is gone since
+        except UnreadableImage as error:  # it was judged, and is gone since
             log.warning("not shown in the report: %s: %s", answer.file, error.reason)
     return found
 
 
 def _exhibit(run: Run, answer: Answer) -> Exhibit:
     preprocess = run.net.preprocess
-    picture = preprocess.picture(run.data.splits["val"].source(answer.index))
-    images = preprocess.normalise(torch.from_numpy(picture)[None])
+    image = preprocess.image(run.data.splits["val"].source(answer.index))
+    images = preprocess.normalize(torch.from_numpy(image)[None])
     (weights,) = attribute(run.net, images, [run.data.classes.index(answer.prediction)])
-    seen = shown(picture, preprocess)
-    return Exhibit(
-        answer=answer, picture=embedded(seen, side=SIDE), overlay=embedded(overlaid(seen, weights), side=SIDE)
-    )
+    seen = shown(image, preprocess)
+    return Exhibit(answer=answer, image=embedded(seen, side=SIDE), overlay=embedded(overlaid(seen, weights), side=SIDE))

@@ -51,14 +51,14 @@ STUDIES: dict[str, Study] = {
     "auxiliary": Study(
         title="Auxiliary classifiers",
         claim="Classifiers on inner stages bring gradient to the early layers (v1: about half a point); v3 found that "
-        "they regularise, and do not speed up the start.",
+        "they regularize, and do not speed up the start.",
         source=f"{_V1}, section 5; {_V3}, section 4",
         model="googlenet",
         arms=(Arm(name="without"), Arm(name="with auxiliary heads", settings={"aux": True})),
     ),
     "batch_norm": Study(
-        title="Batch normalisation and the learning rate",
-        claim="Normalised networks train faster, and bear learning rates five and thirty times as high.",
+        title="Batch normalization and the learning rate",
+        claim="Normalized networks train faster, and bear learning rates five and thirty times as high.",
         source=f"{_V2}, section 4.2 and figure 2",
         model="bn_inception",
         arms=(
@@ -70,7 +70,7 @@ STUDIES: dict[str, Study] = {
         ),
     ),
     "sigmoid": Study(
-        title="Sigmoids, with and without batch normalisation",
+        title="Sigmoids, with and without batch normalization",
         claim="With batch norm a network of sigmoids reaches 69.8 %; without, it stays at chance.",
         source=f"{_V2}, section 4.2.2",
         model="bn_inception",
@@ -109,11 +109,11 @@ STUDIES: dict[str, Study] = {
         arms=(_option("space first"), _option("channels first", order="channel_first")),
     ),
     "factorisation": Study(
-        title="Large kernels factorised",
+        title="Large kernels factorized",
         claim="1x7 with 7x1 for 7x7, and two 3x3 for 5x5, save much of the work and lose nothing.",
         source=f"{_V3}, section 3",
         model="inception_v3",
-        arms=(_option("factorised"), _option("whole kernels", factorize=False)),
+        arms=(_option("factorized"), _option("whole kernels", factorize=False)),
     ),
     "smoothing": Study(
         title="Label smoothing",

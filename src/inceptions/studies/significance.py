@@ -48,24 +48,22 @@ def estimate(values: Sequence[float], *, least: float = 0.0) -> Estimate:
     return Estimate(n=len(values), mean=mean, low=mean - half, high=mean + half)
 
 
-def paired_difference(
-    values: Sequence[float], reference: Sequence[float], *, pictures: int | None = None
-) -> Difference:
+def paired_difference(values: Sequence[float], reference: Sequence[float], *, images: int | None = None) -> Difference:
     """`values` minus `reference`, pair by pair: runs that share a seed share split, order and initial weights.
 
-    Shares of a few pictures may agree in all runs by their coarseness alone, and then their spread says nothing. Each
+    Shares of a few images may agree in all runs by their coarseness alone, and then their spread says nothing. Each
     is known to 1/n only: as if rounded, with variance (1/n)^2 / 12 (uniform within 1/n), a difference of two with twice
     that. So the standard deviation of the differences counts as 1 / (n sqrt(6)) at least.
 
     Args:
         values, reference: of the runs, in the order of their seeds.
-        pictures: n, where the values are shares of so many pictures; None: they are no shares.
+        images: n, where the values are shares of so many images; None: they are no shares.
 
     Raises:
         ValueError: not as many of the one as of the other, or none.
     """
     differences = [value - other for value, other in zip(values, reference, strict=True)]
-    least = 1 / (pictures * math.sqrt(6)) if pictures else 0.0
+    least = 1 / (images * math.sqrt(6)) if images else 0.0
     found = estimate(differences, least=least)
     if found.n == 1:
         p = 1.0

@@ -69,7 +69,7 @@ class StudyResult:
     seeds: int
     arms: tuple[ArmResult, ...]
     n: int
-    """Validation pictures."""
+    """Validation images."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able summary."""
@@ -114,7 +114,7 @@ def conduct(name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS) -
 
     Runs are ordinary ones, in `output/ARM/seed-N`, an arm at a time of each seed; those that are there already are not
     repeated, and one that was stopped is resumed: call again after an interruption. Arms of one seed share the split,
-    the order of the pictures and, as far as their layers are the same, their initial weights: they are compared in
+    the order of the images and, as far as their layers are the same, their initial weights: they are compared in
     pairs.
 
     Args:
@@ -195,15 +195,15 @@ def summary(name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS) -
     sizes = {
         arm: _size([folder for seed, folder in runs[arm].items() if folder and seed in curves[arm]]) for arm in runs
     }
-    pictures = max((n for _, _, n in sizes.values()), default=0)
-    differences = _differences(curves, pictures)
+    images = max((n for _, _, n in sizes.values()), default=0)
+    differences = _differences(curves, images)
     adjusted = holm({arm: found.p for arm, found in differences.items()})
     return StudyResult(
         name=name,
         study=study,
         base=base,
         seeds=seeds,
-        n=pictures,
+        n=images,
         arms=tuple(
             ArmResult(
                 name=arm,
@@ -228,20 +228,20 @@ def _rows(folder: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def _differences(curves: Mapping[str, Mapping[int, tuple[float, ...]]], pictures: int) -> dict[str, Difference]:
-    """Of each arm to the first, over the seeds that came through in both; shares of so many `pictures`."""
+def _differences(curves: Mapping[str, Mapping[int, tuple[float, ...]]], images: int) -> dict[str, Difference]:
+    """Of each arm to the first, over the seeds that came through in both; shares of so many `images`."""
     (_, reference), *others = curves.items()
     found = {}
     for arm, runs in others:
         both = sorted(runs.keys() & reference.keys())
         if both:
             last, first = ([curve[seed][-1] for seed in both] for curve in (runs, reference))
-            found[arm] = paired_difference(last, first, pictures=pictures)
+            found[arm] = paired_difference(last, first, images=images)
     return found
 
 
 def _size(folders: list[Path]) -> tuple[int | None, int | None, int]:
-    """Parameters, multiply-adds, and pictures that were judged."""
+    """Parameters, multiply-adds, and images that were judged."""
     if not folders:
         return None, None, 0
     net = artifact.describe(folders[0] / "model")

@@ -28,7 +28,7 @@ class TrainConfig:
     """
 
     data: str = ""
-    """Folder (train|val|test / CLASS / picture, or CLASS / picture), CSV or JSONL manifest, or data set."""
+    """Folder (train|val|test / CLASS / image, or CLASS / image), CSV or JSONL manifest, or data set."""
 
     _: KW_ONLY
 
@@ -56,7 +56,7 @@ class TrainConfig:
     """What is trained: all, head, or last:N (head and last N stages); none: all, or head with weights and no GPU."""
 
     freeze_norm: bool = False
-    """Keep the statistics of the weights' batch norms: few pictures would only blur them."""
+    """Keep the statistics of the weights' batch norms: few images would only blur them."""
 
     width: float = 1.0
     """Multiplies the channels of every stage."""
@@ -65,7 +65,7 @@ class TrainConfig:
     """Multiplies the repeats of every stage."""
 
     stem: Literal["standard", "small"] = "standard"
-    """small: a stem for pictures of 32 to 96 px."""
+    """small: a stem for images of 32 to 96 px."""
 
     drop_rate: Annotated[float | None, Parameter(alias="--drop")] = None
     """Dropout before the classifier; none: the network's own."""
@@ -82,56 +82,56 @@ class TrainConfig:
     init_scale: float = 1.0
     """Multiplies the initial weights of every convolution of a network that starts from nothing."""
 
-    # Pictures
+    # Images
 
     img_size: int | None = None
     """Side of the square the network sees, px; none: the weights' or the network's own."""
 
     in_channels: Literal[1, 3] = 3
-    """3: colour, 1: grey."""
+    """3: color, 1: gray."""
 
     crop_pct: float | None = None
-    """Share of the resized picture that evaluation sees; none: the weights', else 0.875, or 1 up to 96 px."""
+    """Share of the resized image that evaluation sees; none: the weights', else 0.875, or 1 up to 96 px."""
 
     interpolation: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] | None = None
     """Resampling filter; none: the weights', else bilinear."""
 
     val_fraction: float = 0.2
-    """Share of the training pictures held out where DATA has no val folder."""
+    """Share of the training images held out where DATA has no val folder."""
 
     split_seed: int = 0
-    """Chooses the pictures that are held out."""
+    """Chooses the images that are held out."""
 
     label: str | None = None
     """Column of the labels in a manifest or data set."""
 
     workers: Annotated[int | None, Parameter(alias="-j")] = None
-    """Processes that read pictures; none: one a core, at most 8; 0: the training process itself."""
+    """Processes that read images; none: one a core, at most 8; 0: the training process itself."""
 
     crop: Literal["inception", "pad", "none"] = "inception"
     """Training view. inception: a random part of --scale and --ratio; pad: evaluation's, moved by up to 4 px over a
-    mirrored border (small pictures); none: evaluation's."""
+    mirrored border (small images); none: evaluation's."""
 
     scale: tuple[float, float] = (0.08, 1.0)
-    """Smallest and largest share of the picture's area that a training crop covers."""
+    """Smallest and largest share of the image's area that a training crop covers."""
 
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Narrowest and widest aspect (width / height) of a training crop."""
 
     flip: bool = True
-    """Mirror half of the training pictures; not for digits and letters."""
+    """Mirror half of the training images; not for digits and letters."""
 
     color_jitter: float = 0.0
     """Photometric distortion: brightness, contrast and saturation by factors in 1 -+ this, at most 1."""
 
     hue: float = 0.0
-    """Turn the colours by an angle in -+ this share of the circle, at most 0.5."""
+    """Turn the colors by an angle in -+ this share of the circle, at most 0.5."""
 
     trivial: bool = False
-    """TrivialAugment: one random operation of random strength a picture."""
+    """TrivialAugment: one random operation of random strength an image."""
 
     reprob: float = 0.0
-    """Random erasing: the probability that a rectangle of a picture becomes noise."""
+    """Random erasing: the probability that a rectangle of an image becomes noise."""
 
     mixup: float = 0.0
     """Alpha of mixup's Beta distribution; 0: no mixup."""
@@ -141,21 +141,21 @@ class TrainConfig:
 
     class_weights: str | None = None
     """Weights w of the classes in the loss: balanced, or a JSON file {class: weight}. The loss of a step is the sum of
-    w t (-log p) over the sum of w t, over all its pictures and classes, for targets t after smoothing and mixing."""
+    w t (-log p) over the sum of w t, over all its images and classes, for targets t after smoothing and mixing."""
 
     balanced_sampler: bool = False
-    """Draw every class equally often (with repetition) instead of every picture once an epoch."""
+    """Draw every class equally often (with repetition) instead of every image once an epoch."""
 
-    # Optimisation
+    # Optimization
 
     epochs: int = 30
-    """Passes over the training pictures."""
+    """Passes over the training images."""
 
     batch_size: Annotated[int | Literal["auto"], Parameter(alias="-b")] = 32
-    """Pictures a batch; auto: as many as the device's memory holds."""
+    """Images a batch; auto: as many as the device's memory holds."""
 
     grad_accum_steps: int = 1
-    """Batches that make one step, as if they were one: its loss is over all their pictures that could be read."""
+    """Batches that make one step, as if they were one: its loss is over all their images that could be read."""
 
     opt: Literal["sgd", "nesterov", "rmsproptf", "adam", "adamw"] = "sgd"
     """Optimizer; rmsproptf is RMSProp as TensorFlow has it (epsilon inside the root, mean square from one)."""
@@ -269,7 +269,7 @@ class TrainConfig:
         return cls(**values)
 
     def augment(self) -> Augment:
-        """What happens to training pictures on the CPU. Raises ValueError for settings out of range."""
+        """What happens to training images on the CPU. Raises ValueError for settings out of range."""
         return Augment(
             crop=self.crop,
             scale=self.scale,
@@ -300,7 +300,7 @@ NOT_COMPARED = frozenset({"output", "resume", "override", "workers", "checkpoint
 """Settings that cannot change a run's result, so resuming may change them."""
 
 DIVIDING = frozenset({"data", "split_seed", "val_fraction", "label"})
-"""Settings that decide which pictures are in which split."""
+"""Settings that decide which images are in which split."""
 
 
 def changes(stored: TrainConfig, given: TrainConfig) -> dict[str, tuple[Any, Any]]:
@@ -395,9 +395,9 @@ def _problems(config: TrainConfig) -> list[str]:
     except ValueError as error:
         found.append(str(error))
     if not config.data:
-        found.append("no DATA: give a folder of labelled pictures, a manifest or a data set")
+        found.append("no DATA: give a folder of labeled images, a manifest or a data set")
     if not (isinstance(config.batch_size, int) and config.batch_size >= 2) and config.batch_size != "auto":
-        found.append(f"batch_size must be at least 2 (batch norm needs two pictures) or auto, not {config.batch_size}")
+        found.append(f"batch_size must be at least 2 (batch norm needs two images) or auto, not {config.batch_size}")
     if not 0 < config.val_fraction < 1:
         found.append(f"val_fraction must lie between 0 and 1, not {config.val_fraction}")
     if config.crop_pct is not None and not 0 < config.crop_pct <= 1:

@@ -91,11 +91,11 @@ def write_environment(folder: Path, device: torch.device) -> None:
     write_atomically(path, json.dumps(sessions, indent=1) + "\n")
 
 
-def add_unreadable(folder: Path, pictures: Iterable[Refused]) -> None:
+def add_unreadable(folder: Path, images: Iterable[Refused]) -> None:
     """unreadable.json: file -> why it was left out; those that are there already stay."""
     path = folder / "unreadable.json"
     known = json.loads(read_text(path, any_bytes=True)) if path.exists() else {}
-    if listed := known | dict(pictures):
+    if listed := known | dict(images):
         write_atomically(path, to_json(listed, indent=1) + "\n")
 
 

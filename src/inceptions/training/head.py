@@ -1,4 +1,4 @@
-"""A new classifier on frozen features: logistic regression to convergence, its penalty chosen on held-out pictures."""
+"""A new classifier on frozen features: logistic regression to convergence, its penalty chosen on held-out images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from inceptions.training.losses import soft_targets
 from inceptions.training.resolve import loss_weights
 from inceptions.zoo import Network
 
-FEW = 1000  # pictures below which mirror images help, and several held-out parts are worth their time
+FEW = 1000  # images below which mirror images help, and several held-out parts are worth their time
 PENALTIES = tuple(10.0**exponent for exponent in np.arange(0.0, -6.5, -0.5))  # strongest first: each warms the next
 PATIENCE = 2  # weaker penalties that are tried after the best one
 CLOSE, CONVERGED = 1e-4, 1e-6  # largest element of the gradient, while choosing and at the end
@@ -44,10 +44,10 @@ class Fit:
 
 
 def fit_head(net: Network, data: Dataset, config: TrainConfig) -> tuple[Fit, Features, Extractor]:
-    """Fits the classifier of `net` to the training pictures, in place.
+    """Fits the classifier of `net` to the training images, in place.
 
     Returns:
-        The fit, the training pictures' features (of evaluation's view, and below 1,000 pictures of the mirror image
+        The fit, the training images' features (of evaluation's view, and below 1,000 images of the mirror image
         too), and what computed them.
     """
     split = data.splits["train"]
@@ -55,7 +55,7 @@ def fit_head(net: Network, data: Dataset, config: TrainConfig) -> tuple[Fit, Fea
     expected = views * len(split) + sum(len(part) for name, part in data.splits.items() if name != "train")
     extract = Extractor(net, expected=expected, device=config.device, workers=config.workers)
     seen = extract(split, views=views)
-    # to a fit that sees every picture at once, drawing a class more often is weighing it
+    # to a fit that sees every image at once, drawing a class more often is weighing it
     weights = loss_weights(config.replace(class_weights="balanced") if config.balanced_sampler else config, data)
     fit = choose(seen, len(data.classes), smoothing=config.smoothing, weights=weights, seed=config.seed)
     with torch.no_grad():
@@ -66,29 +66,29 @@ def fit_head(net: Network, data: Dataset, config: TrainConfig) -> tuple[Fit, Fea
 
 
 def views_of(split: Split) -> int:
-    """How many views of a training picture are used: mirror images help where there are few pictures."""
+    """How many views of a training image are used: mirror images help where there are few images."""
     return 2 if len(split) < FEW else 1
 
 
 def choose(
     seen: Features, num_classes: int, *, smoothing: float = 0.0, weights: Tensor | None = None, seed: int = 0
 ) -> Fit:
-    """The classifier with the penalty that does best on held-out pictures, fitted to all of them.
+    """The classifier with the penalty that does best on held-out images, fitted to all of them.
 
-    One picture in five is held out; below 1,000 pictures each in turn (the views of a picture stay together).
+    One image in five is held out; below 1,000 images each in turn (the views of an image stay together).
 
     Args:
-        seen: the training pictures.
+        seen: the training images.
         num_classes: logits.
         smoothing: of the labels.
         weights: (classes,) of the loss.
-        seed: chooses the held-out pictures.
+        seed: chooses the held-out images.
 
     Raises:
-        DataError: no training picture could be read.
+        DataError: no training image could be read.
     """
     if not len(seen.values):
-        raise DataError("none of the training pictures can be read")
+        raise DataError("none of the training images can be read")
     values, targets = seen.values.double(), soft_targets(seen.targets, num_classes, smoothing).double()
     if weights is not None:
         targets = targets * weights.double()
@@ -116,7 +116,7 @@ def choose(
 
 
 def outcomes(fit: Fit, data: Dataset, extract: Extractor) -> dict[str, Outcome]:
-    """The fitted model's answers to the validation and test pictures, from their features."""
+    """The fitted model's answers to the validation and test images, from their features."""
     found: dict[str, Outcome] = {}
     for name in ("val", "test"):
         if name in data.splits:
@@ -139,16 +139,16 @@ def facts(fit: Fit, seen: Features) -> dict[str, Any]:
 
 
 def _solve(values: Tensor, targets: Tensor, used: Tensor, penalty: float, start: Tensor, tolerance: float) -> Tensor:
-    """Minimises mean cross-entropy + penalty / 2 * |weight|^2 for several selections of the pictures at once.
+    """Minimizes mean cross-entropy + penalty / 2 * |weight|^2 for several selections of the images at once.
 
     The problems share the features, so that together they cost little more than one.
 
     Args:
         values: (n, views, F) features.
         targets: (n, C) soft targets, weighted by class.
-        used: (problems, n) bool: the pictures of each problem.
+        used: (problems, n) bool: the images of each problem.
         penalty: lambda.
-        start: (problems, C, F + 1), the bias last (it is not penalised).
+        start: (problems, C, F + 1), the bias last (it is not penalized).
         tolerance: largest element of the gradient at the end.
 
     Returns:
@@ -175,7 +175,7 @@ def _solve(values: Tensor, targets: Tensor, used: Tensor, penalty: float, start:
 
 
 def _losses(values: Tensor, targets: Tensor, used: Tensor, solution: Tensor) -> Tensor:
-    """(problems,) mean cross-entropy of each problem's solution on the pictures it uses; arguments as in `_solve`."""
+    """(problems,) mean cross-entropy of each problem's solution on the images it uses; arguments as in `_solve`."""
     problems, classes = solution.shape[:2]
     logits = values @ solution[:, :, :-1].flatten(0, 1).T + solution[:, :, -1].flatten()
     logs = logits.view(*logits.shape[:2], problems, classes).log_softmax(dim=3).mean(dim=1)  # (n, problems, C)
@@ -185,7 +185,7 @@ def _losses(values: Tensor, targets: Tensor, used: Tensor, solution: Tensor) -> 
 
 
 def _held_out(targets: Tensor, *, parts: int, seed: int) -> Tensor:
-    """(parts, n) bool: disjoint fifths of the pictures, each with a fifth of every class."""
+    """(parts, n) bool: disjoint fifths of the images, each with a fifth of every class."""
     shuffled = np.random.default_rng(seed).permutation(len(targets))
     by_class = shuffled[np.argsort(targets.numpy()[shuffled], kind="stable")]
     held = torch.zeros(parts, len(targets), dtype=torch.bool)

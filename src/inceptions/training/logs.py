@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from inceptions.files import to_json, write_atomically
 
-TIME_COLUMNS = ("seconds", "waiting", "pictures_per_second")
+TIME_COLUMNS = ("seconds", "waiting", "images_per_second")
 """The columns of results.csv that tell of the machine and the hour; all others are functions of settings and data."""
 
 
@@ -51,7 +51,7 @@ class Logs:
         self._events.add_scalar(name, value, step)
 
     def epoch(self, rows: Sequence[Mapping[str, Any]], refused: Mapping[str, str]) -> None:
-        """Rewrites results.csv, sends the last row to TensorBoard, and lists the pictures that could not be read."""
+        """Rewrites results.csv, sends the last row to TensorBoard, and lists the images that could not be read."""
         write_results(self._folder / "results.csv", rows)
         if refused:
             write_atomically(self._folder / "unreadable.json", to_json(refused, indent=1) + "\n")

@@ -57,7 +57,7 @@ class Training:
         net.to(self.device).to(memory_format=self.layout)  # type: ignore[call-overload]  # torch's stubs lack it
         self.frozen = freeze(net, config.tuned_stages) + (norms(net) if config.freeze_norm else [])
         still = {module for stage in self.frozen for module in stage.modules()}
-        self.fewest = 1 if still.issuperset(norms(net)) else 2  # of one picture batch norm could learn nothing
+        self.fewest = 1 if still.issuperset(norms(net)) else 2  # of one image batch norm could learn nothing
         weights = loss_weights(config, data)
         module = WithLoss(net, aux_weight=config.aux_weight, class_weights=weights).to(self.device)
         self.forward: Callable[..., Any] = torch.compile(module) if config.compile else module
@@ -156,7 +156,7 @@ class Training:
     def backward(self, batch: Batch) -> None:
         """Adds one batch's gradients. Everything random in it is a function of the seed and the batch's number.
 
-        A step's loss is the sum of the losses of all its pictures over the sum of their weights, however they were
+        A step's loss is the sum of the losses of all its images over the sum of their weights, however they were
         divided into batches and whichever could not be read. What the weights sum up to is known with the last batch
         only, which therefore corrects the gradients, where they need it: until then each batch has its share of a sum
         in which all batches weigh what the first one does.
@@ -183,7 +183,7 @@ class Training:
     def _add(self, batch: Batch, random: np.random.Generator, number: int, *, share: float) -> None:
         """Adds the gradients of `share` times one batch's mean loss, and counts the batch."""
         config = self.config
-        images, labels = self._images(batch.pictures), batch.targets.to(self.device, non_blocking=True)
+        images, labels = self._images(batch.images), batch.targets.to(self.device, non_blocking=True)
         targets = soft_targets(labels, self.net.num_classes, config.smoothing)
         images, targets = mix(images, targets, mixup=config.mixup, cutmix=config.cutmix, random=random)
         with torch.autocast(self.device.type, self.precision, enabled=config.amp):
@@ -258,9 +258,9 @@ class Training:
         net = self.evaluated.eval()
 
         @torch.inference_mode()
-        def answer(pictures: Tensor) -> Tensor:
+        def answer(images: Tensor) -> Tensor:
             with torch.autocast(self.device.type, self.precision, enabled=self.config.amp):
-                logits: Tensor = net(self._images(pictures))
+                logits: Tensor = net(self._images(images))
             if not logits.isfinite().all():  # the last step, whose loss nobody has seen, broke the weights
                 done, last = self.state.step, self.state.epoch * self.batches + self.state.batch - 1
                 raise self._diverged(f"the answers to validation are not finite after step {done}", last, done)
@@ -290,19 +290,19 @@ class Training:
         self.logs.epoch(state.rows, state.refused)
         log.info(
             "epoch %d/%d: loss %.4f, accuracy %.2f %%; validation loss %.4f, accuracy %.2f %%; "
-            "%.0f pictures a second, %.0f %% of the time waiting for data",
+            "%.0f images a second, %.0f %% of the time waiting for data",
             *(state.epoch, self.config.epochs, row["train_loss"], 100 * row["train_top1"]),
-            *(metrics.loss, 100 * metrics.top1, row["pictures_per_second"]),
+            *(metrics.loss, 100 * metrics.top1, row["images_per_second"]),
             100 * row["waiting"] / max(row["seconds"], 1e-9),
         )
 
-    def _images(self, pictures: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) uint8 as the network sees them, on the device."""
+    def _images(self, pixels: Tensor) -> Tensor:
+        """Images (N, C, H, W) uint8 as the network sees them, on the device."""
         assert self.net.preprocess is not None
         if self.device.type == "cuda":
-            pictures = pictures.pin_memory()  # else the copy would wait for the device
-        pictures = pictures.to(self.device, non_blocking=True).contiguous(memory_format=self.layout)  # small as bytes
-        images: Tensor = self.net.preprocess.normalise(pictures)
+            pixels = pixels.pin_memory()  # else the copy would wait for the device
+        pixels = pixels.to(self.device, non_blocking=True).contiguous(memory_format=self.layout)  # small as bytes
+        images: Tensor = self.net.preprocess.normalize(pixels)
         return images
 
     def _tick(self) -> None:

@@ -26,7 +26,7 @@ def soft_targets(targets: Tensor, num_classes: int, smoothing: float = 0.0) -> T
 def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy of logits (N, C) and soft targets (N, C), computed in float32 at least.
 
-    With class weights w (C,) it is sum(w t (-log p)) / sum(w t), both sums over all pictures and classes: every share
+    With class weights w (C,) it is sum(w t (-log p)) / sum(w t), both sums over all images and classes: every share
     of a target counts weight-fold, and the mean divides by what was counted. With hard targets that equals
     `torch.nn.functional.cross_entropy(..., weight=w)`. With smoothed or mixed ones PyTorch's divides by the weights of
     the right classes alone (for class indices) or by N (for soft targets).
@@ -40,7 +40,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None
 def loss_weight(targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> float:
     """What `cross_entropy` divides by, for class indices (N,) on the CPU: the sum of the weights of all targets.
 
-    Mixing divides every target among pictures of the same batch, which does not change their sum.
+    Mixing divides every target among images of the same batch, which does not change their sum.
     """
     if weights is None:
         return float(len(targets))
@@ -53,7 +53,7 @@ def class_weights(spec: str, targets: NDArray[np.int64], classes: Sequence[str])
 
     Args:
         spec: `balanced` or the file's path.
-        targets: the training pictures' class indices (N,).
+        targets: the training images' class indices (N,).
         classes: names of the classes.
 
     Raises:

@@ -11,7 +11,7 @@ from torch import Tensor
 def mix(
     images: Tensor, targets: Tensor, *, mixup: float, cutmix: float, random: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Mixes each picture with its mirror in the batch order (the order is random already) by mixup or cutmix.
+    """Mixes each image with its mirror in the batch order (the order is random already) by mixup or cutmix.
 
     Args:
         images: (N, C, H, W) float.
@@ -21,7 +21,7 @@ def mix(
         random: decides which of the two (a fair coin), lambda and the box; fresh for each step.
 
     Returns:
-        The mixed images and targets; both are weighted by the share of each picture that is really there.
+        The mixed images and targets; both are weighted by the share of each image that is really there.
     """
     if not mixup and not cutmix:
         return images, targets
@@ -39,9 +39,9 @@ def mix(
 
 
 def cut_box(height: int, width: int, keep: float, random: np.random.Generator) -> tuple[int, int, int, int]:
-    """(top, bottom, left, right) of a box of the picture's aspect that covers 1 - keep of it, cut off at the border.
+    """(top, bottom, left, right) of a box of the image's aspect that covers 1 - keep of it, cut off at the border.
 
-    Its centre is uniform over the picture, so the box that remains can be smaller than asked for.
+    Its center is uniform over the image, so the box that remains can be smaller than asked for.
     """
     share = math.sqrt(1 - keep)
     half_height, half_width = int(height * share) // 2, int(width * share) // 2

@@ -22,7 +22,7 @@ from inceptions.training.step import freeze
 from inceptions.weights import artifact, create_model, network_in
 from inceptions.zoo import Network, resolve
 
-SMALL = 96  # px; up to here pictures are small ones (digits, CIFAR), which are not cropped for evaluation
+SMALL = 96  # px; up to here images are small ones (digits, CIFAR), which are not cropped for evaluation
 
 
 def decide(config: TrainConfig) -> TrainConfig:
@@ -89,7 +89,7 @@ def network(config: TrainConfig, data: Dataset) -> Network:
     Weights of the same classes keep their heads and the order of their classes; otherwise every head is new.
 
     Raises:
-        ValueError: options or weights do not fit, or the pictures would be too small for the network.
+        ValueError: options or weights do not fit, or the images would be too small for the network.
     """
     torch.manual_seed(config.seed)
     net = create_model(
@@ -110,13 +110,13 @@ def network(config: TrainConfig, data: Dataset) -> Network:
     if min(net.preprocess.size) < net.min_size:
         raise ValueError(
             f"img_size {min(net.preprocess.size)} is too small: {net.name} needs at least {net.min_size} px"
-            + ("" if config.stem == "small" else "; --stem small is made for pictures of 32 to 96 px")
+            + ("" if config.stem == "small" else "; --stem small is made for images of 32 to 96 px")
         )
     return net
 
 
 def preprocess(config: TrainConfig, net: Network) -> Preprocess:
-    """The weights' preprocessing (without weights: values in [-1, 1], centre crop), with what `config` changes."""
+    """The weights' preprocessing (without weights: values in [-1, 1], center crop), with what `config` changes."""
     start = net.preprocess
     size = config.img_size or (min(start.size) if config.weights or config.stem == "small" else net.input_size)
     changes: dict[str, Any] = {}
@@ -148,7 +148,7 @@ def refuse_impossible(config: TrainConfig, data: Dataset, net: Network) -> None:
     """Raises at once what training would raise when minutes have passed and files have been written.
 
     Raises:
-        ValueError, OSError: too few pictures, class weights that do not fit, more stages to tune than there are, names
+        ValueError, OSError: too few images, class weights that do not fit, more stages to tune than there are, names
             or settings that the model's files cannot hold.
     """
     refuse_names(config.data, data.classes)
@@ -158,17 +158,17 @@ def refuse_impossible(config: TrainConfig, data: Dataset, net: Network) -> None:
     freeze(net, config.tuned_stages)
 
 
-def batch_count(pictures: int, config: TrainConfig) -> int:
-    """Batches an epoch. A last batch of one picture is left out, for batch norm cannot learn from it; the order
-    differs each epoch, so it is another picture each time.
+def batch_count(images: int, config: TrainConfig) -> int:
+    """Batches an epoch. A last batch of one image is left out, for batch norm cannot learn from it; the order
+    differs each epoch, so it is another image each time.
 
     Raises:
-        ValueError: fewer than two pictures.
+        ValueError: fewer than two images.
     """
-    if pictures < 2:
-        raise ValueError(f"{pictures} training pictures: batch norm needs at least two")
+    if images < 2:
+        raise ValueError(f"{images} training images: batch norm needs at least two")
     assert isinstance(config.batch_size, int)
-    whole, rest = divmod(pictures, config.batch_size)
+    whole, rest = divmod(images, config.batch_size)
     return whole + (rest >= 2)
 
 
@@ -187,7 +187,7 @@ def batch_size(config: TrainConfig, net: Network) -> int:
 
 
 def _fits(config: TrainConfig, net: Network, size: int) -> bool:
-    """Whether one training step of `size` pictures leaves a tenth of the device's memory free."""
+    """Whether one training step of `size` images leaves a tenth of the device's memory free."""
     import copy
 
     from inceptions.training.optim import optimizer

@@ -59,7 +59,7 @@ class RunResult:
     peak_memory: int
     """Bytes: the device's, or the process's on a CPU."""
     shared: dict[str, int] = field(default_factory=dict)
-    """"val", "test" -> how many of its pictures are training pictures too, byte for byte; empty where none are."""
+    """"val", "test" -> how many of its images are training images too, byte for byte; empty where none are."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able summary."""
@@ -169,8 +169,8 @@ def assemble(config: TrainConfig, known: Dataset | None = None) -> tuple[TrainCo
     )
     if absent := {"train", "val"} - data.splits.keys():
         raise DataError(
-            f"{config.data} has no pictures for {' and '.join(sorted(absent))}; add some of each class "
-            "(copies of one picture are one, and stay together)"
+            f"{config.data} has no images for {' and '.join(sorted(absent))}; add some of each class "
+            "(copies of one image are one, and stay together)"
         )
     net = network(config, data)
     if config.batch_size == "auto":

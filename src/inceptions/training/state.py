@@ -32,13 +32,13 @@ class State:
     """Epoch (from 1) of the lowest validation loss."""
     best_loss: float = math.inf
     refused: dict[str, str] = field(default_factory=dict)
-    """Pictures that could not be read during training, with the reason."""
+    """Images that could not be read during training, with the reason."""
     seconds: float = 0.0
     """Of the running epoch."""
     waiting: float = 0.0
     """Of these, waiting for data."""
     sums: Tensor
-    """(4,) of the running epoch: sum of the losses, right ones, pictures, sum of the weights in the loss."""
+    """(4,) of the running epoch: sum of the losses, right ones, images, sum of the weights in the loss."""
     norms: Tensor
     """(parts + 1,) of the running epoch: sums of gradient norms, and the number of measurements."""
     failed: Tensor
@@ -59,8 +59,8 @@ class State:
         """Adds a batch: its mean loss, logits (N, C), class indices (N,), its number since the run's start, and the sum
         of the weights over which the loss is a mean."""
         right = (logits.argmax(dim=1) == targets).sum()
-        pictures = torch.full_like(right, len(targets))
-        self.sums += torch.stack([loss * weight, right, pictures, torch.full_like(loss, weight)]).to(self.sums.dtype)
+        images = torch.full_like(right, len(targets))
+        self.sums += torch.stack([loss * weight, right, images, torch.full_like(loss, weight)]).to(self.sums.dtype)
         self.failed.copy_(torch.where((self.failed < 0) & ~loss.isfinite(), number, self.failed))
 
     def measure(self, norms: Tensor) -> None:
@@ -72,8 +72,8 @@ class State:
 
     def averages(self) -> tuple[float, float]:
         """(mean loss, accuracy) of the running epoch; NaN before its first batch. Waits for the device."""
-        loss, right, pictures, weight = self.sums.tolist()
-        return (loss / weight, right / pictures) if pictures else (math.nan, math.nan)
+        loss, right, images, weight = self.sums.tolist()
+        return (loss / weight, right / images) if images else (math.nan, math.nan)
 
     def mean_norms(self) -> list[float]:
         """Mean gradient norm of each part in the running epoch."""
@@ -101,7 +101,7 @@ class State:
             **{f"gradient/{part}": norm for part, norm in zip(parts, norms, strict=True)},
             "seconds": self.seconds,
             "waiting": self.waiting,
-            "pictures_per_second": float(self.sums[2]) / self.seconds if self.seconds else math.nan,
+            "images_per_second": float(self.sums[2]) / self.seconds if self.seconds else math.nan,
         }
         self.rows.append(row)
         self.begin_epoch()
@@ -126,6 +126,6 @@ class State:
         """Takes over what `tensors` and `facts` gave."""
         for name, value in facts.items():
             setattr(self, name, value)
-        sums = tensors["sums"]  # of an older checkpoint without the weights: each picture weighed one
+        sums = tensors["sums"]  # of an older checkpoint without the weights: each image weighed one
         self.sums.copy_(sums if len(sums) == len(self.sums) else torch.cat([sums, sums[2:]]))
         self.norms.copy_(tensors["norms"])

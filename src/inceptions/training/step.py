@@ -32,7 +32,7 @@ class WithLoss(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def forward(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (N, C, H, W) normalised, soft targets (N, classes) -> scalar loss and logits (N, classes)."""
+        """Images (N, C, H, W) normalized, soft targets (N, classes) -> scalar loss and logits (N, classes)."""
         logits, aux = self.net.forward_with_aux(images)
         loss = cross_entropy(logits, targets, self.class_weights)
         for other in aux.values():

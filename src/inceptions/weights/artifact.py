@@ -30,7 +30,7 @@ from inceptions.files import text_path, to_json
 from inceptions.image import Preprocess
 from inceptions.system import flush
 from inceptions.weights.card import model_card
-from inceptions.weights.convert import materialise
+from inceptions.weights.convert import materialize
 from inceptions.zoo import MEMBERS, Network, build
 
 FORMAT_VERSION = 1
@@ -101,7 +101,7 @@ def load(folder: str | Path) -> Network:
     """
     folder = _find(Path(folder))
     net = describe(folder)  # shapes first: nothing is allocated until the file is known to hold them
-    materialise(net, _read_tensors(folder / TENSORS, net.name, net.state_dict()))
+    materialize(net, _read_tensors(folder / TENSORS, net.name, net.state_dict()))
     return net.eval()
 
 

@@ -50,12 +50,12 @@ def read_caffe(path: Path) -> Checkpoint:
     if size > _MAX_MODEL:
         raise DataError(f"{path}: {size} bytes; a .caffemodel has at most {_MAX_MODEL}")
     tensors: dict[str, Array] = {}
-    normalised: dict[str, str] = {}  # a blob to the batch norm that wrote it last
+    normalized: dict[str, str] = {}  # a blob to the batch norm that wrote it last
     try:
         model = memoryview(path.read_bytes())
         messages = [(number, as_bytes(value, what="a layer")) for number, value in fields(model) if number in _MESSAGES]
         for number, message in track(messages, description=f"reading {path.name}", unit="layers"):
-            _add(_layer(message, _MESSAGES[number]), tensors, normalised)
+            _add(_layer(message, _MESSAGES[number]), tensors, normalized)
     except ValueError as error:
         raise DataError(f"{path}: not a Caffe model, or damaged: {error}") from error
     if not tensors:
@@ -76,7 +76,7 @@ class _Layer:
     """Weight, bias; of "BatchNorm" mean, variance, and the count that both were summed over."""
 
 
-def _add(layer: _Layer, tensors: dict[str, Array], normalised: dict[str, str]) -> None:
+def _add(layer: _Layer, tensors: dict[str, Array], normalized: dict[str, str]) -> None:
     """Puts a layer's blobs under our names."""
     if not layer.blobs:
         return
@@ -91,9 +91,9 @@ def _add(layer: _Layer, tensors: dict[str, Array], normalised: dict[str, str]) -
             total = np.asarray(blobs[2], np.float32).reshape(())
             scale = 1 / total if total else np.zeros_like(total)  # as Caffe does it
             roles, blobs = ("running_mean", "running_var"), tuple(np.multiply(blob, scale) for blob in blobs[:2])
-            normalised.update(dict.fromkeys(layer.tops, layer.name))
-        case "Scale", 1 | 2 if set(layer.bottoms) & normalised.keys():
-            owner = next(normalised[bottom] for bottom in layer.bottoms if bottom in normalised)
+            normalized.update(dict.fromkeys(layer.tops, layer.name))
+        case "Scale", 1 | 2 if set(layer.bottoms) & normalized.keys():
+            owner = next(normalized[bottom] for bottom in layer.bottoms if bottom in normalized)
             roles = ("weight", "bias")[: len(blobs)]
         case "BN", 4:
             roles = ("weight", "bias", "running_mean", "running_var")

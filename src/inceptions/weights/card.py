@@ -18,10 +18,10 @@ def model_card(config: Mapping[str, Any]) -> str:
     parts = [
         "---\ntags:\n- image-classification\nlibrary_name: inceptions\npipeline_tag: image-classification\n---\n",
         f"# {config['architecture']}, {config['num_classes']} classes\n",
-        f"An image classifier of the Inception family: `{config['architecture']}`, pictures of {size} px, "
+        f"An image classifier of the Inception family: `{config['architecture']}`, images of {size} px, "
         f"{config['num_classes']} classes ({few}).\n",
         '```python\nimport inceptions\n\nclassifier = inceptions.load("this/folder")\n'
-        'classifier.predict(["picture.jpg"], top_k=5)\n```\n',
+        'classifier.predict(["image.jpg"], top_k=5)\n```\n',
     ]
     facts = {"Network": block["network"], "Preprocessing": block["preprocess"], "Metrics": block["metrics"]}
     facts |= {"Training": block["training"], "Provenance": block["provenance"]}

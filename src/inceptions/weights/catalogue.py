@@ -1,7 +1,7 @@
 """The published weights of the family: where they are, how they are checked, and what was measured with them.
 
 A hash is given where the publisher states one: whole, or the beginning that PyTorch's file names carry. Where none is
-stated, none is invented: `download` records it when the file first comes. The same holds for sizes and licences.
+stated, none is invented: `download` records it when the file first comes. The same holds for sizes and licenses.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Record:
     """Bytes, where stated."""
     hashes: Mapping[str, str] = field(default_factory=dict)
     """"sha256", "sha1" or "md5" to the stated digest or its beginning."""
-    licence: str | None = None
+    license: str | None = None
     """As stated; None where no statement was found."""
     top1: float | None = None
-    """Percent of ImageNet's validation pictures, as the publisher states."""
+    """Percent of ImageNet's validation images, as the publisher states."""
     top5: float | None = None
     measured: str = ""
     """By whom `top1` and `top5` were stated, and on what crop."""
@@ -84,7 +84,7 @@ def _slim() -> Iterator[Record]:
     ):  # fmt: skip
         yield Record(
             name=name, network=network, publisher="TF-slim", urls=(f"{_TF}{file}.tar.gz",),
-            licence="Apache-2.0 (the repository's)", top1=top1, top5=top5, measured=_SLIM_README if top1 else "",
+            license="Apache-2.0 (the repository's)", top1=top1, top5=top5, measured=_SLIM_README if top1 else "",
             preprocess=_as_in("TF-slim", network), classes=1001, note=note,
         )  # fmt: skip
 
@@ -97,7 +97,7 @@ def _deeplab() -> Iterator[Record]:
     ):
         yield Record(
             name=f"{network}.deeplab", network=network, publisher="DeepLab", urls=(f"{_TF}{file}.tar.gz",),
-            licence="Apache-2.0 (the repository's)", preprocess=_as_in("DeepLab", network), classes=1001,
+            license="Apache-2.0 (the repository's)", preprocess=_as_in("DeepLab", network), classes=1001,
             note="ImageNet pretraining of a segmentation network; accuracy not stated",
         )  # fmt: skip
 
@@ -113,7 +113,7 @@ def _fid() -> Iterator[Record]:
         urls=(
             "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
         ),
-        hashes={"sha256": "6726825d"}, licence="Apache-2.0 (the repository's)",
+        hashes={"sha256": "6726825d"}, license="Apache-2.0 (the repository's)",
         preprocess=_as_in("pytorch-fid", "inception_v3"), classes=1008, note="the same weights as inception_v3.fid",
     )  # fmt: skip
 
@@ -140,8 +140,8 @@ def _torchvision() -> Iterator[Record]:
     ):
         yield Record(
             name=name, network=network, publisher="torchvision", urls=(f"{_TORCH}{file}-{digest}.pth",),
-            hashes={"sha256": digest}, licence="BSD-3-Clause (the code's)", top1=top1, top5=top5,
-            measured="torchvision, centre crop" if top1 else "", preprocess=_as_in("torchvision", network), note=note,
+            hashes={"sha256": digest}, license="BSD-3-Clause (the code's)", top1=top1, top5=top5,
+            measured="torchvision, center crop" if top1 else "", preprocess=_as_in("torchvision", network), note=note,
         )  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def _cadene() -> Iterator[Record]:
         yield Record(
             name=f"{network}.cadene", network=network, publisher="Cadene",
             urls=(f"{_CADENE}{file}-{digest}.pth", *mirrors), hashes={"sha256": digest}, top1=top1, top5=top5,
-            measured="Cadene, centre crop", preprocess=preprocess, classes=classes,
+            measured="Cadene, center crop", preprocess=preprocess, classes=classes,
         )  # fmt: skip
     yield Record(
         name="bn_inception.yjxiong", network="bn_inception", publisher="yjxiong",
@@ -183,7 +183,7 @@ def _facenet() -> Iterator[Record]:
     ):
         yield Record(
             name=f"inception_resnet_v1.{tag}", network="inception_resnet_v1", publisher="facenet-pytorch",
-            urls=(release + file,), licence="MIT (the code's; the data sets have their own terms)",
+            urls=(release + file,), license="MIT (the code's; the data sets have their own terms)",
             preprocess=_as_in("facenet-pytorch", "inception_resnet_v1"), classes=classes,
             note=f"face embeddings; {lfw} on Labeled Faces in the Wild",
         )  # fmt: skip
@@ -206,8 +206,8 @@ def _timm() -> Iterator[Record]:
         ("xception71.tf_in1k", bicubic[0.903], 79.920, 94.908),
     ):
         yield Record(
-            name=name, network=name.partition(".")[0], publisher="timm", hub=f"timm/{name}", licence="Apache-2.0",
-            top1=top1, top5=top5, measured="timm's results-imagenet.csv, centre crop", preprocess=preprocess,
+            name=name, network=name.partition(".")[0], publisher="timm", hub=f"timm/{name}", license="Apache-2.0",
+            top1=top1, top5=top5, measured="timm's results-imagenet.csv, center crop", preprocess=preprocess,
         )  # fmt: skip
 
 
@@ -226,7 +226,7 @@ def _keras() -> Iterator[Record]:
             file = f"{network}/{network}_weights_tf_dim_ordering_tf_kernels{ending}.h5"
             yield Record(
                 name=f"{network}.{tag}", network=network, publisher="Keras", urls=(base + file,),
-                hashes={"md5": digest}, licence="Apache-2.0 (the code's)",
+                hashes={"md5": digest}, license="Apache-2.0 (the code's)",
                 top1=None if ending else accuracy[0], top5=None if ending else accuracy[1],
                 measured="Keras, single crop" if accuracy[0] and not ending else "",
                 preprocess=_as_in("Keras", network), classes=0 if ending else 1000,
@@ -238,8 +238,8 @@ def _caffe() -> Iterator[Record]:
     yield Record(
         name="googlenet.bvlc", network="googlenet", publisher="BVLC",
         urls=("http://dl.caffe.berkeleyvision.org/bvlc_googlenet.caffemodel",),
-        hashes={"sha1": "405fc5acd08a3bb12de8ee5e23a96bec22f08204"}, licence="unrestricted", top1=68.7, top5=88.9,
-        measured="BVLC, centre crop", preprocess=_as_in("Caffe", "googlenet"),
+        hashes={"sha1": "405fc5acd08a3bb12de8ee5e23a96bec22f08204"}, license="unrestricted", top1=68.7, top5=88.9,
+        measured="BVLC, center crop", preprocess=_as_in("Caffe", "googlenet"),
     )  # fmt: skip
 
 

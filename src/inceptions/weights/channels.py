@@ -1,4 +1,4 @@
-"""Networks of grey images, or of more than three channels, out of weights for another number of channels.
+"""Networks of gray images, or of more than three channels, out of weights for another number of channels.
 
 As timm does it: one channel reads the sum of the kernels of the colors, so that it answers as the network of colors
 does to the same values in every channel; more channels read the kernels in turn, scaled to the same sum.
@@ -62,7 +62,7 @@ def _turned(kernel: Tensor, channels: int) -> Tensor:
 def for_channels(preprocess: Preprocess, channels: int) -> Preprocess | None:
     """The same preprocessing for images of `channels` channels; None where there are no such images.
 
-    One channel is fed with the averages of the colors' statistics, three with those of grey.
+    One channel is fed with the averages of the colors' statistics, three with those of gray.
     """
     if channels == preprocess.channels:
         return preprocess

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from inceptions.errors import DataError
-from inceptions.layers import initialise
+from inceptions.layers import initialize
 from inceptions.weights.layouts import Match
 from inceptions.zoo import Network
 
@@ -72,7 +72,7 @@ def norm_map(match: Match, module: str, epsilon: float) -> tuple[Tensor, Tensor]
     return factor, shift - mean.double() * factor
 
 
-def materialise(net: Network, state: Mapping[str, Tensor]) -> None:
+def materialize(net: Network, state: Mapping[str, Tensor]) -> None:
     """Gives `net`, built without memory (on the meta device), the tensors of `state`, and fresh ones for the rest.
 
     Drawing tens of millions of weights that are overwritten at once would take seconds.
@@ -88,7 +88,7 @@ def materialise(net: Network, state: Mapping[str, Tensor]) -> None:
         module.to_empty(device="cpu", recurse=False)
         if isinstance(module, nn.Linear | nn.Conv2d | nn.BatchNorm2d | nn.BatchNorm1d):
             module.reset_parameters()
-    initialise(fresh)
+    initialize(fresh)
 
 
 def _is_empty(module: nn.Module) -> bool:

@@ -1,7 +1,7 @@
 """CRC-32C (Castagnoli), which TensorFlow keeps of every tensor and index block.
 
 A checksum byte by byte takes Python ten seconds for 100 MB. A CRC is linear over GF(2), so the data is cut into equal
-rows, all rows advance together in numpy, and neighbours are joined pair by pair: the left one's checksum is moved over
+rows, all rows advance together in numpy, and neighbors are joined pair by pair: the left one's checksum is moved over
 the right one's length, which is one 32 x 32 bit matrix, applied as four tables of 256.
 
 Source: RFC 3720, appendix B.4 (polynomial and test vectors).

@@ -16,10 +16,10 @@ from inceptions.image import Preprocess
 from inceptions.progress import log
 from inceptions.weights import artifact
 from inceptions.weights.channels import channels_of, for_channels, with_channels
-from inceptions.weights.convert import State, materialise, norm_map, part_state
+from inceptions.weights.convert import State, materialize, norm_map, part_state
 from inceptions.weights.defaults import class_names, default_preprocess
 from inceptions.weights.keras_graph import KerasModel
-from inceptions.weights.layouts import LAYOUTS, FileHead, FileNorm, Layout, Match, choose, find_head, recognise
+from inceptions.weights.layouts import LAYOUTS, FileHead, FileNorm, Layout, Match, choose, find_head, recognize
 from inceptions.weights.locate import Facts, catalogue_facts, hub_facts, hub_file, is_none, locate, read
 from inceptions.zoo import MEMBERS, Network, build, resolve
 
@@ -129,7 +129,7 @@ def load_weights(
     facts = hub_facts(path) if path.is_dir() else catalogue_facts(source)
     file = hub_file(path) if path.is_dir() else path
     chosen = choose(read(file), LAYOUTS, part, network)
-    match = recognise(chosen.checkpoint, network, new_head=num_classes is not None)
+    match = recognize(chosen.checkpoint, network, new_head=num_classes is not None)
     for note in chosen.notes:
         log.info("%s", note)
     loaded = _from_checkpoint(match, num_classes, options, facts)
@@ -145,7 +145,7 @@ def network_in(source: str | Path, part: str | None = None) -> str:
     if artifact.is_artifact(path):
         return artifact.describe(path).name
     chosen = choose(read(hub_file(path) if path.is_dir() else path), LAYOUTS, part)
-    return recognise(chosen.checkpoint, new_head=True).layout.network
+    return recognize(chosen.checkpoint, new_head=True).layout.network
 
 
 def _refuse_part(part: str | None, path: Path) -> None:
@@ -172,7 +172,7 @@ def _from_artifact(path: Path, network: str | None, num_classes: int | None, opt
         state = _new_head(net, state, num_classes, f"{path} has {stored.num_classes}")
     else:
         net.classes, net.artifact = stored.classes, stored.artifact
-    materialise(net, state)
+    materialize(net, state)
     net.preprocess = stored.preprocess
     return Loaded(net=net.eval(), provenance={"source": str(path)}, new_head=new_head)
 
@@ -220,7 +220,7 @@ def _from_checkpoint(match: Match, num_classes: int | None, options: dict[str, A
         state = _new_head(net, state, wanted, came)
     if net.aux and not any(name.startswith("aux.") for name in state):
         log.info("new auxiliary heads: the weights hold none")
-    materialise(net, state)
+    materialize(net, state)
     preprocess, assumed = _preprocess(layout, model if kept else None, facts)
     net.preprocess = for_channels(preprocess, net.in_channels)
     return Loaded(
@@ -376,7 +376,7 @@ def _classes(match: Match, head: FileHead, count: int, facts: Facts) -> tuple[st
 
 
 def _preprocess(layout: Layout, model: KerasModel | None, facts: Facts) -> tuple[Preprocess, tuple[str, ...]]:
-    """What the pictures of a checkpoint go through, and which of it was taken as published.
+    """What the images of a checkpoint go through, and which of it was taken as published.
 
     `model` where the whole of it was taken, not only its base.
     """

@@ -1,4 +1,4 @@
-"""What published weights have in common: ImageNet's class names, and the pictures that the networks were made for."""
+"""What published weights have in common: ImageNet's class names, and the images that the networks were made for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib import resources
 from inceptions.image import Preprocess
 from inceptions.zoo import Network
 
-_SMALL = 64  # px: the pictures of a network with a small stem (32 to 96)
+_SMALL = 64  # px: the images of a network with a small stem (32 to 96)
 
 
 @cache
@@ -33,7 +33,7 @@ def class_names(labels: str | None, published: int, count: int) -> tuple[str, ..
 def default_preprocess(net: Network) -> Preprocess | None:
     """What a network without weights takes: pixels in [-1, 1], as all of the family's authors did.
 
-    None where the channels are no picture's (neither one nor three).
+    None where the channels are no image's (neither one nor three).
     """
     if net.in_channels not in (1, 3):
         return None

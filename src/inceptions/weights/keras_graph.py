@@ -149,7 +149,7 @@ def _layer(config: Any, depth: int) -> ChainLayer:
 
 
 def _chain(config: Any, depth: int) -> list[ChainLayer]:
-    """The layers from input to output as far as each has one neighbour; between them the rest, as they are listed."""
+    """The layers from input to output as far as each has one neighbor; between them the rest, as they are listed."""
     if depth > _DEEPEST:
         raise ValueError(f"containers stand deeper than {_DEEPEST} in each other")
     configs = _inner(config)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inceptions.layers import initialise
+from inceptions.layers import initialize
 from inceptions.zoo.table import Table
 
 
@@ -20,12 +20,12 @@ class Network(nn.Module):
     Args:
         table: the stages and heads.
         num_classes: logits.
-        in_channels: channels of the pictures.
+        in_channels: channels of the images.
         name, options: what `build` was called with; kept in the artifact, so that the network can be built again.
         input_size: side of the published input, in pixels.
         aux_weight: weight of each auxiliary head in the loss.
 
-    `network(images)` takes (N, in_channels, H, W) float, already normalised by a `Preprocess`, and returns logits
+    `network(images)` takes (N, in_channels, H, W) float, already normalized by a `Preprocess`, and returns logits
     (N, num_classes): always one tensor. `body`, `head` and `aux` hold the weights; keys of `aux` start with `aux`.
     """
 
@@ -74,7 +74,7 @@ class Network(nn.Module):
         self.aux = aux
         if device.type != "meta":
             self.to_empty(device=device)
-            initialise(self.modules())
+            initialize(self.modules())
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ class Network(nn.Module):
         return tuple(name for name, _ in self.table.stages)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, num_classes). Raises `ValueError` for pictures of the wrong shape or below `min_size`."""
+        """Logits (N, num_classes). Raises `ValueError` for images of the wrong shape or below `min_size`."""
         logits: Tensor = self.head(self.forward_features(images))
         return logits
 
@@ -126,7 +126,7 @@ class Network(nn.Module):
             old = module.linear
             assert isinstance(old, nn.Linear)
             module.linear = nn.Linear(old.in_features, num_classes, device=old.weight.device, dtype=old.weight.dtype)
-            initialise([module.linear])
+            initialize([module.linear])
         self.num_classes = num_classes
         self.options["num_classes"] = num_classes
         self.classes = None
@@ -134,10 +134,10 @@ class Network(nn.Module):
     def _check(self, images: Tensor) -> None:
         if images.dim() != 4 or images.shape[1] != self.in_channels:
             raise ValueError(
-                f"{self.name} reads pictures (N, {self.in_channels}, H, W); got a tensor of shape {tuple(images.shape)}"
+                f"{self.name} reads images (N, {self.in_channels}, H, W); got a tensor of shape {tuple(images.shape)}"
             )
         if min(images.shape[2:]) < self.min_size:
             raise ValueError(
-                f"{self.name} needs pictures of at least {self.min_size} x {self.min_size} px; got "
-                f"{images.shape[2]} x {images.shape[3]}. Use larger pictures, or stem='small' for 32 to 96 px."
+                f"{self.name} needs images of at least {self.min_size} x {self.min_size} px; got "
+                f"{images.shape[2]} x {images.shape[3]}. Use larger images, or stem='small' for 32 to 96 px."
             )

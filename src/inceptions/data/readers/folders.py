@@ -189,7 +189,7 @@ def _refuse_flat(
 def _tables(walk: Walk, places: Iterable[bytes]) -> str:
     """Names files that may hold the labels of images that lie in no class's folder."""
     listings = [(place, walk.at(place)) for place in dict.fromkeys(places)]
-    notes = ("readme", "license", "licence", "requirements", "notice")
+    notes = ("readme", "license", "license", "requirements", "notice")
     files = [
         os.fsdecode(os.path.join(walk.top, file))
         for file in files_called(listings, _TABLES)

@@ -24,7 +24,7 @@ def read_manifest(path: Path, *, label: str | None = None) -> Found:
     """Reads a manifest; further columns are ignored.
 
     A `file_name` is relative to the manifest's folder and must not leave it, or absolute; where no such file is, a
-    backslash separates folders (Windows wrote it). One that does not exist is refused like any unreadable picture;
+    backslash separates folders (Windows wrote it). One that does not exist is refused like any unreadable image;
     everything else that is wrong is a problem, with its line.
 
     Args:

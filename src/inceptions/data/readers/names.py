@@ -40,13 +40,13 @@ SPLITS = {
 """A word of a name -> the split it means. `eval` is a test set, as Hugging Face has it: nothing is chosen by it."""
 
 _BESIDE = """
-    the my our all new old raw full final small large orig original clean copy backup public private labeled labelled
-    set sets data dataset datasets image images img imgs picture pictures pic pics photo photos sample samples example
+    the my our all new old raw full final small large orig original clean copy backup public private labeled labeled
+    set sets data dataset datasets image images img imgs image images pic pics photo photos sample samples example
     examples split splits folder folders dir file files part subset v aug augmented cropped resized jpg jpeg png 集
 """
 """Words that may stand beside a split's and change nothing."""
 
-_WRAPPERS = "data dataset image images img imgs picture pictures photo photos jpg jpeg png jpegimages"
+_WRAPPERS = "data dataset image images img imgs image images photo photos jpg jpeg png jpegimages"
 _ONE_WORD = re.compile(  # also run together: trainset, imagestrain
     "(?:{beside})*({split})(?:{beside})*".format(
         beside="|".join(sorted(_BESIDE.split(), key=len, reverse=True)),

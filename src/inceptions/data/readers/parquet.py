@@ -1,4 +1,4 @@
-"""Tables of encoded pictures: parquet and arrow files, and data sets of the Hugging Face hub, through `datasets`."""
+"""Tables of encoded images: parquet and arrow files, and data sets of the Hugging Face hub, through `datasets`."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def is_table(source: str | Path) -> bool:
 
 
 def read_table(source: str | Path, *, label: str | None = None) -> tuple[Path, Found, Callable[[int], bytes]]:
-    """Reads the labels of a table; pictures are read when they are needed, from a memory-mapped file.
+    """Reads the labels of a table; images are read when they are needed, from a memory-mapped file.
 
     Args:
         source: as for `is_table`.
         label: the label's column; None: "label", or the only one that holds class names.
 
     Returns:
-        (the table's place, what was found, the encoded picture of a row; empty where the table has none).
+        (the table's place, what was found, the encoded image of a row; empty where the table has none).
 
     Raises:
         DataError: `datasets` is not installed, or cannot read it.
@@ -65,7 +65,7 @@ def read_table(source: str | Path, *, label: str | None = None) -> tuple[Path, F
     parts = _open(source, found)
     splits = _splits([name for name, _ in parts], found)
     starts: list[int] = []
-    pictures: list[Any] = []  # arrow's columns: five times as fast as rows of `datasets`
+    images: list[Any] = []  # arrow's columns: five times as fast as rows of `datasets`
     rows = 0
     for name, table in parts:
         if name not in splits:
@@ -76,12 +76,12 @@ def read_table(source: str | Path, *, label: str | None = None) -> tuple[Path, F
             continue
         _read_labels((name, splits[name]), table, columns[1], rows, found)
         starts.append(rows)
-        pictures.append(_encoded(table, columns[0]))
+        images.append(_encoded(table, columns[0]))
         rows += len(table)
 
     def content(row: int) -> bytes:
         part = bisect_right(starts, row) - 1
-        cell = pictures[part][row - starts[part]].as_py()
+        cell = images[part][row - starts[part]].as_py()
         if cell is None:
             return b""
         if cell["bytes"] is None and cell["path"] and Path(cell["path"]).is_file():
@@ -174,25 +174,25 @@ def _splits(names: Sequence[str], found: Found) -> dict[str, str | None]:
 
 
 def _columns(table: datasets.Dataset, label: str | None) -> tuple[str, str] | str:
-    """(the pictures' column, the labels' column), or what is wrong."""
+    """(the images' column, the labels' column), or what is wrong."""
     import datasets
 
     features = table.features
-    pictures = [name for name, kind in features.items() if isinstance(kind, datasets.Image)] or [
+    images = [name for name, kind in features.items() if isinstance(kind, datasets.Image)] or [
         name
         for name, kind in features.items()
         if (isinstance(kind, dict) and "bytes" in kind) or (isinstance(kind, datasets.Value) and kind.dtype == "binary")
     ]
     named = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
-    if len(pictures) != 1:
-        return f"{len(pictures)} columns of pictures among {list(features)}; exactly one is needed"
+    if len(images) != 1:
+        return f"{len(images)} columns of images among {list(features)}; exactly one is needed"
     if label is None and "label" in features:
         label = "label"
     if label is None and len(named) == 1:
         label = named[0]
     if label is None or label not in features:
         return f"no column {label or 'label'!r} among {list(features)}: say which one holds the class (label=...)"
-    return pictures[0], label
+    return images[0], label
 
 
 def _read_labels(part: tuple[str, str | None], table: datasets.Dataset, column: str, first: int, found: Found) -> None:

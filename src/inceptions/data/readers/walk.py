@@ -21,7 +21,7 @@ _NOTES = frozenset(  # beside images they surprise nobody
     {".txt", ".md", ".rst", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html", ".htm", ".pdf"}
     | {".py", ".ipynb", ".log", ".ini", ".toml", ".cfg", ".url"}
 )
-_BOXES = (".txt", ".xml", ".json")  # what labelling tools write beside an image, under its name
+_BOXES = (".txt", ".xml", ".json")  # what labeling tools write beside an image, under its name
 _BOXES_FOLDERS = frozenset({b"labels", b"annotations", b"xmls"})
 _NO_SUFFIX = "no suffix"
 _SNIFFED = 5  # files of a suffix nobody knows that are looked into

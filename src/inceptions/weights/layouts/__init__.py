@@ -6,6 +6,6 @@ from inceptions.weights.layouts.heads import FileHead, FileLinear, FileNorm, fin
 from inceptions.weights.layouts.layout import Layout
 from inceptions.weights.layouts.match import Match
 from inceptions.weights.layouts.parts import choose
-from inceptions.weights.layouts.recognition import LAYOUTS, recognise
+from inceptions.weights.layouts.recognition import LAYOUTS, recognize
 
-__all__ = ["LAYOUTS", "FileHead", "FileLinear", "FileNorm", "Layout", "Match", "choose", "find_head", "recognise"]
+__all__ = ["LAYOUTS", "FileHead", "FileLinear", "FileNorm", "Layout", "Match", "choose", "find_head", "recognize"]

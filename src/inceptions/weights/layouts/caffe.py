@@ -24,7 +24,7 @@ def _googlenet() -> Layout:
         body=tuple(body),
         heads=("loss3/classifier",),
         aux={tap: (f"{loss}/conv", f"{loss}/fc", f"{loss}/classifier") for tap, loss in aux.items()},
-        # the whole picture as 256 x 256, then its centre
+        # the whole image as 256 x 256, then its center
         preprocess=published(224, 0.875, "bilinear", MEAN, (1.0, 1.0, 1.0), resize="stretch", **_BGR),
     )
 

@@ -111,7 +111,7 @@ def _inception_v3() -> tuple[Layout, Layout]:
         body=torchvision.body,
         heads=("fc",),
         options={"include_border": False, "last_pool": "max"},
-        # pytorch-fid stretches the whole picture; its [0, 1] becomes 2x - 1
+        # pytorch-fid stretches the whole image; its [0, 1] becomes 2x - 1
         preprocess=published(299, 1.0, "bilinear", resize="stretch"),
         labels=None,
         classes=1008,

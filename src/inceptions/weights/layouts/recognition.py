@@ -14,7 +14,7 @@ from inceptions.weights.layouts.match import KERNELS, Match
 LAYOUTS: tuple[Layout, ...] = (*pytorch.LAYOUTS, *keras.LAYOUTS, *slim.LAYOUTS, *caffe.LAYOUTS)
 
 
-def recognise(checkpoint: Checkpoint, network: str | None = None, *, new_head: bool = False) -> Match:
+def recognize(checkpoint: Checkpoint, network: str | None = None, *, new_head: bool = False) -> Match:
     """Finds the layout whose every module of the body is in the file.
 
     Args:

@@ -84,7 +84,7 @@ def _inception_v2() -> Layout:
     scopes = ["Conv2d_2b_1x1", "Conv2d_2c_3x3"]
     for block in ("3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b", "5c"):
         scopes += _in(f"Mixed_{block}", V2_REDUCTION if block.endswith("a") else V2_BLOCK)
-    first = ["Conv2d_1a_7x7"] * 2  # depthwise and pointwise part of one scope; biased, not normalised
+    first = ["Conv2d_1a_7x7"] * 2  # depthwise and pointwise part of one scope; biased, not normalized
     return _slim(
         "bn_inception", "InceptionV2", [*first, *_conv_bn(scopes)], "Logits/Conv2d_1c_1x1", 224,
         first_conv="separable", late_pool_width=96, padding="tf_same", include_border=False, conv_bias=False,
@@ -232,7 +232,7 @@ def _inception_2015() -> Layout:
         body=tuple(module for unit in units for module in (unit, f"{unit}/batchnorm")),
         heads=("softmax",),
         options={"last_pool": "max"},
-        # the graph itself resizes the whole picture as TensorFlow 1 did, and computes (pixel - 128) / 128
+        # the graph itself resizes the whole image as TensorFlow 1 did, and computes (pixel - 128) / 128
         preprocess=published(
             299, 1.0, "tf1_bilinear", (128.0,) * 3, (128.0,) * 3, value_range=255.0, resize="stretch"
         ),
