@@ -18,7 +18,7 @@ def export(
     precision: Literal["auto", "float32", "bf16", "int8"] = "auto",
     output: Path | None = None,
     data: str | None = None,
-    images: int = 200,
+    images: Annotated[int, Parameter(name=["--images", "--pictures"])] = 200,
     dynamic_batch: bool = True,
     dynamic_size: bool = False,
     with_preprocessing: bool = False,

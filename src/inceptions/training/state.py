@@ -12,6 +12,8 @@ from torch import Tensor
 
 from inceptions.evaluation import Metrics
 
+_OLD_COLUMNS = {"pictures_per_second": "images_per_second"}  # of runs begun before the column had its name
+
 
 @dataclass(kw_only=True)
 class State:
@@ -126,6 +128,7 @@ class State:
         """Takes over what `tensors` and `facts` gave."""
         for name, value in facts.items():
             setattr(self, name, value)
+        self.rows = [{_OLD_COLUMNS.get(name, name): value for name, value in row.items()} for row in self.rows]
         sums = tensors["sums"]  # of an older checkpoint without the weights: each image weighed one
         self.sums.copy_(sums if len(sums) == len(self.sums) else torch.cat([sums, sums[2:]]))
         self.norms.copy_(tensors["norms"])
