@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from inceptions.engines import open_engine, open_vino
+from inceptions.engines import open_engine, openvino
 from inceptions.engines.equalize import _pairs, equalize
 from inceptions.engines.prepared import Prepared, fold_batch_norm
 from inceptions.image import Preprocess
@@ -69,7 +69,7 @@ def test_eight_bits_lose_less(monkeypatch: pytest.MonkeyPatch) -> None:
         return float((engine(images()) - exact).pow(2).mean().sqrt())
 
     equalized = lost()
-    monkeypatch.setattr(open_vino, "equalize", lambda *_: 0)
+    monkeypatch.setattr(openvino, "equalize", lambda *_: 0)
     assert equalized < lost() / 2
 
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import inceptions
+from inceptions import features
 from inceptions.cli import main
 from inceptions.engines import Engine
-from inceptions.evaluation import features
 from inceptions.features import Extractor, cache_folder
 from inceptions.image import Preprocess
 from inceptions.predict import images_in, unlabeled

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from inceptions.cli import main
-from inceptions.training import TrainConfig, checkpoint, find
+from inceptions.training import TrainConfig, checkpoint, lr_finder
 from inceptions.training.lr_finder import steepest
 from inceptions.training.resolve import network_of
 from tiny import results, write_images
@@ -212,7 +212,7 @@ def test_noise_neither_hides_a_fall_nor_makes_one() -> None:
 def test_lr_find_says_so_where_no_rate_stands_out(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(find, "steepest", lambda *_: None)
+    monkeypatch.setattr(lr_finder, "steepest", lambda *_: None)
     plot = tmp_path / "curve.svg"
     words = [*TINY.split(), "--steps", "10", "--plot", str(plot)]
     assert main(["lr-find", str(data), *words]) == 1

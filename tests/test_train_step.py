@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from inceptions.training import checkpoint, train
-from inceptions.training import settings as run_settings
+from inceptions.training import resolve as run_settings
 from inceptions.training.loop import Training
 from inceptions.training.optim import RMSPropTF
 from inceptions.zoo import build

@@ -13,10 +13,11 @@ import pytest
 import torch
 import yaml
 
-from inceptions.anatomy import cost, study
+from inceptions.anatomy import cost
 from inceptions.cli import main
 from inceptions.image import Preprocess
 from inceptions.report.study import study_page, verdict
+from inceptions.studies import study
 from inceptions.studies.claims import STUDIES
 from inceptions.studies.significance import estimate, holm, paired_difference, t_cdf, t_quantile
 from inceptions.studies.study import DIVERGED, arm_config, conduct, summary
