@@ -1,4 +1,4 @@
-"""Tables as plain data (JSON) and back: a network of your own is stored with its weights, and opened without your code."""
+"""Tables as plain data (JSON) and back: a network of your own is stored with its weights, opened without your code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from inceptions import layers
 from inceptions.layers import Layer
-from inceptions.zoo.table import Rows, Table
+from inceptions.zoo.table import Table
 
 KINDS: dict[str, type] = {
     kind.__name__: kind
@@ -32,7 +32,7 @@ def to_plain(record: Any) -> Any:
     if type(record).__name__ not in KINDS:
         return record
     named = {entry.name: (getattr(record, entry.name), entry.default) for entry in fields(record)}
-    return {"kind": type(record).__name__, **{k: to_plain(v) for k, (v, default) in named.items() if v != default}}
+    return {"is": type(record).__name__, **{k: to_plain(v) for k, (v, default) in named.items() if v != default}}
 
 
 def from_plain(value: object) -> Table:
@@ -57,13 +57,13 @@ def _record(value: object, expected: Any, where: str, deep: int, left: list[int]
     left[0] -= 1
     if deep < 0 or left[0] < 0:
         raise ValueError(f"{where}: at most {_DEEPEST} layers in each other and {_MOST:,} in all")
-    if not isinstance(value, Mapping) or not isinstance(name := value.get("kind"), str) or name not in KINDS:
-        raise ValueError(f"{where}: a layer is an object with a kind, one of {', '.join(KINDS)}")
+    if not isinstance(value, Mapping) or not isinstance(name := value.get("is"), str) or name not in KINDS:
+        raise ValueError(f"{where}: a layer is an object that says what it is, one of {', '.join(KINDS)}")
     kind = KINDS[name]
     if not (hasattr(kind, "grid") if expected is Layer else kind is expected):
         raise ValueError(f"{where}: a {name} has no place here")
     hints = _hints(kind)
-    given = {key: item for key, item in value.items() if key != "kind"}
+    given = {key: item for key, item in value.items() if key != "is"}
     if unknown := [key for key in given if key not in hints]:
         raise ValueError(f"{where}: a {name} has no {unknown[0]!r:.80}; it has {', '.join(hints)}")
     read = {key: _value(item, hints[key], f"{where}.{key}", deep - 1, left) for key, item in given.items()}
@@ -75,7 +75,7 @@ def _record(value: object, expected: Any, where: str, deep: int, left: list[int]
 
 @cache
 def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind, {**vars(layers), "Layer": Layer, "Rows": Rows})
+    return typing.get_type_hints(kind)
 
 
 def _value(value: object, hint: Any, where: str, deep: int, left: list[int]) -> Any:
