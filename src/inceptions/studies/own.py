@@ -14,7 +14,7 @@ from inceptions.zoo.plain import from_plain, to_plain
 def own_study(rewrite: str, model: str) -> Study:
     """Two arms: the published network, and what the function makes of its table.
 
-    The function takes a `Table` and returns another; `inceptions.zoo.variants` has parts to build it from. Its result is
+    The function takes a `Table` and returns another, built with the parts of `inceptions.zoo.variants`. Its result is
     stored with each run as plain data, so that no model needs the function again.
 
     Args:
