@@ -61,7 +61,9 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., object]], 
 
 def in_process(code: str, *, until: str, then: Callable[[subprocess.Popen[str]], None]) -> subprocess.Popen[str]:
     """Runs `code` as a verb in a process of its own, waits for `until` on its stdout and does `then` to it."""
-    script = f"""import sys
+    # (a test run in the background may have been started with SIGINT ignored, which children inherit)
+    script = f"""import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 {textwrap.dedent(code)}
 import inceptions.cli as cli
 sys.modules["planted"] = sys.modules["__main__"]
