@@ -61,9 +61,7 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., object]], 
 
 def in_process(code: str, *, until: str, then: Callable[[subprocess.Popen[str]], None]) -> subprocess.Popen[str]:
     """Runs `code` as a verb in a process of its own, waits for `until` on its stdout and does `then` to it."""
-    # (a test run in the background may have been started with SIGINT ignored, which children inherit)
-    script = f"""import signal, sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
+    script = f"""import sys
 {textwrap.dedent(code)}
 import inceptions.cli as cli
 sys.modules["planted"] = sys.modules["__main__"]
@@ -356,7 +354,8 @@ def test_doctor_tells_versions_processor_and_space(capsys: pytest.CaptureFixture
     assert main(["doctor", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     versions = {row["package"]: row["version"] for row in facts["packages"]}
-    assert versions["torch"] == torch.__version__
+    installed = importlib.metadata.version("torch")  # `torch.__version__` may add the kind of build: 2.13.0+cu130
+    assert versions["torch"] == installed
     assert 0 < facts["processor"]["usable_cores"] <= facts["processor"]["cores"]
     assert facts["processor"]["instruction_set"] == processor().instruction_set
     assert facts["space"]["disk_free"] > 0
@@ -364,7 +363,7 @@ def test_doctor_tells_versions_processor_and_space(capsys: pytest.CaptureFixture
     assert pays["torch", "float32"]
     assert pays["torch", "bf16"] == facts["processor"]["bf16"]
     assert main(["doctor"]) == 0
-    assert torch.__version__ in capsys.readouterr().out
+    assert installed in capsys.readouterr().out
 
 
 def test_doctor_recognizes_a_torchvision_that_does_not_import(
