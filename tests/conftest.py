@@ -27,5 +27,5 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """What was written during a test goes from one test process to the other as UTF-8; file names may be other bytes."""
+    """What a test writes goes from one test process to the other as UTF-8; file names may be other bytes."""
     report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]

@@ -347,7 +347,6 @@ def test_models_prints_the_same_facts_as_its_json(
 
 
 def test_doctor_tells_versions_processor_and_space(capsys: pytest.CaptureFixture[str]) -> None:
-    import torch
 
     from inceptions.engines.processor import processor
 
