@@ -40,6 +40,8 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def blocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Caches below what is a file: they cannot be made, not even by root."""
+    import huggingface_hub.constants  # noqa: F401 - it keeps what the environment is at its first import
+
     (tmp_path / "file").write_bytes(b"")
     for name in ("HOME", "XDG_CACHE_HOME", "TORCH_HOME", "INCEPTIONS_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / "file" / "below"))

@@ -140,10 +140,11 @@ def read_names(spec: str) -> tuple[str, ...]:
             Face hub (`{"0": "cat"}`) or with Keras's pairs (`{"0": ["n02123045", "tabby"]}`); or the names themselves.
 
     Raises:
-        DataError: the file is no text, or a JSON file of another kind; a name that no class can have.
+        DataError: the file is no text, or a JSON file of another kind; a name in it that no class can have.
+        ValueError: the same of a name that was typed.
     """
     path = Path(spec)
-    if path.exists() and not path.is_dir():
+    if in_file := path.exists() and not path.is_dir():
         if path.suffix.lower() == ".json":
             names = _listed(read_json(path, meant="JSON list of names"), spec)
         else:
@@ -153,7 +154,7 @@ def read_names(spec: str) -> tuple[str, ...]:
     problems = class_problems(names)
     problems += [f"class {_shown(name)} is named twice" for name, count in Counter(names).items() if count > 1]
     if problems:
-        raise DataError(f"{spec}: {'; '.join(problems[:10])}")
+        raise (DataError if in_file else ValueError)(f"{spec}: {'; '.join(problems[:10])}")
     return tuple(names)
 
 
