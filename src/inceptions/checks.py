@@ -5,22 +5,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, reduce
 from itertools import cycle
+from operator import call
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints
 
 _HUGE = sys.float_info.max
 _WORDS: dict[Any, str] = {
-    int: "a whole number", float: "a number", bool: "true or false", str: "text",
-    dict: "an object", list: "a list", Path: "a path", NoneType: "none",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    dict: "an object",
+    list: "a list",
+    Path: "a path",
+    NoneType: "none",
 }
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must fulfill besides its type: `Annotated[TYPE, RULE]`, or `Annotated[TYPE, RULE, "all in words"]`."""
+    """What a value must fulfill besides its type: `Annotated[TYPE, RULE]`; `Annotated[TYPE, RULE, "all in words"]`."""
 
     holds: Callable[[Any], object]
     words: str = ""
@@ -73,7 +80,7 @@ def kind(hint: Any) -> Kind:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Whether it is an int or a float, infinite or not; a bool is not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _either(words: Iterable[str]) -> str:
@@ -84,21 +91,22 @@ def _either(words: Iterable[str]) -> str:
 def _ruled(base: Kind, notes: Iterable[object]) -> Kind:
     rules = [note for note in notes if isinstance(note, Rule)]  # other notes are for other readers
     words = [note for note in notes if isinstance(note, str)] or [base.words, *(rule.words for rule in rules)]
-    tests = [base.fits, *(rule.holds for rule in rules)]
-    return Kind(lambda value: all(test(value) for test in tests), " ".join(filter(None, words)))
+    return Kind(reduce(_both, [rule.holds for rule in rules], base.fits), " ".join(filter(None, words)))
+
+
+def _both(one: Callable[[Any], object], other: Callable[[Any], object]) -> Callable[[Any], bool]:
+    return lambda value: bool(one(value) and other(value))
 
 
 def _tuple(items: list[Kind], many: bool) -> Kind:
+    tests, count = [item.fits for item in items], len(items)
     words = f"a list, each {items[0].words}" if many else f"({', '.join(item.words for item in items)})"
-
-    def fits(value: Any) -> bool:
-        return (
-            isinstance(value, tuple)
-            and (many or len(value) == len(items))
-            and all(item.fits(one) for item, one in zip(cycle(items), value, strict=False))
-        )
-
-    return Kind(fits, words)
+    return Kind(
+        lambda values: (
+            isinstance(values, tuple) and (many or len(values) == count) and all(map(call, cycle(tests), values))
+        ),
+        words,
+    )
 
 
 @cache
@@ -119,7 +127,7 @@ def validated(record: Any, conflicts: Iterable[str] = (), says: str = "{name} is
         ValueError: naming every problem.
     """
     problems = []
-    for name, allowed in _kinds(type(record)):
+    for name, allowed in _kinds(record.__class__):
         value = getattr(record, name)
         if allowed.fits(value):
             continue
