@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from inceptions.checks import Rule, above, at_least, between, validated
-from inceptions.data.augment import Augment, Ratio, Scale, Strength, Turn
+from inceptions.data import Augment, Ratio, Scale, Strength, Turn
 
 DEFAULT_MODEL = "xception"
 """What is trained where neither a network nor weights are named."""
