@@ -11,6 +11,7 @@ from inceptions.checks import Rule, between
 from inceptions.layers import Activation
 from inceptions.zoo import bn_inception, googlenet, inception_resnet, inception_v3, inception_v4, variants, xception
 from inceptions.zoo.options import Option, Size, choice
+from inceptions.zoo.plain import from_plain
 from inceptions.zoo.table import Changes, Table
 
 _Factor = Annotated[float, between(0.01, 16)]
@@ -18,6 +19,7 @@ _Share = Annotated[float, between(0, 1)]
 _Scale = Annotated[float, between(-1e30, 1e30)]
 _FEW = Rule(lambda values: len(values) <= 16, "(at most 16)")
 
+TABLE = {"table": Option(dict | None, None, lambda table, plain: from_plain(plain) if plain else table)}
 # In front: what changes the list of stages. At the end: what changes every layer.
 SHAPE = {"depth": Option(_Factor, 1.0, variants.deepened)}
 LAYERS = {
@@ -40,7 +42,7 @@ COMMON = ("width", "depth", "drop_rate", "stem", "hidden", "activation", "norm_e
 def _options(stem: Changes, own: Mapping[str, Option], first: Mapping[str, Option] | None = None) -> dict[str, Option]:
     """All options of a network, in the order in which they are applied."""
     small = {"stem": choice({"standard": None, "small": partial(variants.with_rows, rows=stem)})}
-    return {**(first or {}), **SHAPE, **small, **own, **LAYERS}
+    return {**TABLE, **(first or {}), **SHAPE, **small, **own, **LAYERS}
 
 
 AUX = Option(bool, False, variants.with_aux)
