@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from inceptions.checks import Rule, between
 from inceptions.layers import Activation
 from inceptions.zoo import bn_inception, googlenet, inception_resnet, inception_v3, inception_v4, variants, xception
+from inceptions.zoo.depth import deepened
 from inceptions.zoo.options import Option, Size, choice
 from inceptions.zoo.plain import from_plain
 from inceptions.zoo.table import Changes, Table
@@ -21,7 +22,7 @@ _FEW = Rule(lambda values: len(values) <= 16, "(at most 16)")
 
 TABLE = {"table": Option(dict | None, None, lambda table, plain: from_plain(plain) if plain else table)}
 # In front: what changes the list of stages. At the end: what changes every layer.
-SHAPE = {"depth": Option(_Factor, 1.0, variants.deepened)}
+SHAPE = {"depth": Option(_Factor, 1.0, deepened)}
 LAYERS = {
     "width": Option(_Factor, 1.0, variants.scaled),
     "drop_rate": Option(
