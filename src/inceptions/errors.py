@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class DataError(ValueError):
     """The data is invalid: the message names every problem found. Exit code 3."""
@@ -14,3 +16,11 @@ class RunError(ValueError):
 
 class GateError(ValueError):
     """A result is below what the user demanded (`--min-top1`, a parity bound). Exit code 4."""
+
+
+def some(names: Iterable[str], most: int = 5, between: str = ", ", *, lines: bool = False) -> str:
+    """The first `most` of many names or problems, and how many more there are; `lines`: each on a line of its own."""
+    listed = list(names)
+    text = ("\n" if lines else between).join(listed[:most])
+    rest = ("\n... " if lines else " ") + f"and {len(listed) - most} more"
+    return text + rest if len(listed) > most else text

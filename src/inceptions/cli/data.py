@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from inceptions.cli.terminal import print_json, table
-from inceptions.errors import DataError
+from inceptions.errors import DataError, some
 
 if TYPE_CHECKING:
     from inceptions.data.check import Report
@@ -71,7 +71,5 @@ def _list(title: str, lines: Sequence[str]) -> None:
 
     if lines:
         print(f"\n{title}: {len(lines)}")
-        for line in lines[:_SHOWN]:
-            print(f"  {plain(line)}")
-        if len(lines) > _SHOWN:
-            print(f"  ... and {len(lines) - _SHOWN} more (--json lists all)")
+        text = some((f"  {plain(line)}" for line in lines), _SHOWN, lines=True)
+        print(text + " (--json lists all)" * (len(lines) > _SHOWN))

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inceptions.checks import is_number
 from inceptions.progress import log
 
 if TYPE_CHECKING:
@@ -83,9 +84,7 @@ def _view(cells: Sequence[Sequence[object]], columns: Sequence[str], title: str 
     for i, column in enumerate(columns):
         texts = [_cell(row[i]) for row in cells]
         prose = on_terminal and any(len(text) > PROSE and " " in text.strip() for text in texts)
-        numeric = bool(cells) and all(
-            row[i] is None or (isinstance(row[i], (int, float)) and not isinstance(row[i], bool)) for row in cells
-        )
+        numeric = bool(cells) and all(row[i] is None or is_number(row[i]) for row in cells)
         heading = column.replace(" ", "\n") if on_terminal and not prose else column
         view.add_column(
             heading,

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -224,10 +224,3 @@ def _units(entries: Sequence[Entry]) -> dict[bytes, list[int]]:
     for number, key in enumerate(keys):
         units[first(key)].append(number)
     return units
-
-
-def listing(problems: Iterable[str], limit: int = 20) -> str:
-    """Many problems as the lines of one message."""
-    lines = list(problems)
-    shown = lines[:limit] + ([f"... and {len(lines) - limit} more"] if len(lines) > limit else [])
-    return "\n".join(shown)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from inceptions.data.contents import EMPTY, hashed
-from inceptions.data.dataset import Dataset, Refused, Split, listing
+from inceptions.data.dataset import Dataset, Refused, Split
 from inceptions.data.read import load
 from inceptions.data.readers.parquet import is_table, read_table
-from inceptions.errors import DataError
+from inceptions.errors import DataError, some
 from inceptions.files import write_atomically
 
 _FORMAT = 1
@@ -229,7 +229,8 @@ def _found(record: Record, splits: dict[str, Split], place: str | Path) -> dict[
     total = sum(map(len, splits.values()))
     if len(missing) == total or (missing and every.content is not None):
         raise DataError(
-            f"{place} does not hold {len(missing)} of the {total} images of {record.file}:\n{listing(missing)}"
+            f"{place} does not hold {len(missing)} of the {total} images of {record.file}:\n"
+            + some(missing, 20, lines=True)
         )
     return moved
 
@@ -242,7 +243,7 @@ def _with_content(splits: dict[str, Split], record: Record, hint: str | None) ->
     rows = {entry.file: entry.row for entry in found.entries}
     gone_rows = [split.name(i) for split in splits.values() for i in range(len(split)) if split.files[i] not in rows]
     if gone_rows:
-        raise DataError(f"{record.source} lacks rows of this split.json:\n{listing(gone_rows)}")
+        raise DataError(f"{record.source} lacks rows of this split.json:\n{some(gone_rows, 20, lines=True)}")
     return {
         part: replace(split, content=content, rows=np.array([rows[name] for name in split.files], dtype=np.int64))
         for part, split in splits.items()

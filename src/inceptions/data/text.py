@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from inceptions.errors import DataError
+from inceptions.errors import DataError, some
 
 LARGEST = 1 << 28
 """Bytes of a text that `read_text` takes unless it is told otherwise."""
@@ -123,8 +123,7 @@ def class_problems(names: Iterable[str]) -> list[str]:
 def refuse_names(source: str | os.PathLike[str], names: Iterable[str]) -> None:
     """Raises `DataError` for a data set whose classes no model can have, see `class_problems`."""
     if problems := class_problems(names):
-        more = [f"... and {len(problems) - 10} more"] if len(problems) > 10 else []
-        raise DataError("\n".join([f"{os.fspath(source)} cannot be used:", *problems[:10], *more]))
+        raise DataError(f"{os.fspath(source)} cannot be used:\n{some(problems, 10, lines=True)}")
 
 
 def same_name(name: str) -> str:

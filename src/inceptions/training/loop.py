@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from inceptions.data import Batch, Dataset, balanced_order, batches, epoch_order
-from inceptions.errors import RunError
+from inceptions.errors import RunError, some
 from inceptions.evaluation import Metrics, evaluate
 from inceptions.progress import log, note, track
 from inceptions.training import checkpoint
@@ -338,10 +338,9 @@ class Training:
         try:
             self.net.load_state_dict(checkpoint.section(tensors, "net"))
         except RuntimeError as error:
-            _, first, *others = map(str.strip, str(error).splitlines())
-            more = f" (and {len(others)} more)" if others else ""
+            _, *problems = map(str.strip, str(error).splitlines())
             raise ValueError(
-                f"the checkpoint is of another network, these settings cannot continue it: {first}{more}"
+                f"the checkpoint is of another network, these settings cannot continue it: {some(problems, 1)}"
             ) from error
         if facts["settings"]["opt"] == self.config.opt and facts["settings"]["tune"] == self.config.tune:
             checkpoint.restore_optimizer(self.optimizer, checkpoint.section(tensors, "optimizer"), facts["optimizer"])

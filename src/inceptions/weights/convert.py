@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from inceptions.errors import DataError
+from inceptions.errors import DataError, some
 from inceptions.layers import initialize
 from inceptions.weights.layouts import Match
 from inceptions.zoo import Network
@@ -118,11 +118,9 @@ class _Conversion:
         if self._carried is not None:
             self._problems.append(f"{self._carried[0]} is a bias that this network has not")
         if self._problems:
-            more = f"; and {len(self._problems) - _SHOWN} more" if len(self._problems) > _SHOWN else ""
             raise DataError(
                 f"{source} does not fit {self._match.layout.network} (nearest layout: {title}): "
-                + "; ".join(self._problems[:_SHOWN])
-                + more
+                + some(self._problems, _SHOWN, "; ")
             )
         return state
 
