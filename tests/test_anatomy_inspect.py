@@ -83,7 +83,7 @@ def test_principles_are_shown_with_their_cures(capsys: pytest.CaptureFixture[str
     assert main(["inspect", *words]) == 0
     table = capsys.readouterr().out
     assert "beside the pool" in table
-    assert "checks are kept" in table
+    assert "checks passed" in table
 
 
 def test_the_table_says_what_the_json_says(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_a_terminal_shows_whole_numbers(
         (["inception_v3", "--img-size", "74"], 2, "at least 75 x 75"),
         (["inception_v3", "--options.factorize", "false"], 2, "did you mean 'factorize'"),
         (["runs/nowhere"], 2, "no network is called"),
-        (["my_nets:number"], 2, "is no torch.nn.Module, nor a function that returns one, but 3"),
+        (["my_nets:number"], 2, "is neither a torch.nn.Module nor a function that returns one 3"),
         (["my_nets:table", "--options.width", "2"], 2, "is built already"),
         (["my_nets:absent"], 2, "my_nets has no absent"),
         (["my_nets:raising"], 1, "error: my_nets:raising raised TypeError: no such width\n"),

@@ -22,7 +22,7 @@ def study(
     recipe: str | None = None,
     json: bool = False,
 ) -> None:
-    """Repeat a paper's ablation on your images: several seeds, curves with intervals, and what chance explains.
+    """Repeat a paper's ablation on your images: several seeds, curves with intervals, significance.
 
     Every arm is trained with every seed by ordinary runs in OUTPUT/ARM/seed-N; study.html says what was found, and
     whether it is significant at this budget. After an interruption the same command goes on where it stopped. Without a
@@ -30,7 +30,7 @@ def study(
 
     Args:
         name: which study.
-        seeds: runs of each arm, from --seed on; fewer than 3 allow no interval worth the name.
+        seeds: runs of each arm, from --seed on; with fewer than 3 the interval is meaningless.
         recipe: settings to start from, as for `inceptions train`.
         json: end with one JSON object: study, arms with top1, difference, p, significant.
     """
