@@ -240,7 +240,7 @@ def test_fewer_seeds_than_an_interval_needs_are_told(
     conduct("reduction", BASE, tmp_path, seeds=3)
     assert "fewer than" not in caplog.text
     conduct("reduction", BASE, tmp_path, seeds=2)
-    assert "seeds is 2: fewer than 3 runs of each arm allow no interval worth the name" in caplog.text
+    assert "seeds is 2: with fewer than 3 runs of each arm the interval is meaningless" in caplog.text
 
 
 def test_curves_are_means_over_the_seeds(imagined: Any, tmp_path: Path) -> None:

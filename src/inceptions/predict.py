@@ -277,4 +277,4 @@ def some_images(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
 
 def _check(top_k: int) -> None:
     if top_k < 1:
-        raise ValueError(f"top_k is {top_k}; at least one class is named")
+        raise ValueError(f"top_k is {top_k}; it must be at least 1")

@@ -295,7 +295,7 @@ def _print_principles(rows: list[Facts]) -> None:
                         row["kept"],
                         row["stage"],
                         _NUMBER[principle](row["number"]),
-                        row["text"] + (f". Cure: {row['cure']}" if row["cure"] else ""),
+                        row["text"] + (f". Suggestion: {row['suggestion']}" if row["suggestion"] else ""),
                     )
                     for row in found
                 ],

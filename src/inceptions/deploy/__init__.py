@@ -1,4 +1,4 @@
-"""Ship a network: write it in a runtime's own format, quantize it within a bound, prove that it answers the same.
+"""Ship a network: write it in a runtime's own format, quantize it within a bound, prove that it gives the same answers.
 
 original    which network
 graph       what is exported: folded batch norm, on request with preprocessing inside
