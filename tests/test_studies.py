@@ -298,7 +298,7 @@ def test_arms_say_how_they_differ(imagined: Any, tmp_path: Path, caplog: pytest.
     assert "<td>learning rate times 5</td>" in page
     assert "<td>options norm –; learning rate times 5</td>" in page
     assert "running" in caplog.text
-    assert "starting anew" not in caplog.text  # nothing was there to go on with
+    assert "starting over" not in caplog.text  # nothing was there to go on with
 
 
 def test_a_network_without_an_arms_option_is_refused_before_anything_is_trained(imagined: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`Outcome`: what an evaluation found out about each image, beside the counts of all of them."""
+"""`Outcome`: what an evaluation found out about each image, with the counts of all of them."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class TrainConfig:
     """A name of `inceptions models`; none: the weights' network, without weights xception."""
 
     weights: str | None = None
-    """Start from these: a file, a folder (model or run), or a published record's name. None: from nothing."""
+    """Start from these: a file, a folder (model or run), or a published record's name. None: from scratch."""
 
     weights_part: str | None = None
     """Of a weight file with several networks: model (as trained), ema (their average), or what its names begin with."""
@@ -80,7 +80,7 @@ class TrainConfig:
     """Other options of the network, such as `--options.residual false`."""
 
     init_scale: float = 1.0
-    """Multiplies the initial weights of every convolution of a network that starts from nothing."""
+    """Multiplies the initial weights of every convolution of a network that is trained from scratch."""
 
     # Images
 
@@ -304,9 +304,9 @@ DIVIDING = frozenset({"data", "split_seed", "val_fraction", "label"})
 
 
 def changes(stored: TrainConfig, given: TrainConfig) -> dict[str, tuple[Any, Any]]:
-    """What `given` asks for that `stored` (decided) is not: {setting: (stored, given)}.
+    """Where `given` differs from `stored` (decided): {setting: (stored, given)}.
 
-    What is left to the run (None, "auto") differs from nothing.
+    What is left to the run (None, "auto") never differs.
     """
     old, new = stored.to_dict(), given.to_dict()
     return {
@@ -349,14 +349,14 @@ _OF_THE_LOOP = (
 
 
 def idle(config: TrainConfig) -> dict[str, str]:
-    """Settings that somebody changed and that act on nothing in this combination: {name: why}."""
+    """Settings that were changed but have no effect in this combination: {name: why}."""
     plain = {field.name: field.default for field in fields(TrainConfig)}
     changed = [name for name in (*_NEEDS, *_OF_THE_LOOP) if getattr(config, name) != plain[name]]
     why: dict[str, str] = {}
     for name in dict.fromkeys(changed):
         other, values = _NEEDS.get(name, ("", ()))
         if config.tune == "head" and name in _OF_THE_LOOP:
-            why[name] = "a head is fitted to features without epochs and augmentation; tune: all trains the network"
+            why[name] = "a head is fitted without epochs and augmentation; tune: all trains the network"
         elif other and getattr(config, other) not in values:
             why[name] = f"{other} is {getattr(config, other)}"
     return why
@@ -379,7 +379,7 @@ def _problems(config: TrainConfig) -> list[str]:
     def outside(names: tuple[str, ...], allowed: str) -> list[str]:
         tests = {"> 0": lambda v: v > 0, ">= 0": lambda v: v >= 0, "in [0, 1)": lambda v: 0 <= v < 1}
         values = {name: getattr(config, name) for name in names}
-        # `not` around the whole test: a NaN, and what is no number, is outside of every range
+        # `not` around the whole test: a NaN, and what is not a number, is outside of every range
         return [
             f"{name} must be {allowed}, not {value}"
             for name, value in values.items()
@@ -415,7 +415,7 @@ def _problems(config: TrainConfig) -> list[str]:
         if getattr(config, name) > config.lr
     ]
     if config.opt == "nesterov" and config.momentum == 0:
-        found.append("momentum must be above 0 for nesterov, which looks ahead along it; --opt sgd works without")
+        found.append("momentum must be above 0 for nesterov, which looks ahead along it; --opt sgd works without it")
     if config.warmup_epochs >= config.epochs:
         found.append(f"warmup_epochs {config.warmup_epochs} must be fewer than epochs {config.epochs}")
     if config.max_time is not None:
@@ -426,11 +426,11 @@ def _problems(config: TrainConfig) -> list[str]:
     if config.tune is not None and not re.fullmatch(r"all|head|last:[1-9]\d*", config.tune):
         found.append(f"tune must be all, head or last:N with N >= 1, not {config.tune}")
     if config.tune not in (None, "all") and config.weights is None:
-        found.append(f"tune={config.tune} needs weights: the frozen part of a network from nothing knows nothing")
+        found.append(f"tune={config.tune} requires weights: a randomly initialized backbone has nothing to reuse")
     if config.freeze_norm and config.weights is None:
-        found.append("freeze_norm needs weights: the statistics of a network from nothing are of nothing")
+        found.append("freeze_norm requires weights: an untrained network has no batch-norm statistics to keep")
     if config.weights_part is not None and config.weights is None:
         found.append(f"weights_part={config.weights_part} needs weights")
     if config.override and not config.resume:
-        found.append("override goes with resume")
+        found.append("override requires resume")
     return found
