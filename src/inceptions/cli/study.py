@@ -25,8 +25,8 @@ def study(
     """Repeat a paper's ablation on your images: several seeds, curves with intervals, significance.
 
     Every arm is trained with every seed by ordinary runs in OUTPUT/ARM/seed-N; study.html says what was found, and
-    whether it is significant at this budget. After an interruption the same command continues where it stopped. Without a
-    name, the studies are listed.
+    whether it is significant at this budget. After an interruption the same command continues. Without a name, the
+    studies are listed.
 
     Args:
         name: which study.

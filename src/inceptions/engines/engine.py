@@ -120,7 +120,7 @@ class Engine(ABC):
             best = max(best, rate := measured(size))
             if rate < 0.9 * best or time.perf_counter() - begin > seconds:
                 break  # where one is slower, larger ones are slower still
-        for size in [*rates] * 2:  # by turns: what else the machine does meanwhile, slows all of them
+        for size in [*rates] * 2:  # interleaved, so that background load affects all of them equally
             if time.perf_counter() - begin < seconds:
                 measured(size)
         medians = {size: statistics.median(found) for size, found in rates.items()}

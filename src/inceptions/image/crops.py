@@ -31,7 +31,7 @@ class Crops(Preprocess):
     the whole image), or at the first of the four scales where that leaves no room to move.
 
     Raises:
-        ValueError: the number is no protocol, or the network's images are not square.
+        ValueError: the number is not a protocol, or the network's images are not square.
     """
 
     crops: int = 10
@@ -111,7 +111,7 @@ def with_crops(preprocess: Preprocess, crops: int) -> Preprocess:
     """`preprocess` for a protocol of 1, 10, 12 or 144 crops.
 
     Raises:
-        ValueError: the number is no protocol, or the network's images are not square.
+        ValueError: the number is not a protocol, or the network's images are not square.
     """
     if crops == 1:
         return preprocess
