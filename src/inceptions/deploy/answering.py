@@ -14,7 +14,7 @@ import struct
 import sys
 from typing import Any, BinaryIO
 
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # no telemetry
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # never phone home
 
 import numpy as np  # noqa: E402
 import openvino  # noqa: E402
