@@ -54,7 +54,7 @@ def test_every_usual_form_of_text_is_the_same_text(tmp_path: Path, form: object,
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"cat\nK\xe4fer\n", r"labels.txt: byte 5 \(line 2\) is e4, .*no UTF-8 \(as Windows-1252 .*'Käfer'\)"),
+        (b"cat\nK\xe4fer\n", r"labels.txt: byte 5 \(line 2\) is e4, .*not UTF-8 \(as Windows-1252 .*'Käfer'\)"),
         ("cat\ndog".encode("utf-16-le"), r"labels.txt: byte 1 \(line 1\) is 00, .*UTF-16 without a byte-order mark"),
         (b"cat\0dog", r"labels.txt: byte 3 \(line 1\) is 00"),
         (codecs.BOM_UTF16_LE + b"c\0a", r"labels.txt: byte 4 .*is 61"),

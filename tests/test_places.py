@@ -181,9 +181,9 @@ def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_written(
     assert not odd.exists()
     net = create_model("bn_inception", num_classes=2, width=0.05, depth=0.2, stem="small")
     net.preprocess, net.classes = Preprocess(size=(32, 32)), ("a", "b")
-    with pytest.raises(DataError, match="no UTF-8"):
+    with pytest.raises(DataError, match="not UTF-8"):
         artifact.save(net, odd)
     artifact.save(net, tmp_path / "model")
     (tmp_path / "model").rename(odd)
-    with pytest.raises(DataError, match="no UTF-8"):
+    with pytest.raises(DataError, match="not UTF-8"):
         artifact.load(odd)
