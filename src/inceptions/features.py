@@ -67,7 +67,7 @@ class Extractor:
 
     Args:
         net: with `preprocess`; its classifier does not matter.
-        expected: the most views that will be requested: converting to a faster engine must pay.
+        expected: views that will be asked for at most: converting to a faster engine must pay.
         engine, precision, batch_size, device: see `inceptions.engines.open_engine`; no int8, whose ranges depend on
             images that the key knows nothing of.
         workers: processes that decode; None: what the number of images is worth.

@@ -64,7 +64,7 @@ class Classifier:
         temperature: divides the logits; None: what was fitted on validation images, if anything was.
 
     Raises:
-        ValueError: the network has no preprocessing, no class names or one class only, or the engine is unknown.
+        ValueError: the network has no preprocessing, no class names or one class only, or there is no such engine.
     """
 
     def __init__(
@@ -277,4 +277,4 @@ def some_images(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
 
 def _check(top_k: int) -> None:
     if top_k < 1:
-        raise ValueError(f"top_k is {top_k}; it must be at least 1")
+        raise ValueError(f"top_k is {top_k}; at least one class is named")

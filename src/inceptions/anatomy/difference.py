@@ -81,7 +81,7 @@ def answer_differences(first: Network, second: Network, files: Sequence[str | Pa
     """
     for net in (first, second):
         if net.preprocess is None or net.classes is None:
-            raise ValueError(f"{net.name} comes without preprocessing and class names: it cannot take images")
+            raise ValueError(f"{net.name} comes without preprocessing and class names: it cannot be shown images")
     engines = [(net, open_engine(net, engine="torch", batch_size=1)) for net in (first, second)]
     for file in files:
         answers: list[dict[str, float]] = []

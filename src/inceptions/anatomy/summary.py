@@ -70,7 +70,7 @@ class Portrait:
 
 
 def portrait(network: Network, *, name: str | None = None, size: int | None = None, timed: bool = True) -> Portrait:
-    """Summarize one network.
+    """Say all of one network.
 
     Args:
         network: with weights where it is to be timed.

@@ -68,7 +68,7 @@ def export(
     max_time: float = MAX_TIME,
     workers: int = 0,
 ) -> Exported:
-    """Write `net` to `folder` and prove that what was written gives the same answers.
+    """Write `net` to `folder` and prove that what was written answers the same.
 
     Args:
         net: a network with `preprocess` and `classes`.
@@ -173,7 +173,7 @@ def _module(net: Network, with_preprocessing: bool) -> ImagesToLogits | ImagesTo
     if not with_preprocessing:
         return ImagesToLogits(net)
     if net.preprocess.fractional:
-        raise ValueError("images resized as in TensorFlow have fractional pixels, and cannot be uint8 inputs")
+        raise ValueError("images resized as TensorFlow does have fractional pixels, and cannot be uint8 inputs")
     return ImagesToProbabilities(net, net.artifact.get("temperature") or 1.0)
 
 

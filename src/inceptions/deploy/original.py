@@ -36,7 +36,7 @@ def open_original(
 
     Raises:
         ValueError: options for a network that has its own already; a size below its minimum.
-        FileNotFoundError: nothing has this name; the text names the nearest network.
+        FileNotFoundError: there is nothing of this name; the text names the nearest network.
     """
     bare = model in (*MEMBERS, *ALIASES) and not Path(model).exists()
     if not bare and options:

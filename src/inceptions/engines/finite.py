@@ -46,7 +46,9 @@ def blaming(net: Network, name: Callable[[int], str | None]) -> Iterator[None]:
         names = [called for row in error.rows if (called := name(row)) is not None]
         some = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
         about = f" about {some}" if some else ""
-        raise NotFiniteError(f"what {net.name} answers{about} is not finite: {_cause(net)}", error.rows) from error
+        raise NotFiniteError(
+            f"what {net.name} answers{about} is no finite number: {_cause(net)}", error.rows
+        ) from error
 
 
 def refuse_damaged(net: Network) -> None:

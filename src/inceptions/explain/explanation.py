@@ -104,15 +104,15 @@ def explain(
 
 
 def _classes(net: Network, target: str | None, top_k: int) -> tuple[str, ...]:
-    """The names of the classes, where everything requested is possible; else `ValueError`."""
+    """The names of the classes, where all that was asked for is possible; else `ValueError`."""
     if net.export is not None:
         raise ValueError(
             f"{net.export} is an export, which has no weights in PyTorch: give the run or model it was made from"
         )
     if top_k < 1:
-        raise ValueError(f"top_k is {top_k}; it must be at least 1")
+        raise ValueError(f"top_k is {top_k}; at least one class is named")
     if net.preprocess is None or net.classes is None:
-        raise ValueError(f"{net.name} comes without preprocessing and class names: it cannot take images")
+        raise ValueError(f"{net.name} comes without preprocessing and class names: it cannot be shown images")
     if target is not None and target not in net.classes:
         some = ", ".join(net.classes[:20]) + (", ..." if len(net.classes) > 20 else "")
         raise ValueError(f"no class is called {target!r}; there are: {some}")

@@ -214,7 +214,7 @@ def _recognized(head: bytes) -> str:
 
 
 def _needing_more(head: bytes) -> str:
-    """The format that needs an optional reader, registered."""
+    """The format that needs a reader which not everybody has, registered."""
     kind = kind_of(head)
     if kind == "AVIF" and "AVIF" not in FORMATS:
         raise UnreadableImage(NEEDS_AVIF)

@@ -80,7 +80,7 @@ class TrainConfig:
     """Other options of the network, such as `--options.residual false`."""
 
     init_scale: float = 1.0
-    """Multiplies the initial weights of every convolution of a network that is trained from scratch."""
+    """Multiplies the initial weights of every convolution of a network that starts from nothing."""
 
     # Images
 
@@ -415,7 +415,7 @@ def _problems(config: TrainConfig) -> list[str]:
         if getattr(config, name) > config.lr
     ]
     if config.opt == "nesterov" and config.momentum == 0:
-        found.append("momentum must be above 0 for nesterov, which looks ahead along it; --opt sgd works without it")
+        found.append("momentum must be above 0 for nesterov, which looks ahead along it; --opt sgd works without")
     if config.warmup_epochs >= config.epochs:
         found.append(f"warmup_epochs {config.warmup_epochs} must be fewer than epochs {config.epochs}")
     if config.max_time is not None:
@@ -426,11 +426,11 @@ def _problems(config: TrainConfig) -> list[str]:
     if config.tune is not None and not re.fullmatch(r"all|head|last:[1-9]\d*", config.tune):
         found.append(f"tune must be all, head or last:N with N >= 1, not {config.tune}")
     if config.tune not in (None, "all") and config.weights is None:
-        found.append(f"tune={config.tune} requires weights: a randomly initialized backbone has nothing to reuse")
+        found.append(f"tune={config.tune} needs weights: the frozen part of a network from nothing knows nothing")
     if config.freeze_norm and config.weights is None:
-        found.append("freeze_norm requires weights: an untrained network has no batch-norm statistics to keep")
+        found.append("freeze_norm needs weights: the statistics of a network from nothing are of nothing")
     if config.weights_part is not None and config.weights is None:
         found.append(f"weights_part={config.weights_part} needs weights")
     if config.override and not config.resume:
-        found.append("override requires resume")
+        found.append("override goes with resume")
     return found

@@ -117,7 +117,7 @@ def _run_of(weights: str) -> Path | None:
         if not artifact.is_artifact(Path(weights)):
             return None
         file = trained_in(weights, artifact.describe(weights))
-    except (OSError, ValueError) as error:  # loading them reports it
+    except (OSError, ValueError) as error:  # whoever loads them says it
         log.debug("%s: %s", weights, error)
         return None
     return file if file.is_file() else None

@@ -208,7 +208,7 @@ def _finish(
     started: float,
     judged: dict[str, Outcome] | None,
 ) -> RunResult:
-    """Writes predictions.csv and the artifact's metrics: `judged`, else what the saved model answers in float32."""
+    """Writes predictions.csv and the artifact's metrics: `judged`, else what the saved model says in float32."""
     net = artifact.load(output / "model")
     outcome = judged or _judge(net, data, config)
     write_predictions(output / "predictions.csv", outcome["val"].rows(data.splits["val"]))

@@ -88,8 +88,8 @@ def locate(source: str | Path) -> Path:
     if isinstance(source, str) and _HUB_NAME.fullmatch(text):
         return _from_hub(text)
     raise FileNotFoundError(
-        f"{text!r} names no weights: neither a path that exists, nor https://...#sha256:HEX, nor a name of the catalogue"
-        f"{nearest(text, RECORDS)} (see `inceptions weights list`), nor owner/name on the Hugging Face hub, nor none"
+        f"{text!r} names no weights: neither a path that exists, nor https://...#sha256:HEX, nor a name of the "
+        f"catalogue{nearest(text, RECORDS)} (see `inceptions weights list`), nor owner/name on the Hugging Face hub, nor none"
     )
 
 

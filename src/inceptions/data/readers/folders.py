@@ -136,7 +136,7 @@ def _judge_others(
         )
     elif others:
         log.warning(
-            "ignored next to %s: %s",
+            "ignored beside %s: %s",
             _text(parts.values()),
             ", ".join(f"{os.fsdecode(name)} ({walk.images(name)} images)" for name in others),
         )
