@@ -89,7 +89,8 @@ def locate(source: str | Path) -> Path:
         return _from_hub(text)
     raise FileNotFoundError(
         f"{text!r} names no weights: neither a path that exists, nor https://...#sha256:HEX, nor a name of the "
-        f"catalogue{nearest(text, RECORDS)} (see `inceptions weights list`), nor owner/name on the Hugging Face hub, nor none"
+        f"catalogue{nearest(text, RECORDS)} (see `inceptions weights list`), nor owner/name on the Hugging Face "
+        "hub, nor none"
     )
 
 
