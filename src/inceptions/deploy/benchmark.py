@@ -43,7 +43,7 @@ class Measured:
     model: str
     engine: str
     precision: str
-    """What ran, as the runtime tells it."""
+    """What ran, as reported by the runtime."""
     batch: int
     threads: int
     device: str

@@ -23,7 +23,7 @@ class Engine(ABC):
 
     Attributes:
         name: the runtime.
-        precision: "float32", "bf16" or "int8": of the arithmetic that runs, as its runtime tells it after the first
+        precision: "float32", "bf16" or "int8": of the arithmetic that runs, as its runtime reports it after the first
             run; answers are float32 always.
         executed: precision -> how many of the layers that multiply run in it, the most first; known after the first
             run at the latest, empty where the runtime does not tell.
