@@ -20,7 +20,7 @@ from inceptions.weights import artifact
 from inceptions.zoo import Network
 
 FILES = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2"}
-"""format -> the file that is opened; OpenVINO's has its weights in `model.bin` next to it."""
+"""format -> the file that is opened; OpenVINO's has its weights in `model.bin` beside it."""
 RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino", "pt2": "torch"}
 PARITY = "parity.json"
 
@@ -163,7 +163,7 @@ def digest(folder: Path, form: str) -> str:
 
 
 def _files(folder: Path, form: str) -> list[Path]:
-    """The exported file, and OpenVINO's weights next to it."""
+    """The exported file, and OpenVINO's weights beside it."""
     file = folder / FILES[form]
     return [path for path in (file, file.with_suffix(".bin")) if path.is_file()]
 

@@ -151,7 +151,7 @@ class Streams:
 
     @property
     def executed(self) -> dict[str, int]:
-        """Precision -> how many layers that multiply run in it, as the runtime reports it; empty before the first run."""
+        """Precision -> how many layers that multiply run in it, as the runtime reports; empty before the first run."""
         ready = next(iter((*self._single.values(), *(queue[0] for queue in self._queues.values()))), None)
         return {} if ready is None else executed(ready.get_compiled_model())
 
