@@ -143,7 +143,7 @@ def test_a_line_separator_inside_json_ends_no_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        ((os.fsdecode(b"caf\xe9"),), r"class 'caf\\xe9' is no text"),
+        ((os.fsdecode(b"caf\xe9"),), r"class 'caf\\xe9' is not text"),
         ((" ",), "nothing that can be seen"),
         (("\u200b\u00a0",), "nothing that can be seen"),
         (("a\nb",), "control character"),

@@ -61,7 +61,7 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], facts: dict[str, A
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """(tensors on the CPU, facts) of the newest whole checkpoint, or None where none was ever written.
 
-    A damaged one is named in the log and the one before it is used. What a kill left half written is deleted.
+    A damaged one is named in the log and the one before it is used. Temporary files of interrupted writes are deleted.
 
     Raises:
         DataError: there are some, all damaged: only the user may discard the run.
