@@ -48,9 +48,9 @@ class Loaded:
     provenance: Mapping[str, Any]
     """The source, its SHA-256 and its layout, for the artifact."""
     new_head: bool
-    """The classifier is fresh: the file's did not fit, or it has none."""
+    """The classifier is fresh: the file's did not fit, or there was none to take over."""
     assumed: tuple[str, ...] = ()
-    """Preprocessing fields that were assumed (not stored in the file), as published with the network."""
+    """Fields of the preprocessing that no file told and that are as published with the network."""
     scales_pixels: bool = False
     """The file's own layers scale the pixels (Keras's Rescaling); the preprocessing does the same instead of them."""
 
