@@ -102,7 +102,7 @@ def test_a_table_is_read_where_the_cache_of_datasets_cannot_be_made(
 ) -> None:
     datasets = pytest.importorskip("datasets")
     from inceptions.data import load
-    from inceptions.data.readers import parquet
+    from inceptions.data.readers import parquet as tables
 
     pixels = [{"bytes": bytes([n]), "path": None} for n in range(4)]
     table = datasets.Dataset.from_dict({"image": pixels, "label": ["a", "b"] * 2})
@@ -110,9 +110,9 @@ def test_a_table_is_read_where_the_cache_of_datasets_cannot_be_made(
     table.to_parquet(str(tmp_path / "t.parquet"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", blocked)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    parquet._cache.cache_clear()
+    tables._cache.cache_clear()
     assert load(tmp_path / "t.parquet", val_fraction=0).classes == ("a", "b")
-    parquet._cache.cache_clear()
+    tables._cache.cache_clear()
     assert "HF_HOME names a folder that keeps" in caplog.text
 
 
@@ -184,9 +184,9 @@ def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_written(
     assert not odd.exists()
     net = create_model("bn_inception", num_classes=2, width=0.05, depth=0.2, stem="small")
     net.preprocess, net.classes = Preprocess(size=(32, 32)), ("a", "b")
-    with pytest.raises(DataError, match="no UTF-8"):
+    with pytest.raises(DataError, match="not UTF-8"):
         artifact.save(net, odd)
     artifact.save(net, tmp_path / "model")
     (tmp_path / "model").rename(odd)
-    with pytest.raises(DataError, match="no UTF-8"):
+    with pytest.raises(DataError, match="not UTF-8"):
         artifact.load(odd)

@@ -10,7 +10,7 @@ class DataError(ValueError):
 
 
 class RunError(ValueError):
-    """What was asked for is right, and did not work out: a loss that diverges, a compiler that fails, a file that is
+    """The request was valid, but running it failed: a loss that diverges, a compiler that fails, a file that is
     not the one it should be. Exit code 1."""
 
 

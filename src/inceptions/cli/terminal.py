@@ -1,4 +1,4 @@
-"""What all commands say the same way: tables and JSON on stdout, the log on stderr."""
+"""Output shared by all commands: tables and JSON on stdout, the log on stderr."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def plain(text: str) -> str:
 def configure_log(*, verbose: bool) -> None:
     """Sends the package's log to stderr: from INFO on, with `verbose` from DEBUG on; once, however often called."""
     log.setLevel(logging.DEBUG if verbose else logging.INFO)
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # else it tells where it keeps its list of fonts
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # else it logs where it keeps its list of fonts
     if not any(isinstance(handler, _StandardError) for handler in log.handlers):
         log.addHandler(_StandardError())
 

@@ -1,4 +1,4 @@
-"""What reading a data set gives: its classes and its splits, and how images are divided when nobody has."""
+"""What reading a data set gives: its classes and its splits, and how undivided images are divided."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
     """Relative to the root, or absolute."""
     label: str
     split: str | None = None
-    """"train", "val", "test"; None: nobody has divided the images."""
+    """"train", "val", "test"; None: the images are not divided."""
     group: str | None = None
     """Images of one group (a patient, a scene) stay together."""
     row: int = -1

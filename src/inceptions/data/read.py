@@ -95,7 +95,7 @@ def _read(source: str | Path, label: str | None) -> tuple[Path, Found, Callable[
     if path.suffix.lower() in ARCHIVES:
         raise DataError(f"{path} is an archive: unpack it, and give the folder")
     if path.exists():
-        raise DataError(f"{path} is no data set: a folder, a .csv, .jsonl, .parquet or .arrow file expected")
+        raise DataError(f"{path} is not a data set: a folder, a .csv, .jsonl, .parquet or .arrow file expected")
     raise DataError(f"{path}: no such folder or file")
 
 

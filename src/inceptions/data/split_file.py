@@ -123,7 +123,7 @@ def read_record(file: Path) -> Record:
         for one in entries:
             os.fsencode(one["file"])
             if not isinstance(one["sha256"], str | None) or not isinstance(one["split"], str):
-                raise TypeError(f"{one} is no image's entry")
+                raise TypeError(f"{one} is not the entry of an image")
         return Record(
             file=file,
             root=Path(record["root"]),
@@ -136,7 +136,7 @@ def read_record(file: Path) -> Record:
             before=frozenset(record.get("learned", ())),
         )
     except (KeyError, TypeError, AttributeError, UnicodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{file} is no split.json: {type(error).__name__} {error}") from error
+        raise DataError(f"{file} is not a split.json: {type(error).__name__} {error}") from error
 
 
 def read_split(

@@ -75,7 +75,7 @@ def read_json(path: str | os.PathLike[str], *, meant: str = "JSON") -> Any:
         return dict(pairs)
 
     def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON")
+        raise ValueError(f"{constant} is not JSON")
 
     try:
         return json.loads(read_text(path), object_pairs_hook=whole, parse_constant=refuse)
@@ -175,7 +175,7 @@ def _unfit(name: str) -> str | None:
         return None
     kinds = {unicodedata.category(character) for character in name}
     if "Cs" in kinds:
-        return "is no text: its bytes are no UTF-8; rename it"
+        return "is not text: its bytes are not UTF-8; rename it"
     if all(kind[0] in "CZ" for kind in kinds):
         return "is empty, or nothing that can be seen: rename it"
     if "Cc" in kinds or "\ufeff" in name or kinds & {"Zl", "Zp"}:
@@ -193,7 +193,7 @@ def _no_text(path: str | os.PathLike[str], content: bytes, encoding: str, place:
     where = f"{os.fspath(path)}: byte {place:,} (line {line}) is {content[place : place + 1].hex() or 'missing'}"
     if b"\0" in content[:64] or content[place : place + 1] == b"\0":
         return (
-            f"{where}, so this is no text, or UTF-16 without a byte-order mark; save it as UTF-8 (in Windows "
+            f"{where}, so this is not text, or UTF-16 without a byte-order mark; save it as UTF-8 (in Windows "
             '"UTF-8" or "CSV UTF-8")'
         )
     if encoding != "utf-8":
@@ -201,6 +201,6 @@ def _no_text(path: str | os.PathLike[str], content: bytes, encoding: str, place:
     start = max(content.rfind(b"\n", 0, place) + 1, place - 20)
     near = content[start : place + 20].split(b"\n")[0].decode("cp1252", "replace").strip()
     return (
-        f"{where}, which is no UTF-8 (as Windows-1252 it would read {near!r}); other encodings cannot be told apart: "
+        f"{where}, which is not UTF-8 (as Windows-1252 it would read {near!r}); other encodings cannot be told apart: "
         'save it as UTF-8 (in spreadsheets "CSV UTF-8")'
     )

@@ -1,4 +1,4 @@
-"""Answers that are no finite numbers: an error wherever they appear, which names the images and the likely cause."""
+"""Answers that are not finite: an error wherever they appear, which names the images and the likely cause."""
 
 from __future__ import annotations
 

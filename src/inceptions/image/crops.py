@@ -32,7 +32,7 @@ class Crops(Preprocess):
     the whole image), or at the first of the four scales where that leaves no room to move.
 
     Raises:
-        ValueError: the number is no protocol, or the network's images are not square.
+        ValueError: the number is not a protocol, or the network's images are not square.
     """
 
     crops: Annotated[int, Rule(PROTOCOLS[1:].__contains__), f"one of {', '.join(map(str, PROTOCOLS))}"] = 10
@@ -110,7 +110,7 @@ def with_crops(preprocess: Preprocess, crops: int) -> Preprocess:
     """`preprocess` for a protocol of 1, 10, 12 or 144 crops.
 
     Raises:
-        ValueError: the number is no protocol, or the network's images are not square.
+        ValueError: the number is not a protocol, or the network's images are not square.
     """
     if crops == 1:
         return preprocess

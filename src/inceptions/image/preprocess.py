@@ -53,7 +53,7 @@ class Preprocess:
     """The share of each side that survives the center crop, in (0, 1]."""
     interpolation: Annotated[str, Rule(RESAMPLING.__contains__), f"one of {', '.join(RESAMPLING)}"] = "bilinear"
     """"box", "bilinear", "bicubic", "lanczos": Pillow's, with antialiasing. "nearest": the pixel below the center of
-    the new one, Pillow's, which is what Keras's `load_img` does where nobody says otherwise.
+    the new one, Pillow's, which is what Keras's `load_img` does by default.
     "tf1_bilinear": TensorFlow 1's `resize_bilinear(align_corners=False)`: no antialiasing, no half-pixel offset,
     fractional pixel values. "tf2_bilinear": TensorFlow 2's `tf.image.resize(antialias=False)` (Keras's `Resizing`,
     `image_dataset_from_directory`): half-pixel centers, no antialiasing, fractional pixel values."""
@@ -135,7 +135,7 @@ class Preprocess:
             raise _elongated(image)
         if image.size != (wide, tall):
             # Pillow resizes along the rows, then along the columns, whether asked at once or one by one. Cutting in
-            # between leaves out columns that nobody sees: an eighth of the time of a 4:3 image.
+            # between leaves out columns that are not seen: an eighth of the time of a 4:3 image.
             filter = RESAMPLING[self.interpolation]
             image = _cut(image.resize((wide, image.height), filter), (left, 0, right, image.height))
             left, right = 0, right - left
@@ -293,7 +293,7 @@ def _bilinear(
 
 
 FRACTIONAL = {"tf1_bilinear": resize_tf1, "tf2_bilinear": resize_tf2}
-"""TensorFlow's interpolations, whose pixels are no whole numbers -> what resizes so."""
+"""TensorFlow's interpolations, whose pixels are not whole numbers -> what resizes so."""
 
 
 def _central_box(width: int, height: int, share: float) -> tuple[int, int, int, int]:

@@ -59,7 +59,7 @@ class TrainConfig:
     """A name of `inceptions models`; none: the weights' network, without weights xception."""
 
     weights: str | None = None
-    """Start from these: a file, a folder (model or run), or a published record's name. None: from nothing."""
+    """Start from these: a file, a folder (model or run), or a published record's name. None: from scratch."""
 
     weights_part: str | None = None
     """Of a weight file with several networks: model (as trained), ema (their average), or what its names begin with."""
@@ -337,9 +337,9 @@ DIVIDING = frozenset({"data", "split_seed", "val_fraction", "label"})
 
 
 def changes(stored: TrainConfig, given: TrainConfig) -> dict[str, tuple[Any, Any]]:
-    """What `given` asks for that `stored` (decided) is not: {setting: (stored, given)}.
+    """Where `given` differs from `stored` (decided): {setting: (stored, given)}.
 
-    What is left to the run (None, "auto") differs from nothing.
+    What is left to the run (None, "auto") never differs.
     """
     old, new = stored.to_dict(), given.to_dict()
     return {
@@ -381,14 +381,14 @@ _OF_THE_LOOP = (
 
 
 def idle(config: TrainConfig) -> dict[str, str]:
-    """Settings that somebody changed and that act on nothing in this combination: {name: why}."""
+    """Settings that were changed but have no effect in this combination: {name: why}."""
     plain = {field.name: field.default for field in fields(TrainConfig)}
     changed = [name for name in (*_NEEDS, *_OF_THE_LOOP) if getattr(config, name) != plain[name]]
     why: dict[str, str] = {}
     for name in dict.fromkeys(changed):
         other, values = _NEEDS.get(name, ("", ()))
         if config.tune == "head" and name in _OF_THE_LOOP:
-            why[name] = "a head is fitted to features without epochs and augmentation; tune: all trains the network"
+            why[name] = "a head is fitted without epochs and augmentation; tune: all trains the network"
         elif other and getattr(config, other) not in values:
             why[name] = f"{other} is {getattr(config, other)}"
     return why

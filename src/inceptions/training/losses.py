@@ -61,7 +61,7 @@ def class_weights(spec: str, targets: NDArray[np.int64], classes: Sequence[str])
         classes: names of the classes.
 
     Raises:
-        DataError: the file misses or does not know classes, or holds a weight that is no positive number.
+        DataError: the file misses or does not know classes, or holds a weight that is not a positive number.
     """
     if spec == "balanced":
         return torch.from_numpy(balanced_weights(targets, classes))

@@ -261,7 +261,7 @@ def _refuse_foreign(folder: Path) -> None:
     foreign = sorted(path.name for path in folder.iterdir() if path.name not in (TENSORS, CONFIG, CARD))
     if foreign or (any(folder.iterdir()) and not (folder / CONFIG).exists()):
         raise ValueError(
-            f"{folder} holds files that are no artifact's and would be lost ({', '.join(foreign[:5]) or CARD}); "
+            f"{folder} holds files that do not belong to a model and would be lost ({', '.join(foreign[:5]) or CARD}); "
             "choose a new folder or empty this one"
         )
 
@@ -280,7 +280,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: {size:,} bytes; a config has at most {_LARGEST_CONFIG:,}")
 
     def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON")
+        raise ValueError(f"{constant} is not JSON")
 
     try:
         config = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
@@ -336,7 +336,7 @@ def _read_tensors(path: Path, name: str, wanted: Mapping[str, torch.Tensor]) -> 
             for key in file.keys():  # noqa: SIM118
                 shape, dtype = tuple(file.get_slice(key).get_shape()), file.get_slice(key).get_dtype()
                 if key not in wanted:
-                    problems.append(f"{key} {shape} is no part of this network")
+                    problems.append(f"{key} {shape} is not part of this network")
                 elif shape != tuple(wanted[key].shape):
                     problems.append(f"{key} has shape {shape}, the network's is {tuple(wanted[key].shape)}")
                 elif dtype not in _DTYPES:

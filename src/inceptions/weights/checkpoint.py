@@ -18,7 +18,7 @@ ADVICE = "save model.state_dict() where the file comes from (torch.save(model.st
 """What helps with every file of PyTorch's that cannot be read."""
 
 Dialect: TypeAlias = Literal["torch", "keras", "slim", "caffe"]
-"""Whose habits the tensors follow: how they are called and how their axes are ordered."""
+"""Whose conventions the tensors follow: how they are called and how their axes are ordered."""
 
 
 @dataclass(frozen=True, kw_only=True)

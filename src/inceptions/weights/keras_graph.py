@@ -62,7 +62,7 @@ class KerasModel:
 
     @property
     def obstacle(self) -> str | None:
-        """Why the head cannot be taken over; None: it can, or there is none."""
+        """Why the head cannot be reused; None: it can, or there is none."""
         return self.head.obstacle
 
 
