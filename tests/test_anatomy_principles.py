@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from inceptions.anatomy import Finding, principles
-from inceptions.anatomy.principles import Principle, narrowest_place
+from inceptions.anatomy.principles import narrowest_place
+from inceptions.anatomy.rules import Principle
 from inceptions.anatomy.trace import trace
 from inceptions.layers import Head, Layer, branches, chain, convolution, max_pool
 from inceptions.zoo import MEMBERS, Network, Table, build
