@@ -30,8 +30,9 @@ from inceptions.data import Refused, Split, batches
 from inceptions.data.batches import reading_workers
 from inceptions.engines import Engine, blaming, open_engine, settled
 from inceptions.files import user_cache, write_atomically
+from inceptions.models import Model, as_model
 from inceptions.progress import log, track
-from inceptions.zoo import Network
+from inceptions.zoo import Network, preprocess_of
 
 FLUSH_EVERY = 30.0  # seconds of work that a kill may cost
 READ_AT_ONCE = 32  # images a batch; the engine splits them as is fastest for it
@@ -77,12 +78,12 @@ class Extractor:
         precision: of the arithmetic, float32 or bf16.
 
     Raises:
-        ValueError: such an engine or precision does not exist here; an exported network, which gives logits only.
+        ValueError: such an engine or precision does not exist here; an export, which gives logits only.
     """
 
     def __init__(
         self,
-        net: Network,
+        net: Network | Model,
         *,
         expected: int,
         engine: str = "auto",
@@ -91,8 +92,7 @@ class Extractor:
         device: str | None = None,
         workers: int | None = None,
     ) -> None:
-        if net.export is not None:
-            raise ValueError(f"{net.export} is an export, which gives logits only; use the run or model it was made of")
+        net = as_model(net).in_pytorch()
         if precision == "int8":
             raise ValueError("features are computed in float32 or bf16, not in int8")
         self.precision, _ = settled(engine, precision, device, batch_size=batch_size)
@@ -138,12 +138,12 @@ class Extractor:
         self, split: Split, missing: NDArray[np.int64], views: int, refused: list[Refused]
     ) -> Iterator[tuple[int, Tensor]]:
         """(index, (views, F) features) of what can be read of `missing`; `refused` gets the others."""
-        net = self._net
+        net, preprocess = self._net, preprocess_of(self._net)
         if self._engine is None:
             self._engine = open_engine(net, precision=self.precision, **self._options)
             log.info("features by %s", self._engine)
-        workers = reading_workers(len(missing), net.preprocess) if self._workers is None else self._workers
-        feed = batches(split, net.preprocess, batch_size=READ_AT_ONCE, workers=workers, order=missing)
+        workers = reading_workers(len(missing), preprocess) if self._workers is None else self._workers
+        feed = batches(split, preprocess, batch_size=READ_AT_ONCE, workers=workers, order=missing)
         for batch in track(feed, description="features", total=len(missing), amount=lambda b: len(b) + len(b.refused)):
             refused += batch.refused
             if len(batch):
@@ -249,7 +249,7 @@ def _key(net: Network, weights: str, precision: str) -> str:
     facts = {
         "name": net.name,
         "options": {key: value for key, value in net.options.items() if key not in ("num_classes", "aux", "drop_rate")},
-        "preprocess": net.preprocess.to_dict(),
+        "preprocess": preprocess_of(net).to_dict(),
         "precision": precision,
         "weights": weights,
     }

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from inceptions.engines.operators import whole_operators
-from inceptions.image import Preprocess
-from inceptions.zoo import Network
+from inceptions.zoo import Network, preprocess_of
 
 
 class Prepared(nn.Module):
@@ -71,18 +70,6 @@ class Prepared(nn.Module):
 
     def _laid_out(self, images: Tensor) -> Tensor:
         return images.to(self.dtype).contiguous(memory_format=torch.channels_last)
-
-
-def preprocess_of(net: Network) -> Preprocess:
-    """What images go through before they come to `net`.
-
-    Raises:
-        ValueError: the network carries none.
-    """
-    if net.preprocess is None:
-        raise ValueError(f"{net.name} carries no preprocessing: set net.preprocess to an inceptions.Preprocess")
-    preprocess: Preprocess = net.preprocess
-    return preprocess
 
 
 def fold_batch_norm(net: Network, *, aux: bool = False) -> Network:

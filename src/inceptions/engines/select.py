@@ -15,14 +15,15 @@ from inceptions.engines.eager import TorchEngine
 from inceptions.engines.early_exit import early_exit as cascade
 from inceptions.engines.early_exit import refuse
 from inceptions.engines.engine import Engine
+from inceptions.engines.export_folder import RUNTIMES, Export
 from inceptions.engines.exported import ExportedEngine
 from inceptions.engines.finite import refuse_damaged
 from inceptions.engines.measured import best, key, race, remember, remembered, told
 from inceptions.engines.precisions import ENGINES, PRECISIONS, Support, fast_bf16, support
-from inceptions.engines.prepared import Prepared, preprocess_of
+from inceptions.engines.prepared import Prepared
 from inceptions.engines.processor import processor
 from inceptions.progress import log
-from inceptions.zoo import Network
+from inceptions.zoo import Network, preprocess_of
 
 MANY = 200  # images from which on measuring what is fastest is worth its time
 PATIENCE = {"openvino": 30.0, "onnxruntime": 30.0, "torch-compiled": 300.0, "torch": 0.0}
@@ -36,7 +37,7 @@ def available() -> tuple[str, ...]:
 
 
 def open_engine(
-    net: Network,
+    net: Network | Export,
     *,
     engine: str = "auto",
     precision: str | None = None,
@@ -50,8 +51,7 @@ def open_engine(
     """Make `net` ready to answer.
 
     Args:
-        net: a network with its `preprocess`; copied, never changed. One that an export describes runs on the file of
-            the export, in its precision.
+        net: a network with its `preprocess`; copied, never changed. An export runs on its file, in its precision.
         engine: "torch", "torch-compiled", "onnxruntime", "openvino"; "auto": torch on a GPU, and for work that it
             finishes on the CPU in half a minute; else what is measured to be fastest of those that are installed and
             have the precision (compiled for work of minutes only). The measurement is kept for this machine.
@@ -71,17 +71,11 @@ def open_engine(
             that the engine would not compute in on this processor; a network without preprocessing; an early exit from
             a network without auxiliary heads.
     """
+    if isinstance(net, Export):
+        _refuse_for_export(net, engine, precision, device, early_exit)
+        return ExportedEngine(net.folder, batch_size=batch_size, threads=threads)
     if early_exit is not None:
         refuse(net, early_exit)
-    if net.export is not None:
-        exported = ExportedEngine(net.export, batch_size=batch_size, threads=threads)
-        if engine not in ("auto", exported.name):
-            raise ValueError(f"{net.export} is an export for {exported.name}; it does not run on {engine}")
-        if precision not in (None, "auto", exported.precision):
-            raise ValueError(f"{net.export} is an export in {exported.precision}; {precision} needs another export")
-        if device is not None and torch.device(device).type != "cpu":
-            raise ValueError(f"{net.export} is an export, which runs on the CPU, not on {device}")
-        return exported
     refuse_damaged(net)
     precision, place = settled(engine, precision, device, batch_size=batch_size, calibrated=calibration is not None)
     ranges = list(calibration) if precision == "int8" and calibration is not None else None
@@ -209,7 +203,21 @@ def _choose(net: Network, opening: _Opening, expected: int) -> tuple[str, str]:
 
 
 def _blank(net: Network) -> Tensor:
-    return torch.zeros(net.preprocess.shape, dtype=torch.uint8)
+    return torch.zeros(preprocess_of(net).shape, dtype=torch.uint8)
+
+
+def _refuse_for_export(
+    export: Export, engine: str, precision: str | None, device: str | torch.device | None, early_exit: float | None
+) -> None:
+    folder, runtime = export.folder, RUNTIMES[export.format]
+    if early_exit is not None:
+        raise export.refusal()
+    if engine not in ("auto", runtime):
+        raise ValueError(f"{folder} is an export for {runtime}; it does not run on {engine}")
+    if precision not in (None, "auto", export.precision):
+        raise ValueError(f"{folder} is an export in {export.precision}; {precision} needs another export")
+    if device is not None and torch.device(device).type != "cpu":
+        raise ValueError(f"{folder} is an export, which runs on the CPU, not on {device}")
 
 
 def _refuse(engine: str, precision: str, batch_size: int | None, place: torch.device, *, calibrated: bool) -> None:
