@@ -33,9 +33,9 @@ from turns import HERE, PEERS, Competitor, device, highest, limits, medians, mem
 
 from inceptions.anatomy import cost
 from inceptions.deploy.original import original
-from inceptions.models import open_model
 from inceptions.engines import ENGINES, PRECISIONS, available, support
 from inceptions.engines.openvino import hint
+from inceptions.models import open_model
 
 APPLICATION = """
 import sys

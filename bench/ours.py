@@ -28,10 +28,10 @@ from turns import device, member, one_core, serve, synchronize
 
 from inceptions.data import Augment, Batch, batches, load
 from inceptions.deploy.original import original
-from inceptions.models import open_model
 from inceptions.deploy.peak import Limit
 from inceptions.engines import open_engine
 from inceptions.image import Preprocess
+from inceptions.models import open_model
 from inceptions.training import TrainConfig
 from inceptions.training.loop import Training
 from inceptions.training.resolve import choose_algorithms, decide, network

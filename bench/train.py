@@ -24,8 +24,8 @@ from turns import HERE, PEERS, Competitor, device, highest, limits, medians, rat
 
 from inceptions.anatomy import cost
 from inceptions.deploy.original import original
-from inceptions.models import open_model
 from inceptions.engines import fast_bf16
+from inceptions.models import open_model
 
 EVERYBODY = {
     "ours": "train",

@@ -88,7 +88,7 @@ def export(
             model, options=parse_options(options or {}), img_size=img_size, weights_part=weights_part, fresh=True
         )
     )
-    precision_written = "float32" if precision == "auto" else precision
+    precision_written: str = "float32" if precision == "auto" else precision
     folder = output or Path(f"{model.rstrip('/')}-{format}-{precision_written}")
     allowed = 0.5 if max_drop is None else max_drop
     if check:

@@ -107,15 +107,12 @@ def opened(
 ) -> Model:
     """The model of this name, to be looked at; with `weights`, to be timed too."""
     from inceptions.models import open_model
+    from inceptions.weights.catalogue import RECORDS
     from inceptions.zoo import parse_options, resolve
 
-    try:
-        return open_model(
-            model, options=parse_options(options or {}), weights_part=part, weights=weights, fresh=weights
-        )
-    except FileNotFoundError:
-        resolve(model)  # says which name is the nearest
-        raise
+    if not Path(model).exists() and model not in RECORDS:
+        resolve(model)  # of what is neither a name nor here nothing is fetched
+    return open_model(model, options=parse_options(options or {}), weights_part=part, weights=weights, fresh=weights)
 
 
 def _imported(package: str, name: str, options: dict[str, Any]) -> nn.Module:

@@ -245,6 +245,6 @@ def _size(folders: list[Path]) -> tuple[int | None, int | None, int]:
     if not folders:
         return None, None, 0
     found = open_model(folders[0] / "model", weights=False)
-    counted = cost(found.shapes, preprocess_of(found).size)
+    counted = cost(found.shapes, zoo.preprocess_of(found).size)
     assert found.facts.metrics is not None
     return counted.parameters, counted.multiply_adds, found.facts.metrics["val"]["n"]

@@ -27,7 +27,7 @@ from inceptions.training.signals import Stop
 from inceptions.training.state import State
 from inceptions.training.step import WithLoss, freeze, gradient_norms, norms, parts, seed_step, starved, train_mode
 from inceptions.weights import artifact
-from inceptions.zoo import Network
+from inceptions.zoo import Network, preprocess_of
 
 LOOK_EVERY = 20  # steps between two looks at a GPU's numbers: each look waits for the device
 NORMS_EVERY = 10  # steps between two measurements of the gradients

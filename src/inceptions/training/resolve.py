@@ -20,7 +20,7 @@ from inceptions.training.config import DEFAULT_MODEL, TrainConfig, idle
 from inceptions.training.losses import class_weights
 from inceptions.training.step import freeze
 from inceptions.weights import artifact, create_model, network_in
-from inceptions.zoo import Network, resolve
+from inceptions.zoo import Network, preprocess_of, resolve
 
 SMALL = 96  # px; up to here images are small ones (digits, CIFAR), which are not cropped for evaluation
 
