@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,14 @@ from torch import Tensor
 
 from inceptions.data import Refused, Split, batches
 from inceptions.data.batches import reading_workers
-from inceptions.engines import Engine, blaming, open_engine, settled
+from inceptions.engines import Engine, Runtime, blaming, open_engine, resolved
 from inceptions.files import user_cache, write_atomically
 from inceptions.models import Model, as_model
 from inceptions.progress import log, track
 from inceptions.zoo import Network, preprocess_of
 
 FLUSH_EVERY = 30.0  # seconds of work that a kill may cost
+FAST = Runtime(precision="auto")
 READ_AT_ONCE = 32  # images a batch; the engine splits them as is fastest for it
 
 
@@ -69,9 +70,9 @@ class Extractor:
     Args:
         net: with `preprocess`; its classifier does not matter.
         expected: views that will be asked for at most: converting to a faster engine must pay.
-        engine, precision, batch_size, device: see `inceptions.engines.open_engine`; no int8, whose ranges depend on
-            images that the key knows nothing of.
+        runtime: how it is run; no int8, whose ranges depend on images that the key knows nothing of.
         workers: processes that decode; None: what the number of images is worth.
+        changes: fields of `runtime` by name.
 
     Attributes:
         weights: SHA-256 over the weights below the classifier, in hex.
@@ -86,24 +87,18 @@ class Extractor:
         net: Network | Model,
         *,
         expected: int,
-        engine: str = "auto",
-        precision: str = "auto",
-        batch_size: int | None = None,
-        device: str | None = None,
+        runtime: Runtime = FAST,
         workers: int | None = None,
+        **changes: Any,
     ) -> None:
         net = as_model(net).in_pytorch()
-        if precision == "int8":
+        runtime = replace(runtime, **changes)
+        if runtime.precision == "int8":
             raise ValueError("features are computed in float32 or bf16, not in int8")
-        self.precision, _ = settled(engine, precision, device, batch_size=batch_size)
+        self.precision = resolved(runtime).precision
         self.weights = _weights(net)
         self._net, self._workers = net, workers
-        self._options: dict[str, Any] = {
-            "engine": engine,
-            "batch_size": batch_size,
-            "device": device,
-            "expected": expected,
-        }
+        self._runtime, self._expected = replace(runtime, precision=self.precision), expected
         self._engine: Engine | None = None
         cache = cache_folder()
         self._store = Store(None if cache is None else cache / _key(net, self.weights, self.precision))
@@ -140,7 +135,7 @@ class Extractor:
         """(index, (views, F) features) of what can be read of `missing`; `refused` gets the others."""
         net, preprocess = self._net, preprocess_of(self._net)
         if self._engine is None:
-            self._engine = open_engine(net, precision=self.precision, **self._options)
+            self._engine = open_engine(net, self._runtime, expected=self._expected)
             log.info("features by %s", self._engine)
         workers = reading_workers(len(missing), preprocess) if self._workers is None else self._workers
         feed = batches(split, preprocess, batch_size=READ_AT_ONCE, workers=workers, order=missing)

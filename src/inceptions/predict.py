@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from inceptions.data import Split, batches
 from inceptions.data.batches import reading_workers
 from inceptions.data.dataset import natural
 from inceptions.data.readers.walk import Walk, say_skipped
-from inceptions.engines import Engine, blaming, open_engine
+from inceptions.engines import ANY, Engine, Runtime, blaming, open_engine
 from inceptions.engines.probabilities import rank, tempered
 from inceptions.errors import DataError
 from inceptions.image import Preprocess, Source, UnreadableImage
@@ -60,9 +60,10 @@ class Classifier:
 
     Args:
         net: a network or a model, with `preprocess` and `classes`.
-        engine, precision, batch_size, device, threads, calibration, early_exit: see `inceptions.engines.open_engine`.
-            An engine that is open already is taken as it is.
+        runtime: how it is run.
+        calibration: batches of un-normalized images that int8 measures its ranges on.
         temperature: divides the logits; None: what was fitted on validation images, if anything was.
+        changes: fields of `runtime` by name, as `engine="torch"`; `engine` may be an open one too.
 
     Raises:
         ValueError: the model has no preprocessing, no class names or one class only, or there is no such engine.
@@ -71,15 +72,11 @@ class Classifier:
     def __init__(
         self,
         net: Network | Model,
+        runtime: Runtime = ANY,
         *,
-        engine: str | Engine = "auto",
-        precision: str | None = None,
-        batch_size: int | None = None,
-        device: str | torch.device | None = None,
-        threads: int | None = None,
         calibration: Iterable[Tensor] | None = None,
-        early_exit: float | None = None,
         temperature: float | None = None,
+        **changes: Any,
     ) -> None:
         model = as_model(net)
         if model.preprocess is None or model.classes is None:
@@ -91,16 +88,8 @@ class Classifier:
         self.classes: tuple[str, ...] = model.classes
         self.preprocess: Preprocess = model.preprocess
         self.temperature = model.temperature if temperature is None else temperature
-        self._options: dict[str, Any] = {
-            "engine": engine,
-            "precision": precision,
-            "batch_size": batch_size,
-            "device": device,
-            "threads": threads,
-            "calibration": calibration,
-            "early_exit": early_exit,
-        }
-        self._engine = engine if isinstance(engine, Engine) else None
+        self._engine = changes.pop("engine") if isinstance(changes.get("engine"), Engine) else None
+        self._runtime, self._calibration = replace(runtime, **changes), calibration
 
     @property
     def net(self) -> Network:
@@ -110,7 +99,9 @@ class Classifier:
     def engine(self, expected: int | None = None) -> Engine:
         """What runs the network; opened at the first use, when it is known how many images are `expected`."""
         if self._engine is None:
-            self._engine = open_engine(self.model.answering, expected=expected, **self._options)
+            self._engine = open_engine(
+                self.model.answering, self._runtime, expected=expected, calibration=self._calibration
+            )
         return self._engine
 
     def predict(self, images: Source | Sequence[Source], top_k: int = 5) -> list[Prediction]:

@@ -86,6 +86,7 @@ def val(
     """
     from inceptions.cli import UsageError
     from inceptions.data import evaluation_split, learned_part
+    from inceptions.engines import Runtime
     from inceptions.evaluation import Protocol, exits, judge
     from inceptions.models import open_model
     from inceptions.zoo import preprocess_of
@@ -112,20 +113,22 @@ def val(
     protocol = Protocol(
         batch_size=batch_size,
         workers=workers,
-        engine=engine,
-        precision=precision,
-        device=device,
+        runtime=Runtime(
+            engine=engine,
+            precision=precision,
+            device=device,
+            early_exit=thresholds[0] if len(thresholds) == 1 else None,
+        ),
         crops=crops,
         img_size=sizes[0],
         temperature=1.0 if calibrate else temperature,
         calibration=calibration,
-        early_exit=thresholds[0] if len(thresholds) == 1 else None,
     )
     more = dict[str, Any]()
     with _processes() as first:
         if thresholds:
             judged, rows = exits(model, split, protocol, thresholds)
-            outcomes = [judged[0 if protocol.early_exit is None else 1]]
+            outcomes = [judged[0 if protocol.runtime.early_exit is None else 1]]
             more["exits"] = [vars(row) for row in rows]
         else:
             outcomes = [judge(models, split, protocol, keep_logits=calibrate)]
@@ -157,7 +160,7 @@ def val(
         "ran": list(outcomes[0].ran),
         "crops": crops,
         "img_size": sizes[0] or preprocess_of(model).size[0],
-        "early_exit": protocol.early_exit,
+        "early_exit": protocol.runtime.early_exit,
         **more,
     }
     folder = output or (Path(run) if (Path(run) / "model").is_dir() else None)

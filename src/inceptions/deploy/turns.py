@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from inceptions.anatomy import cost
 from inceptions.deploy.original import original
 from inceptions.deploy.peak import Limit, Peak
-from inceptions.engines import Engine, open_engine
+from inceptions.engines import Engine, Runtime, open_engine
 from inceptions.errors import DataError, RunError
 from inceptions.models import open_model
 from inceptions.progress import log
@@ -182,19 +182,14 @@ def _open(case: Case, batches: Sequence[int], job: Job) -> tuple[list[Callable[[
     calibration = list(torch.split(images, 8)) if case.precision == "int8" else None
     if calibration is not None and model.fresh:
         log.warning("%s: a bare network, quantized on made-up images: its int8 accuracy says nothing", case.model)
-    options: dict[str, Any] = {
-        "engine": case.engine,
-        "precision": case.precision,
-        "device": case.device,
-        "threads": case.threads,
-    }
+    runtime = Runtime(engine=case.engine, precision=case.precision, device=case.device, threads=case.threads)
     engines: list[Engine] = []
     memory: list[int] = []
     runs: list[Callable[[], object]] = []
     for batch in batches:
         if not engines or case.device == "cuda":  # a GPU's engine is made for its size
             size = batch if case.device == "cuda" else None
-            engines.append(open_engine(net, batch_size=size, calibration=calibration, **options))
+            engines.append(open_engine(net, runtime, batch_size=size, calibration=calibration))
         engine, part = engines[-1], images[torch.arange(batch) % len(images)]
         if not engine.emulated:  # its rate is no reason to wait
             engine.tune(part[0], most=batch, seconds=2.0)

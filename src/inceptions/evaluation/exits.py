@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,9 +53,9 @@ def exits(
         ValueError: as `judge`; a network without auxiliary heads.
     """
     model = as_model(model)
-    cascade = opened(model, replace(protocol, early_exit=thresholds[0]), len(split))
+    cascade = opened(model, _with(protocol, early_exit=thresholds[0]), len(split))
     assert isinstance(cascade, EarlyExit)
-    plain = opened(model, replace(protocol, engine=cascade.name, early_exit=None), len(split))
+    plain = opened(model, _with(protocol, engine=cascade.name, early_exit=None), len(split))
     early = [cascade.at(threshold) for threshold in thresholds]
     engines = [plain, *early]
     outcomes = [judge([model], split, protocol, engines=[engine]) for engine in engines]
@@ -65,6 +66,10 @@ def exits(
         for threshold, left, outcome, rate in zip((None, *thresholds), shares, outcomes, rates, strict=True)
     ]
     return outcomes, rows
+
+
+def _with(protocol: Protocol, **changes: Any) -> Protocol:
+    return replace(protocol, runtime=replace(protocol.runtime, **changes))
 
 
 def _shares(engine: EarlyExit) -> dict[str, float]:

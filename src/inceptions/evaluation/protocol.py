@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inceptions.data import Split, batches, read_split, shard
 from inceptions.data.batches import reading_workers
-from inceptions.engines import Engine, open_engine
+from inceptions.engines import ANY, Engine, Runtime, open_engine
 from inceptions.engines.probabilities import tempered
 from inceptions.errors import DataError
 from inceptions.evaluation.answers import Answer, answers, mean, over_crops
@@ -34,12 +34,8 @@ class Protocol:
     """Images decoded together. Changes no count."""
     workers: int | None = None
     """Processes that decode; None: what the number of images is worth."""
-    engine: str = "auto"
-    """See `open_engine`."""
-    precision: str | None = None
-    """None: float32, and of an export its own."""
-    device: str | None = None
-    """Where torch runs."""
+    runtime: Runtime = ANY
+    """How the networks are run."""
     calibration: Path | Split | None = None
     """int8 measures its ranges on these training images; a run's split.json: on those in it."""
     crops: int = 1
@@ -48,8 +44,6 @@ class Protocol:
     """Side of the images, px; None: as the network was trained."""
     temperature: float | None = None
     """Divides the logits; None: the network's own, fitted one."""
-    early_exit: float | None = None
-    """The probability from which on an auxiliary head's answer is taken."""
 
 
 def judge(
@@ -93,12 +87,9 @@ def opened(model: Model, protocol: Protocol, images: int) -> Engine:
     model = model.resized(protocol.img_size)
     return open_engine(
         model.answering,
-        engine=protocol.engine,
-        precision=protocol.precision,
-        device=protocol.device,
+        protocol.runtime,
         expected=images * protocol.crops,
         calibration=None if protocol.calibration is None else ranges(protocol.calibration, model),
-        early_exit=protocol.early_exit,
     )
 
 

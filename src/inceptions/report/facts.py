@@ -14,6 +14,7 @@ import yaml
 from inceptions.data import Dataset, read_split
 from inceptions.data.contents import Copies, copies
 from inceptions.data.text import read_text
+from inceptions.engines import Runtime
 from inceptions.errors import DataError
 from inceptions.evaluation.protocol import Protocol, judge
 from inceptions.files import safe_cell, safe_path
@@ -151,7 +152,7 @@ def _answers(path: Path, data: Dataset, judged: int | None) -> list[Answer]:
 def _judged(model: Model, data: Dataset) -> list[Answer]:
     """The model's answers to the validation images, computed again."""
     split = data.splits["val"]
-    outcome = judge([model], split, Protocol(engine="torch"))
+    outcome = judge([model], split, Protocol(runtime=Runtime(engine="torch")))
     found = zip(outcome.indices, outcome.targets, outcome.best[:, 0], outcome.probabilities[:, 0], strict=True)
     return [
         Answer(

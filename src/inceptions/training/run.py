@@ -13,6 +13,7 @@ import torch
 from inceptions.data import Dataset, load
 from inceptions.data.batches import reading_workers
 from inceptions.data.contents import Copies
+from inceptions.engines import Runtime
 from inceptions.errors import DataError
 from inceptions.evaluation import Metrics, Outcome, Protocol, judge
 from inceptions.evaluation.csv_files import write_predictions
@@ -245,9 +246,8 @@ def _finish(
 def _judge(model: Model, data: Dataset, config: TrainConfig) -> dict[str, Outcome]:
     """What `inceptions val` would find on the validation part, and on the test part where there is one."""
     assert isinstance(config.batch_size, int)
-    protocol = Protocol(
-        batch_size=config.batch_size, workers=config.workers, engine="torch", precision="float32", device=config.device
-    )
+    runtime = Runtime(engine="torch", precision="float32", device=config.device)
+    protocol = Protocol(batch_size=config.batch_size, workers=config.workers, runtime=runtime)
     return {name: judge([model], data.splits[name], protocol) for name in ("val", "test") if name in data.splits}
 
 
