@@ -13,8 +13,8 @@ import torch
 from inceptions.data import record_of
 from inceptions.engines.export_folder import Export, described_export, is_export
 from inceptions.image import Preprocess
-from inceptions.weights import artifact, create_model, load_weights
-from inceptions.weights.described import Described, ModelFacts
+from inceptions.weights import ModelFacts, artifact, create_model, load_weights
+from inceptions.weights.described import Described
 from inceptions.zoo import ALIASES, MEMBERS, Network, build
 from inceptions.zoo.options import nearest
 
@@ -55,6 +55,11 @@ class Model:
     def min_size(self) -> int:
         """Smallest side of images, px."""
         return self.shapes.min_size
+
+    @property
+    def precision(self) -> str:
+        """What it answers in where nothing else is asked for."""
+        return "float32" if self.export is None else self.export.precision
 
     @property
     def answering(self) -> Network | Export:

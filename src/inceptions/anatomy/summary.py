@@ -107,7 +107,7 @@ def portrait(
         stride=field.stride[0],
         published_top1=accuracy,
         published_by=source,
-        latency=latency(network, (height, width)) if timed and model.export is None else None,
+        latency=latency(network, (height, width)) if timed and model.network is not None else None,
         measured={key: metrics[key] for key in ("n", "top1", "top1_interval") if key in metrics} if metrics else None,
     )
 

@@ -105,7 +105,7 @@ def predict(
     classifier = Classifier(
         model,
         runtime,
-        calibration=ranges(model.record(), model) if precision == "int8" and model.export is None else None,
+        calibration=ranges(model.record(), model) if precision == "int8" and model.network is not None else None,
     )
     unreadable = 0
     stream = classifier.stream(files, top_k=top_k, workers=workers)

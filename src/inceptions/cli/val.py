@@ -107,7 +107,7 @@ def val(
         data, classes=model.classes, recorded=recorded, label=label, hint=f"inceptions val {run} FOLDER"
     )
     calibration: Path | Split | None = None
-    if precision == "int8" and model.export is None:
+    if precision == "int8" and model.network is not None:
         calibration = (learned_part(recorded[0], dataset) if recorded[0].is_file() else None) or recorded[0]
     split = dataset.splits[name]
     protocol = Protocol(
@@ -156,7 +156,7 @@ def val(
         "trained_on": dataset.trained_on,
         "changed": list(dataset.changed),
         "engine": engine,
-        "precision": precision or ("float32" if model.export is None else model.export.precision),
+        "precision": precision or model.precision,
         "ran": list(outcomes[0].ran),
         "crops": crops,
         "img_size": sizes[0] or preprocess_of(model).size[0],

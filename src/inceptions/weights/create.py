@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from inceptions.weights import artifact
 from inceptions.weights.channels import channels_of, for_channels, with_channels
 from inceptions.weights.convert import State, materialize, norm_map, part_state
 from inceptions.weights.defaults import class_names, default_preprocess
-from inceptions.weights.described import ModelFacts
+from inceptions.weights.described import Loaded, ModelFacts
 from inceptions.weights.keras_graph import KerasModel
 from inceptions.weights.layouts import LAYOUTS, FileHead, FileNorm, Layout, Match, choose, find_head, recognize
 from inceptions.weights.locate import Facts, catalogue_facts, hub_facts, hub_file, is_none, locate, read
@@ -39,23 +39,6 @@ FREE = frozenset(
     )
 )
 """Options that a checkpoint leaves open: they do not change what its network computes, or the tensors' shapes tell."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """A network out of a weight file, and how it came about."""
-
-    net: Network
-    provenance: Mapping[str, Any]
-    """The source, its SHA-256 and its layout, for the artifact."""
-    facts: ModelFacts
-    """What an artifact says of itself; of others' files the network and the provenance alone."""
-    new_head: bool
-    """The classifier is fresh: the file's did not fit, or there was none to take over."""
-    assumed: tuple[str, ...] = ()
-    """Fields of the preprocessing that no file told and that are as published with the network."""
-    scales_pixels: bool = False
-    """The file's own layers scale the pixels (Keras's Rescaling); the preprocessing does the same instead of them."""
 
 
 def create_model(

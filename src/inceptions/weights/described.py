@@ -1,4 +1,4 @@
-"""What is known of a model beside its weights: `ModelFacts`, and all that an artifact's config describes."""
+"""What is known of a model beside its weights, from an artifact's config or from anybody's weight file."""
 
 from __future__ import annotations
 
@@ -44,3 +44,20 @@ class Described:
     """The network without memory (on the device `meta`): to count with, and to be filled with weights."""
     export: Mapping[str, Any] | None
     """The block `export`, which is an export's alone; as it was written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A network out of a weight file, and how it came about."""
+
+    net: Network
+    provenance: Mapping[str, Any]
+    """The source, its SHA-256 and its layout, for the artifact."""
+    facts: ModelFacts
+    """What an artifact says of itself; of others' files the network and the provenance alone."""
+    new_head: bool
+    """The classifier is fresh: the file's did not fit, or there was none to take over."""
+    assumed: tuple[str, ...] = ()
+    """Fields of the preprocessing that no file told and that are as published with the network."""
+    scales_pixels: bool = False
+    """The file's own layers scale the pixels (Keras's Rescaling); the preprocessing does the same instead of them."""
