@@ -269,7 +269,7 @@ def test_a_terminal_shows_whole_numbers(
     ("words", "code", "said"),
     [
         (["inception_v3", "--img-size", "74"], 2, "at least 75 x 75"),
-        (["inception_v3", "--options.factorize", "false"], 2, "did you mean 'factorize'"),
+        (["inception_v3", "--options.factorise", "false"], 2, "did you mean 'factorize'"),
         (["runs/nowhere"], 2, "no network is called"),
         (["my_nets:number"], 2, "is no torch.nn.Module, nor a function that returns one, but 3"),
         (["my_nets:table", "--options.width", "2"], 2, "is built already"),

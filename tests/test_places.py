@@ -99,7 +99,8 @@ def test_a_table_is_read_where_the_cache_of_datasets_cannot_be_made(
     blocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     datasets = pytest.importorskip("datasets")
-    from inceptions.data import load, tables
+    from inceptions.data import load
+    from inceptions.data.readers import parquet
 
     pixels = [{"bytes": bytes([n]), "path": None} for n in range(4)]
     table = datasets.Dataset.from_dict({"image": pixels, "label": ["a", "b"] * 2})
@@ -107,9 +108,9 @@ def test_a_table_is_read_where_the_cache_of_datasets_cannot_be_made(
     table.to_parquet(str(tmp_path / "t.parquet"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", blocked)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    tables._cache.cache_clear()
+    parquet._cache.cache_clear()
     assert load(tmp_path / "t.parquet", val_fraction=0).classes == ("a", "b")
-    tables._cache.cache_clear()
+    parquet._cache.cache_clear()
     assert "HF_HOME names a folder that keeps" in caplog.text
 
 

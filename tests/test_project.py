@@ -210,6 +210,23 @@ def test_no_dependency_asks_for_torchvision() -> None:
     assert "torchvision" not in {name.lower() for name in seen}
 
 
+MODULES = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn", "pillow-heif": "pillow_heif"}
+"""What a distribution is imported as, where that is not its name."""
+TOOLS = {"mypy", "ruff", "pytest-xdist", "types-PyYAML", "setuptools", "inceptions"}
+"""What is run and not imported."""
+
+
+def test_nothing_is_a_dependency_that_nobody_imports() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *(line for lines in project["optional-dependencies"].values() for line in lines)]
+    names = {re.match(r"[\w.-]+", line)[0] for line in asked} - TOOLS  # type: ignore[index]
+    folders = (SOURCE, ROOT / "tests", ROOT / "examples", ROOT / "docs")
+    text = "\n".join(file.read_text(encoding="utf-8") for folder in folders for file in folder.rglob("*.py"))
+    imported = set(re.findall(r"^\s*(?:import|from) (\w+)", text, re.MULTILINE))
+    imported |= set(re.findall(r"(?:importorskip|find_spec|import_module)\(\"(\w+)", text))
+    assert {name for name in names if MODULES.get(name, name) not in imported} == set()
+
+
 def installed(name: str) -> bool:
     try:
         metadata(name)

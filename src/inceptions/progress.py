@@ -92,7 +92,8 @@ _stack: list[_Bar] = []  # the running bars, outermost first; they share one dis
 
 
 def _wants_bars() -> bool:
-    return sys.stderr.isatty() and not os.environ.get("CI")
+    # While bars run, stderr is what Rich put in its place, and before Rich 15 that said it was no terminal.
+    return bool(_stack) or (sys.stderr.isatty() and not os.environ.get("CI"))
 
 
 def _open_display() -> Progress:

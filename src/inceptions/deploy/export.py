@@ -23,14 +23,13 @@ from inceptions.deploy.onnx_file import OPSET, OPSETS, write_onnx
 from inceptions.deploy.parity import Parity
 from inceptions.deploy.proof import Exportable, batches_of_inputs, metadata, prove
 from inceptions.engines import refuse_damaged
-from inceptions.engines.equalize import equalize
 from inceptions.engines.export_folder import FILES
 from inceptions.engines.openvino import convert
-from inceptions.engines.operators import whole_operators
 from inceptions.engines.prepared import quiet
 from inceptions.errors import GateError
 from inceptions.files import text_path, to_json
 from inceptions.models import Model, as_model
+from inceptions.passes import equalize, whole_operators
 from inceptions.progress import log
 from inceptions.weights import artifact
 from inceptions.zoo import Network, preprocess_of

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptions.engines.engine import Engine
-from inceptions.engines.equalize import equalize
-from inceptions.engines.operators import openvino_extensions, pad_rounded_pools
 from inceptions.engines.precisions import executed
 from inceptions.engines.prepared import Prepared, exported, quiet
 from inceptions.engines.processor import processor
+from inceptions.passes import equalize, openvino_extensions, pad_rounded_pools
 from inceptions.progress import log
 
 # OpenVINO and NNCF report their use to an analytics host as soon as they find this package; we never phone home.

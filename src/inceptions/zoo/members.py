@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 from inceptions.layers import Activation
 from inceptions.zoo import bn_inception, googlenet, inception_resnet, inception_v3, inception_v4, variants, xception
+from inceptions.zoo.depth import deepened
 from inceptions.zoo.options import Option, choice
 from inceptions.zoo.plain import from_plain
 from inceptions.zoo.table import Changes, Table
 
 TABLE = {"table": Option(dict | None, None, lambda table, plain: from_plain(plain) if plain else table)}
 # In front: what changes the list of stages. At the end: what changes every layer.
-SHAPE = {"depth": Option(float, 1.0, variants.deepened)}
+SHAPE = {"depth": Option(float, 1.0, deepened)}
 LAYERS = {
     "width": Option(float, 1.0, variants.scaled),
     "drop_rate": Option(float, 0.0, lambda table, rate: variants.with_head(table, drop_rate=rate)),
