@@ -32,9 +32,10 @@ from peers import NAMES
 from turns import HERE, PEERS, Competitor, device, highest, limits, medians, member, ratio, write
 
 from inceptions.anatomy import cost
-from inceptions.deploy.original import open_original
+from inceptions.deploy.original import original
 from inceptions.engines import ENGINES, PRECISIONS, available, support
 from inceptions.engines.openvino import hint
+from inceptions.models import open_model
 
 APPLICATION = """
 import sys
@@ -82,7 +83,7 @@ class BenchmarkApp(Competitor):
 def alone(model: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The network alone: images per second of everybody, ratios, and shares of the machine's limit."""
     name, choices = member(model)
-    net = open_original(name, options=choices)
+    net = original(open_model(name, options=choices, fresh=True)).in_pytorch()
     work = (model, str(options.batch))
     pairs = [
         (engine, precision)

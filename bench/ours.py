@@ -27,10 +27,11 @@ from PIL import Image
 from turns import device, member, one_core, serve, synchronize
 
 from inceptions.data import Augment, Batch, batches, load
-from inceptions.deploy.original import open_original
+from inceptions.deploy.original import original
 from inceptions.deploy.peak import Limit
 from inceptions.engines import open_engine
 from inceptions.image import Preprocess
+from inceptions.models import open_model
 from inceptions.training import TrainConfig
 from inceptions.training.loop import Training
 from inceptions.training.resolve import choose_algorithms, decide, network
@@ -83,7 +84,7 @@ def training(
 def inference(model: str, batch: int, engine: str, precision: str, file: str = "") -> Callable[[], object]:
     """Answers to uint8 images in memory; OpenVINO's graph is written to `file`, for others to run the same."""
     name, options = member(model)
-    net = open_original(name, options=options)
+    net = original(open_model(name, options=options, fresh=True)).in_pytorch()
     images = torch.randint(0, 256, (max(batch, 8), *net.preprocess.shape), dtype=torch.uint8)
     calibration = [images[:8]] if precision == "int8" else None
     place = place_of(engine)

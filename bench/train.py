@@ -23,8 +23,9 @@ from peers import NAMES
 from turns import HERE, PEERS, Competitor, device, highest, limits, medians, ratio, write
 
 from inceptions.anatomy import cost
-from inceptions.deploy.original import open_original
+from inceptions.deploy.original import original
 from inceptions.engines import fast_bf16
+from inceptions.models import open_model
 
 EVERYBODY = {
     "ours": "train",
@@ -75,7 +76,7 @@ def main() -> None:
     found = medians([*everybody.values()], rounds=options.rounds, seconds=options.seconds)
     peak = highest(before, limits([precision], device()))[precision]
     limit = peak["gops"] * 1e9
-    net = open_original(options.model)
+    net = original(open_model(options.model, fresh=True)).in_pytorch()
     needed = 3 * 2 * cost(net, net.preprocess.size[0]).multiply_adds  # forward, and backward to inputs and to weights
     result: dict[str, Any] = {}
     for name, competitor in everybody.items():

@@ -21,6 +21,7 @@ from inceptions.cli import main
 from inceptions.image import Preprocess
 from inceptions.weights import artifact
 from inceptions.zoo import Network, build
+from tests.tiny import exported
 
 
 @pytest.fixture
@@ -95,18 +96,6 @@ def test_a_narrow_terminal_shows_whole_numbers_and_short_names(
         assert re.search(rf"(^|\s){re.escape(cell)}(\s|$)", shown), cell
     assert str(tmp_path) not in shown
     assert "published top-1 of xception71: timm" in shown
-
-
-def exported(net: Network, folder: Path) -> Path:
-    """A folder that looks like an export: its description, and a file in the place of the graph."""
-    artifact.save(net, folder)
-    facts = {"format": "onnx", "precision": "float32", "with_preprocessing": False, "dynamic_batch": True, "sha256": ""}
-    config = json.loads((folder / "config.json").read_text())
-    config["inceptions"]["export"] = facts
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "model.safetensors").unlink()
-    (folder / "model.onnx").write_bytes(b"")
-    return folder
 
 
 def test_an_export_has_no_latency_in_pytorch(net: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,7 +75,9 @@ def test_preprocessing_classes_and_facts_come_back(tmp_path: Path) -> None:
     loaded = artifact.load(tmp_path / "model")
     assert loaded.preprocess == PREPROCESS
     assert loaded.classes == CLASSES
-    assert {key: loaded.artifact[key] for key in facts} == facts
+    assert loaded.temperature == 1.5
+    described = artifact.describe(tmp_path / "model").facts
+    assert {key: getattr(described, key) for key in facts} == facts
 
 
 def test_a_run_folder_is_read_through_its_model(tmp_path: Path) -> None:

@@ -244,9 +244,9 @@ def test_calibration_is_fitted_stored_and_used_from_then_on(run: Path, capsys: p
     temperature = fitted["calibration"]["temperature"]
     assert fitted["loss"] < before["loss"] == fitted["calibration"]["loss_before"]
     assert fitted["top1"] == before["top1"]
-    stored = artifact.load(run).artifact
-    assert stored["temperature"] == temperature
-    assert stored["training"] == {"epochs": 7}, "the artifact's other facts stay"
+    stored = artifact.describe(run).facts
+    assert stored.temperature == temperature
+    assert stored.training == {"epochs": 7}, "the artifact's other facts stay"
     assert val(capsys, run)["loss"] == pytest.approx(fitted["loss"], abs=1e-9)
     assert val(capsys, run, "--temperature", 1)["loss"] == pytest.approx(before["loss"], abs=1e-9)
     again = val(capsys, run, "--calibrate")["calibration"]["temperature"]

@@ -16,16 +16,18 @@ import torch
 from PIL import Image
 
 from inceptions.data import load
-from inceptions.deploy import FORMATS, check, export, open_original
+from inceptions.deploy import FORMATS, check, export, original
 from inceptions.deploy.export import Images
 from inceptions.deploy.graph import ImagesToLogits, ImagesToProbabilities, fold_batch_norm
 from inceptions.deploy.images import made_up
 from inceptions.engines import open_engine
-from inceptions.engines.exported import ExportedEngine, describe
+from inceptions.engines.export_folder import read_export
+from inceptions.engines.exported import ExportedEngine
 from inceptions.engines.prepared import quiet
 from inceptions.engines.pt2 import refuse_code
 from inceptions.errors import DataError, GateError
 from inceptions.image import Preprocess
+from inceptions.models import open_model
 from inceptions.predict import Classifier
 from inceptions.predict import load as load_classifier
 from inceptions.zoo import Network, build
@@ -99,7 +101,7 @@ def test_every_export_answers_as_its_original(
     assert written["n"] == 24
     assert written["top1_original"] == 1.0
     engine = ExportedEngine(done.folder)
-    assert engine.net.classes == net.classes
+    assert engine.export.classes == net.classes
     assert engine.precision == precision
     images = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
     reference = open_engine(net, engine="torch")(images)
@@ -197,7 +199,7 @@ def test_right_numbers_under_wrong_names_fail_the_proof(net: Network, images: Im
 
 
 def test_an_export_refuses_another_precision_and_a_gpu(net: Network, images: Images, tmp_path: Path) -> None:
-    described = describe(export(net, tmp_path / "out", images, format="openvino", precision="bf16").folder)
+    described = read_export(export(net, tmp_path / "out", images, format="openvino", precision="bf16").folder)
     for options, message in (
         ({"precision": "float32"}, "in bf16; float32 needs"),
         ({"device": "cuda:0"}, "on the CPU"),
@@ -340,7 +342,8 @@ def test_an_export_is_a_model_for_predict(
 
 
 def test_a_bare_network_is_the_same_each_time_and_its_activations_stay_in_bounds(tmp_path: Path) -> None:
-    nets = [open_original("xception", options={"width": 0.05, "depth": 0.2, "stem": "small"}) for _ in range(2)]
+    options = {"width": 0.05, "depth": 0.2, "stem": "small"}
+    nets = [original(open_model("xception", options=options, fresh=True)).in_pytorch() for _ in range(2)]
     split = made_up(tmp_path, ())
     images = torch.stack([nets[0].preprocess(split.path(index)) for index in range(16)])
     with torch.no_grad():

@@ -23,10 +23,11 @@ from inceptions.engines.early_exit import early_exit
 from inceptions.engines.prepared import Prepared
 from inceptions.image import Preprocess
 from inceptions.layers import AuxHead, BatchNorm, Head, branches, convolution, max_pool
+from inceptions.models import open_model
 from inceptions.weights import artifact
 from inceptions.zoo import Network, build
 from inceptions.zoo.network import Table
-from tiny import saved_again
+from tiny import exported, saved_again
 
 CLASSES = ("ant", "bee", "wasp", "fly")
 
@@ -222,10 +223,8 @@ def test_what_has_no_early_exit_is_refused_with_what_to_do(net: Network, tmp_pat
     for threshold in (0.0, -1.0, 1.5, float("nan")):
         with pytest.raises(ValueError, match="above 0 and at most 1"):
             open_engine(net, early_exit=threshold)
-    exported = copy.copy(net)
-    exported.export = tmp_path
-    with pytest.raises(ValueError, match=r"is an export.*needs the run"):
-        open_engine(exported, early_exit=0.5)
+    with pytest.raises(ValueError, match=r"is an export.*give the run"):
+        open_engine(open_model(exported(classifier(), tmp_path / "export")).answering, early_exit=0.5)
 
 
 # --- the command line ---------------------------------------------------------------------------------------------

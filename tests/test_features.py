@@ -16,10 +16,11 @@ from inceptions.cli import main
 from inceptions.engines import Engine
 from inceptions.features import Extractor, cache_folder
 from inceptions.image import Preprocess
+from inceptions.models import open_model
 from inceptions.predict import images_in, unlabeled
 from inceptions.weights import artifact
 from inceptions.zoo import Network, build
-from tests.tiny import config, write_images
+from tests.tiny import config, exported, write_images
 
 
 def network(seed: int = 0) -> Network:
@@ -117,9 +118,9 @@ def test_what_cannot_compute_features_is_refused_even_if_nothing_is_missing(
 
 def test_an_export_has_no_features(tmp_path: Path) -> None:
     net = network()
-    net.export = tmp_path
-    with pytest.raises(ValueError, match="gives logits only"):
-        Extractor(net, expected=1)
+    model = open_model(exported(net, tmp_path / "export"))
+    with pytest.raises(ValueError, match="is an export, which has no weights in PyTorch"):
+        Extractor(model, expected=1)
 
 
 # On the command line

@@ -172,7 +172,7 @@ def test_data_whose_names_are_no_text_are_trained_on_and_judged(
     for words in (["val", run], ["report", run], ["train", "--resume", "--output", run]):
         assert main(words) == 0, words
     assert "codec" not in capsys.readouterr().err
-    assert artifact.load(run).artifact["training"]["settings"]["data"] == str(place)
+    assert artifact.describe(run).facts.training["settings"]["data"] == str(place)
 
 
 def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_written(

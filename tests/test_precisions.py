@@ -13,7 +13,7 @@ import torch
 import inceptions.engines.openvino as open_vino
 import inceptions.engines.precisions as room
 import inceptions.engines.select as choice
-from inceptions.engines import EarlyExit, fast_bf16, open_engine, settled, support
+from inceptions.engines import EarlyExit, Runtime, fast_bf16, open_engine, resolved, support
 from inceptions.engines.precisions import executed, said
 from inceptions.engines.processor import Processor, processor
 from tests.test_early_exit import network as with_heads
@@ -47,8 +47,8 @@ def test_openvino_that_would_compute_float32_is_refused_by_name_and_not_taken_by
         open_engine(network(), engine="openvino", precision="bf16")
     machine(*AVX2, openvino={"bf16": None, "int8": "int8"})
     with pytest.raises(ValueError, match=r"OpenVINO has no bf16 on this processor \(AVX2\)"):
-        settled("openvino", "bf16", "cpu")
-    assert settled("openvino", "auto", "cpu")[0] == "float32"
+        resolved(Runtime(engine="openvino", precision="bf16", device="cpu"))
+    assert resolved(Runtime(engine="openvino", precision="auto", device="cpu")).precision == "float32"
     assert support("openvino", "int8", CPU).pays
 
 

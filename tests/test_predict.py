@@ -176,8 +176,8 @@ def test_a_saved_classifier_is_the_same_classifier(net: Network, folder: Path, t
     second = inceptions.load(str(tmp_path / "copy"), batch_size=1)
     files = images_in([folder])
     assert (second.classes, second.preprocess) == (CLASSES, net.preprocess)
-    assert second.net.artifact["training"] == {"epochs": 3}
-    assert second.net.artifact["metrics"] == {"top1": 0.5}
+    assert second.model.facts.training == {"epochs": 3}
+    assert second.model.facts.metrics == {"top1": 0.5}
     for one, other in zip(first.predict(files), second.predict(files), strict=True):
         assert dict(one.top_k) == pytest.approx(dict(other.top_k), abs=1e-6)
 

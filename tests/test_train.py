@@ -72,10 +72,10 @@ def test_a_run_learns_and_says_so_in_its_files(run: Path) -> None:
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
     best = min(rows, key=lambda row: float(row["val_loss"]))
-    facts = artifact.load(run).artifact
-    assert facts["training"]["epoch"] == int(best["epoch"])
-    assert facts["metrics"]["val"]["top1"] == pytest.approx(float(best["val_top1"]))
-    assert facts["metrics"]["val"]["loss"] == pytest.approx(float(best["val_loss"]), rel=1e-5)
+    facts = artifact.describe(run).facts
+    assert facts.training["epoch"] == int(best["epoch"])
+    assert facts.metrics["val"]["top1"] == pytest.approx(float(best["val_top1"]))
+    assert facts.metrics["val"]["loss"] == pytest.approx(float(best["val_loss"]), rel=1e-5)
 
 
 def test_the_settings_are_stored_decided(run: Path) -> None:

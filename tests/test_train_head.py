@@ -164,7 +164,7 @@ def test_resuming_a_fitted_head_fits_the_same_again(
 def test_the_artifact_says_how_the_head_was_fitted(base: tuple[Path, Path], tmp_path: Path) -> None:
     data, weights = base
     train(config(data, tmp_path / "run", weights=str(weights), tune="head"))
-    facts = artifact.load(tmp_path / "run").artifact["training"]["head"]
+    facts = artifact.describe(tmp_path / "run").facts.training["head"]
     assert facts["views"] == 2  # few images: mirror images too
     assert facts["penalty"] > 0
 

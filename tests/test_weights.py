@@ -93,13 +93,13 @@ def test_an_artifact_gives_the_very_network(tmp_path: Path) -> None:
         images = torch.randn(1, 3, 64, 64)
         with torch.no_grad():
             assert torch.equal(loaded(images), net(images))
-        assert (loaded.preprocess, loaded.classes, loaded.artifact["temperature"]) == (net.preprocess, CLASSES, 1.5)
+        assert (loaded.preprocess, loaded.classes, loaded.temperature) == (net.preprocess, CLASSES, 1.5)
 
 
 def test_an_artifact_with_another_number_of_classes_keeps_its_body(tmp_path: Path) -> None:
     net, folder = saved(tmp_path)
     loaded = create_model("xception", weights=folder, num_classes=7)
-    assert (loaded.num_classes, loaded.classes, loaded.artifact) == (7, None, {})
+    assert (loaded.num_classes, loaded.classes, loaded.temperature) == (7, None, 1)
     assert torch.equal(loaded.body.conv1.conv.weight, net.body.conv1.conv.weight)
     assert loaded.preprocess == net.preprocess
 

@@ -45,7 +45,7 @@ def test_the_converted_model_says_what_keras_says(kind: str, kitchen: Path) -> N
         logits = net(net.preprocess(Image.fromarray(pixels(kind)))[None])[0]
     expected = torch.tensor(SAID["logits"][kind])
     assert ((logits - expected).abs().max() / expected.abs().max()).item() < 1e-5
-    assert net.artifact["provenance"]["sha256"] == SAID["sha256"]
+    assert artifact.describe(kitchen).facts.provenance["sha256"] == SAID["sha256"]
 
 
 def test_predict_names_kitchen_things_with_keras_logits(

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from inceptions.cli import main
 from inceptions.errors import DataError
-from inceptions.predict import load_network
+from inceptions.models import open_model
 from inceptions.weights import artifact, create_model, load_weights, network_in, tensorflow
 from inceptions.weights.layouts import LAYOUTS, choose, recognize
 from inceptions.weights.locate import locate
@@ -167,6 +167,6 @@ def test_a_model_of_ours_holds_one_network(tmp_path: Path) -> None:
     net.classes = ("a", "b")
     artifact.save(net, tmp_path / "model", provenance={})
     assert network_in(tmp_path / "model") == "googlenet"
-    assert load_network(tmp_path / "model", "model").name == "googlenet"
+    assert open_model(tmp_path / "model", weights_part="model").name == "googlenet"
     with pytest.raises(ValueError, match="leave --weights-part ema out"):
-        load_network(tmp_path / "model", "ema")
+        open_model(tmp_path / "model", weights_part="ema")

@@ -11,21 +11,35 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from inceptions.evaluation import evaluate
     from inceptions.image import Preprocess
+    from inceptions.models import Model, open_model
     from inceptions.predict import Classifier, load
     from inceptions.training import TrainConfig, train
     from inceptions.weights import create_model
     from inceptions.zoo import list_models
 
-__all__ = ["Classifier", "Preprocess", "TrainConfig", "create_model", "evaluate", "list_models", "load", "train"]
+__all__ = [
+    "Classifier",
+    "Model",
+    "Preprocess",
+    "TrainConfig",
+    "create_model",
+    "evaluate",
+    "list_models",
+    "load",
+    "open_model",
+    "train",
+]
 
 _ROOMS = {
     "Classifier": "predict",
+    "Model": "models",
     "Preprocess": "image",
     "TrainConfig": "training",
     "create_model": "weights",
     "evaluate": "evaluation",
     "list_models": "zoo",
     "load": "predict",
+    "open_model": "models",
     "train": "training",
 }
 

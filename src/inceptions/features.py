@@ -14,7 +14,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,14 @@ from torch import Tensor
 
 from inceptions.data import Refused, Split, batches
 from inceptions.data.batches import reading_workers
-from inceptions.engines import Engine, blaming, open_engine, settled
+from inceptions.engines import Engine, Runtime, blaming, open_engine, resolved
 from inceptions.files import user_cache, write_atomically
+from inceptions.models import Model, as_model
 from inceptions.progress import log, track
-from inceptions.zoo import Network
+from inceptions.zoo import Network, preprocess_of
 
 FLUSH_EVERY = 30.0  # seconds of work that a kill may cost
+FAST = Runtime(precision="auto")
 READ_AT_ONCE = 32  # images a batch; the engine splits them as is fastest for it
 
 
@@ -68,42 +70,35 @@ class Extractor:
     Args:
         net: with `preprocess`; its classifier does not matter.
         expected: views that will be asked for at most: converting to a faster engine must pay.
-        engine, precision, batch_size, device: see `inceptions.engines.open_engine`; no int8, whose ranges depend on
-            images that the key knows nothing of.
+        runtime: how it is run; no int8, whose ranges depend on images that the key knows nothing of.
         workers: processes that decode; None: what the number of images is worth.
+        changes: fields of `runtime` by name.
 
     Attributes:
         weights: SHA-256 over the weights below the classifier, in hex.
         precision: of the arithmetic, float32 or bf16.
 
     Raises:
-        ValueError: such an engine or precision does not exist here; an exported network, which gives logits only.
+        ValueError: such an engine or precision does not exist here; an export, which gives logits only.
     """
 
     def __init__(
         self,
-        net: Network,
+        net: Network | Model,
         *,
         expected: int,
-        engine: str = "auto",
-        precision: str = "auto",
-        batch_size: int | None = None,
-        device: str | None = None,
+        runtime: Runtime = FAST,
         workers: int | None = None,
+        **changes: Any,
     ) -> None:
-        if net.export is not None:
-            raise ValueError(f"{net.export} is an export, which gives logits only; use the run or model it was made of")
-        if precision == "int8":
+        net = as_model(net).in_pytorch()
+        runtime = replace(runtime, **changes)
+        if runtime.precision == "int8":
             raise ValueError("features are computed in float32 or bf16, not in int8")
-        self.precision, _ = settled(engine, precision, device, batch_size=batch_size)
+        self.precision = resolved(runtime).precision
         self.weights = _weights(net)
         self._net, self._workers = net, workers
-        self._options: dict[str, Any] = {
-            "engine": engine,
-            "batch_size": batch_size,
-            "device": device,
-            "expected": expected,
-        }
+        self._runtime, self._expected = replace(runtime, precision=self.precision), expected
         self._engine: Engine | None = None
         cache = cache_folder()
         self._store = Store(None if cache is None else cache / _key(net, self.weights, self.precision))
@@ -138,12 +133,12 @@ class Extractor:
         self, split: Split, missing: NDArray[np.int64], views: int, refused: list[Refused]
     ) -> Iterator[tuple[int, Tensor]]:
         """(index, (views, F) features) of what can be read of `missing`; `refused` gets the others."""
-        net = self._net
+        net, preprocess = self._net, preprocess_of(self._net)
         if self._engine is None:
-            self._engine = open_engine(net, precision=self.precision, **self._options)
+            self._engine = open_engine(net, self._runtime, expected=self._expected)
             log.info("features by %s", self._engine)
-        workers = reading_workers(len(missing), net.preprocess) if self._workers is None else self._workers
-        feed = batches(split, net.preprocess, batch_size=READ_AT_ONCE, workers=workers, order=missing)
+        workers = reading_workers(len(missing), preprocess) if self._workers is None else self._workers
+        feed = batches(split, preprocess, batch_size=READ_AT_ONCE, workers=workers, order=missing)
         for batch in track(feed, description="features", total=len(missing), amount=lambda b: len(b) + len(b.refused)):
             refused += batch.refused
             if len(batch):
@@ -249,7 +244,7 @@ def _key(net: Network, weights: str, precision: str) -> str:
     facts = {
         "name": net.name,
         "options": {key: value for key, value in net.options.items() if key not in ("num_classes", "aux", "drop_rate")},
-        "preprocess": net.preprocess.to_dict(),
+        "preprocess": preprocess_of(net).to_dict(),
         "precision": precision,
         "weights": weights,
     }

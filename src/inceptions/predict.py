@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ from inceptions.data import Split, batches
 from inceptions.data.batches import reading_workers
 from inceptions.data.dataset import natural
 from inceptions.data.readers.walk import Walk, say_skipped
-from inceptions.engines import Engine, blaming, exported, open_engine
-from inceptions.engines.probabilities import rank, temperature_of, tempered
+from inceptions.engines import ANY, Engine, Runtime, blaming, open_engine
+from inceptions.engines.probabilities import rank, tempered
 from inceptions.errors import DataError
 from inceptions.image import Preprocess, Source, UnreadableImage
+from inceptions.models import Model, as_model, open_model
 from inceptions.progress import log
-from inceptions.weights import artifact, load_weights
+from inceptions.weights import artifact
 from inceptions.zoo import Network
 
 
@@ -55,55 +56,52 @@ class Prediction:
 
 
 class Classifier:
-    """A network with its preprocessing and class names, ready to answer.
+    """A model with its preprocessing and class names, ready to answer.
 
     Args:
-        net: with `preprocess` and `classes`.
-        engine, precision, batch_size, device, threads, calibration, early_exit: see `inceptions.engines.open_engine`.
-            An engine that is open already is taken as it is.
+        net: a network or a model, with `preprocess` and `classes`.
+        runtime: how it is run.
+        calibration: batches of un-normalized images that int8 measures its ranges on.
         temperature: divides the logits; None: what was fitted on validation images, if anything was.
+        changes: fields of `runtime` by name, as `engine="torch"`; `engine` may be an open one too.
 
     Raises:
-        ValueError: the network has no preprocessing, no class names or one class only, or there is no such engine.
+        ValueError: the model has no preprocessing, no class names or one class only, or there is no such engine.
     """
 
     def __init__(
         self,
-        net: Network,
+        net: Network | Model,
+        runtime: Runtime = ANY,
         *,
-        engine: str | Engine = "auto",
-        precision: str | None = None,
-        batch_size: int | None = None,
-        device: str | torch.device | None = None,
-        threads: int | None = None,
         calibration: Iterable[Tensor] | None = None,
-        early_exit: float | None = None,
         temperature: float | None = None,
+        **changes: Any,
     ) -> None:
-        if net.preprocess is None or net.classes is None:
-            missing = "preprocess" if net.preprocess is None else "classes"
-            raise ValueError(f"{net.name} has no {missing}: set net.{missing}, a classifier needs to know")
-        if net.num_classes < 2:
-            raise ValueError(artifact.one_output(net.name))
-        self.net = net
-        self.classes: tuple[str, ...] = net.classes
-        self.preprocess: Preprocess = net.preprocess
-        self.temperature = temperature_of(net) if temperature is None else temperature
-        self._options: dict[str, Any] = {
-            "engine": engine,
-            "precision": precision,
-            "batch_size": batch_size,
-            "device": device,
-            "threads": threads,
-            "calibration": calibration,
-            "early_exit": early_exit,
-        }
-        self._engine = engine if isinstance(engine, Engine) else None
+        model = as_model(net)
+        if model.preprocess is None or model.classes is None:
+            missing = "preprocess" if model.preprocess is None else "classes"
+            raise ValueError(f"{model.name} has no {missing}: set net.{missing}, a classifier needs to know")
+        if model.shapes.num_classes < 2:
+            raise ValueError(artifact.one_output(model.name))
+        self.model = model
+        self.classes: tuple[str, ...] = model.classes
+        self.preprocess: Preprocess = model.preprocess
+        self.temperature = model.temperature if temperature is None else temperature
+        self._engine = changes.pop("engine") if isinstance(changes.get("engine"), Engine) else None
+        self._runtime, self._calibration = replace(runtime, **changes), calibration
+
+    @property
+    def net(self) -> Network:
+        """The network in PyTorch. Raises `ValueError`: an export has none."""
+        return self.model.in_pytorch()
 
     def engine(self, expected: int | None = None) -> Engine:
         """What runs the network; opened at the first use, when it is known how many images are `expected`."""
         if self._engine is None:
-            self._engine = open_engine(self.net, expected=expected, **self._options)
+            self._engine = open_engine(
+                self.model.answering, self._runtime, expected=expected, calibration=self._calibration
+            )
         return self._engine
 
     def predict(self, images: Source | Sequence[Source], top_k: int = 5) -> list[Prediction]:
@@ -150,7 +148,7 @@ class Classifier:
         count = reading_workers(len(split), self.preprocess) if workers is None else workers
         first = 0
         for batch in batches(split, self.preprocess, batch_size=self.engine(len(split)).at_once, workers=count):
-            with blaming(self.net, lambda row, batch=batch: split.name(int(batch.indices[row]))):  # type: ignore[misc]
+            with blaming(self.model.answering, lambda row, batch=batch: split.name(int(batch.indices[row]))):  # type: ignore[misc]
                 answers = dict(zip(batch.indices.tolist(), self._ranked(batch.images, top_k), strict=True))
             reasons = dict(batch.refused)
             end = first + len(batch) + len(batch.refused)
@@ -164,13 +162,13 @@ class Classifier:
 
     def save(self, folder: str | Path) -> None:
         """Write the network with all a prediction needs, see `inceptions.weights.artifact.save`."""
-        facts = getattr(self.net, "artifact", None) or {}
+        facts = self.model.facts
         artifact.save(
             self.net,
             folder,
-            training=facts.get("training"),
-            metrics=facts.get("metrics"),
-            provenance=facts.get("provenance"),
+            training=facts.training,
+            metrics=facts.metrics,
+            provenance=facts.provenance,
             temperature=None if self.temperature == 1 else self.temperature,
         )
 
@@ -183,7 +181,7 @@ class Classifier:
                 reasons[place] = error.reason
         names = [os.fspath(source) if isinstance(source, (str, os.PathLike)) else None for source in sources]
         read = [place for place in range(len(sources)) if place not in reasons]
-        with blaming(self.net, lambda row: names[read[row]] or f"image {read[row] + 1}"):
+        with blaming(self.model.answering, lambda row: names[read[row]] or f"image {read[row] + 1}"):
             answers = iter(self._ranked(torch.stack(images), top_k) if images else [])
         return [
             Prediction(file=name, error=reasons[place])
@@ -216,16 +214,7 @@ def load(path_or_name: str | Path, *, weights_part: str | None = None, **options
         DataError: it is damaged.
         ValueError: it has no class names.
     """
-    return Classifier(load_network(path_or_name, weights_part), **options)
-
-
-def load_network(path_or_name: str | Path, weights_part: str | None = None) -> Network:
-    """The network of `load`, without the classifier."""
-    if exported.is_export(path_or_name) and weights_part in (None, "model"):
-        return exported.describe(path_or_name)
-    if artifact.is_artifact(Path(path_or_name)) and weights_part in (None, "model"):
-        return artifact.load(path_or_name)
-    return load_weights(path_or_name, part=weights_part).net
+    return Classifier(open_model(path_or_name, weights_part=weights_part), **options)
 
 
 def unlabeled(files: Sequence[str | os.PathLike[str]], classes: tuple[str, ...] = ()) -> Split:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from inceptions.engines import blaming, open_engine
 from inceptions.image import UnreadableImage
-from inceptions.zoo import Network
+from inceptions.models import Model, as_model
+from inceptions.zoo import Network, preprocess_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,24 +74,27 @@ def _difference(name: str, one: Tensor | None, other: Tensor | None) -> TensorDi
     )
 
 
-def answer_differences(first: Network, second: Network, files: Sequence[str | Path]) -> Iterator[AnswerDifference]:
+def answer_differences(
+    first: Network | Model, second: Network | Model, files: Sequence[str | Path]
+) -> Iterator[AnswerDifference]:
     """What both networks say of each image, each with its own preprocessing; classes are matched by name.
 
     Raises:
         ValueError: a network without `preprocess` or `classes`.
     """
-    for net in (first, second):
-        if net.preprocess is None or net.classes is None:
-            raise ValueError(f"{net.name} comes without preprocessing and class names: it cannot be shown images")
-    engines = [(net, open_engine(net, engine="torch", batch_size=1)) for net in (first, second)]
+    models = [as_model(given) for given in (first, second)]
+    for model in models:
+        if model.preprocess is None or model.classes is None:
+            raise ValueError(f"{model.name} comes without preprocessing and class names: it cannot be shown images")
+    engines = [(model, open_engine(model.answering, engine="torch", batch_size=1)) for model in models]
     for file in files:
         answers: list[dict[str, float]] = []
         try:
-            for net, engine in engines:
-                image = torch.from_numpy(net.preprocess.image(Path(file)))
-                with blaming(net, lambda _, file=file: str(file)):  # type: ignore[misc]
+            for model, engine in engines:
+                image = torch.from_numpy(preprocess_of(model).image(Path(file)))
+                with blaming(model.answering, lambda _, file=file: str(file)):  # type: ignore[misc]
                     shares = engine(image[None])[0].softmax(0).tolist()
-                answers.append(dict(zip(net.classes or (), shares, strict=True)))
+                answers.append(dict(zip(model.classes or (), shares, strict=True)))
         except UnreadableImage as error:
             yield AnswerDifference(file=str(file), labels=None, probabilities=None, distance=None, error=error.reason)
             continue

@@ -12,6 +12,7 @@ import torch
 from inceptions.anatomy.cost import cost, image_size
 from inceptions.anatomy.receptive import receptive_fields
 from inceptions.layers import Grid
+from inceptions.models import Model, as_model
 from inceptions.zoo import MEMBERS, Network
 
 PUBLISHED = {
@@ -69,11 +70,13 @@ class Portrait:
     """What the run found on its validation part: n, top1, top1_interval, as shares from 0 to 1."""
 
 
-def portrait(network: Network, *, name: str | None = None, size: int | None = None, timed: bool = True) -> Portrait:
+def portrait(
+    model: Network | Model, *, name: str | None = None, size: int | None = None, timed: bool = True
+) -> Portrait:
     """Say all of one network.
 
     Args:
-        network: with weights where it is to be timed.
+        model: with weights where it is to be timed.
         name: how to call it; None: as its network is called.
         size: side of the image, px; None: of its `preprocess`, or as published.
         timed: measure its latency. An export has no weights in PyTorch: there is nothing to time.
@@ -81,13 +84,15 @@ def portrait(network: Network, *, name: str | None = None, size: int | None = No
     Raises:
         ValueError: the image is too small.
     """
+    model = as_model(model)
+    network = model.shapes
     height, width = image_size(network, size)
     counted = cost(network, (height, width))
     field = receptive_fields(network, (height, width))[network.stages[-1]]
     member = MEMBERS.get(network.name)
-    as_published = member is not None and not network.artifact and network.options == member.options
+    as_published = member is not None and model.folder is None and network.options == member.options
     accuracy, source = PUBLISHED.get(network.name, (None, None)) if as_published else (None, None)
-    metrics = ((network.artifact or {}).get("metrics") or {}).get("val")
+    metrics = (model.facts.metrics or {}).get("val")
     return Portrait(
         name=name or network.name,
         model=network.name,
@@ -102,7 +107,7 @@ def portrait(network: Network, *, name: str | None = None, size: int | None = No
         stride=field.stride[0],
         published_top1=accuracy,
         published_by=source,
-        latency=latency(network, (height, width)) if timed and network.export is None else None,
+        latency=latency(network, (height, width)) if timed and model.network is not None else None,
         measured={key: metrics[key] for key in ("n", "top1", "top1_interval") if key in metrics} if metrics else None,
     )
 

@@ -12,7 +12,7 @@ from inceptions.progress import log
 if TYPE_CHECKING:
     from inceptions.anatomy.difference import AnswerDifference, TensorDifference
     from inceptions.anatomy.summary import Portrait
-    from inceptions.zoo import Network
+    from inceptions.models import Model
 
 SHOWN = 20
 """Tensors that a table shows."""
@@ -50,10 +50,10 @@ def compare(
     from inceptions.zoo import list_models
 
     chosen = models or list_models()
-    opened = ((name, _network(name, weights=latency)) for name in chosen)
+    opened = ((name, _model(name, weights=latency)) for name in chosen)
     rows = [
-        portrait(network, name=name, size=img_size, timed=latency)
-        for name, network in track(opened, description="comparing", total=len(chosen), unit="networks")
+        portrait(model, name=name, size=img_size, timed=latency)
+        for name, model in track(opened, description="comparing", total=len(chosen), unit="networks")
     ]
     if json:
         print_json([asdict(row) for row in rows])
@@ -61,14 +61,12 @@ def compare(
         _print(rows)
 
 
-def _network(name: str, *, weights: bool) -> Network:
-    from inceptions.cli.inspect import open_network
-    from inceptions.zoo import Network
+def _model(name: str, *, weights: bool) -> Model:
+    from inceptions.cli.inspect import module_of, opened
 
-    network = open_network(name, {}, weights=weights)
-    if not isinstance(network, Network):
+    if module_of(name):
         raise ValueError(f"{name} is none of the family's networks; `inceptions inspect {name}` shows any module")
-    return network
+    return opened(name, weights=weights)
 
 
 def _short(names: list[str]) -> list[object]:
@@ -130,20 +128,16 @@ def _print(rows: list[Portrait]) -> None:
 def _compare_weights(first: str, second: str, paths: tuple[str, ...], *, img_size: int | None, json: bool) -> None:
     from inceptions.anatomy.difference import answer_differences, tensor_differences
     from inceptions.cli import UsageError
-    from inceptions.predict import load_network, some_images
+    from inceptions.models import open_model
+    from inceptions.predict import some_images
     from inceptions.progress import track
 
     if img_size is not None and not paths:
         raise UsageError(f"--img-size {img_size} is of images: name some to compare the answers to, or leave it out")
     files = some_images(paths) if paths else []
-    one, other = load_network(first), load_network(second)
-    for net in (one, other):
-        if net.export is not None:
-            raise UsageError(
-                f"{net.export} is an export, which has no weights in PyTorch: give the run or model it was made from"
-            )
-    tensors = tensor_differences(one.state_dict(), other.state_dict())
-    seen = answer_differences(_sized(one, img_size), _sized(other, img_size), files)
+    one, other = (open_model(source, img_size=img_size) for source in (first, second))
+    tensors = tensor_differences(one.in_pytorch().state_dict(), other.in_pytorch().state_dict())
+    seen = answer_differences(one, other, files)
     answers = list(track(seen, description="comparing", total=len(files)))
     if json:
         print_json({"tensors": [asdict(row) for row in tensors], "answers": [asdict(row) for row in answers]})
@@ -152,12 +146,6 @@ def _compare_weights(first: str, second: str, paths: tuple[str, ...], *, img_siz
         _print_answers(answers)
     if files and all(row.error for row in answers):
         raise DataError(f"none of the {len(files)} images could be read")
-
-
-def _sized(net: Network, img_size: int | None) -> Network:
-    from inceptions.evaluation.protocol import resized
-
-    return net if img_size is None or net.preprocess is None else resized(net, img_size)
 
 
 def _print_tensors(tensors: tuple[TensorDifference, ...]) -> None:

@@ -62,18 +62,20 @@ def explain(
     from inceptions.cli import UsageError
     from inceptions.explain import explain as explained
     from inceptions.image import UnreadableImage
-    from inceptions.predict import load_network, some_images
+    from inceptions.models import open_model
+    from inceptions.predict import some_images
     from inceptions.report.explained import Explained
 
     if not images:
         raise UsageError("no images given: list files or folders after the model")
     files = some_images(images)
-    net = load_network(model, weights_part)
+    opened = open_model(model, weights_part=weights_part)
+    opened.in_pytorch()  # refuses an export before an image is read
     sheets: list[Explained] = []
     for number, file in enumerate(track(files, description="explaining"), start=1):
         try:
             found = explained(
-                net, file, target=target, method=method, stage=stage, top_k=top_k, branches=branches,
+                opened, file, target=target, method=method, stage=stage, top_k=top_k, branches=branches,
                 feature_maps=feature_maps, whole=whole,
             )  # fmt: skip
         except UnreadableImage as error:
@@ -89,7 +91,7 @@ def explain(
         _say(sheets[-1], json=json)
     if not sheets:
         raise DataError(f"none of the {len(files)} images could be read")
-    _page(model, net, method, sheets, output, filters=filters)
+    _page(model, opened.in_pytorch(), method, sheets, output, filters=filters)
 
 
 def _page(model: str, net: Network, method: str, sheets: Sequence[Explained], output: Path, *, filters: bool) -> None:

@@ -70,8 +70,8 @@ def export(
     """
     from inceptions import deploy
     from inceptions.cli import UsageError
-    from inceptions.engines.exported import describe, is_export, proof
-    from inceptions.evaluation.protocol import trained_in
+    from inceptions.engines.export_folder import is_export, proof, read_export
+    from inceptions.models import open_model
     from inceptions.zoo import parse_options
 
     if max_drop is not None and not 0 <= max_drop <= 100:
@@ -83,24 +83,25 @@ def export(
     if check and output is None and is_export(model):
         _shown(deploy.check_here(model), Path(model), json)
         return
-    net = deploy.open_original(
-        model, options=parse_options(options or {}), img_size=img_size, weights_part=weights_part
+    opened = deploy.original(
+        open_model(
+            model, options=parse_options(options or {}), img_size=img_size, weights_part=weights_part, fresh=True
+        )
     )
-    precision_written = "float32" if precision == "auto" else precision
+    precision_written: str = "float32" if precision == "auto" else precision
     folder = output or Path(f"{model.rstrip('/')}-{format}-{precision_written}")
     allowed = 0.5 if max_drop is None else max_drop
     if check:
-        precision_written = describe(folder).artifact["export"]["precision"]
+        precision_written = read_export(folder).precision
         allowed = proof(folder).get("max_drop") or 0.5 if max_drop is None else max_drop
     most = None if precision_written == "int8" else images
-    recorded = trained_in(model, net)
-    with deploy.find_images(net.classes or (), data=data, recorded=recorded, most=most) as found:
+    with deploy.find_images(opened.classes or (), data=data, recorded=opened.record(), most=most) as found:
         if check:
             kept: tuple[str, ...] = ()
-            parity = deploy.check(net, folder, found, max_drop=allowed, workers=workers)
+            parity = deploy.check(opened, folder, found, max_drop=allowed, workers=workers)
         else:
             done = deploy.export(
-                net,
+                opened,
                 folder,
                 found,
                 format=format,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from inceptions.anatomy.facts import Facts, Inspection
+    from inceptions.models import Model
 
 
 def inspect(
@@ -60,7 +61,7 @@ def inspect(
 
     if csv and not csv.parent.is_dir():
         raise UsageError(f"--csv {csv}: there is no folder {csv.parent}")
-    found = Inspection(open_network(model, options or {}, part=weights_part), img_size)
+    found = Inspection(_network(model, options or {}, weights_part), img_size)
     if stage is not None:
         facts = found.stage(stage)  # refuses a name that is none
     if principles:
@@ -85,30 +86,33 @@ def inspect(
         _print_parts(facts)
 
 
-def open_network(model: str, options: dict[str, str], *, weights: bool = False, part: str | None = None) -> nn.Module:
-    """What `model` means, in evaluation mode.
+def _network(model: str, options: dict[str, str], part: str | None) -> nn.Module:
+    """What `model` means, in evaluation mode; with shapes alone where that is quicker."""
+    from inceptions.zoo import parse_options
 
-    Without `weights`, with shapes alone where that is quicker.
-    """
-    import torch
+    if named := module_of(model):
+        return _imported(*named, parse_options(options))
+    return opened(model, options, part=part).shapes
 
-    from inceptions.predict import load_network
-    from inceptions.weights import artifact
-    from inceptions.weights.catalogue import RECORDS
-    from inceptions.zoo import build, parse_options
 
-    path = Path(model)
+def module_of(model: str) -> tuple[str, str] | None:
+    """The package and the name where `model` is PACKAGE.MODULE:NAME."""
     package, colon, name = model.partition(":")
-    if path.exists() or model in RECORDS:
-        if options:
-            raise ValueError(f"{model} has its options already; give options with the name of a network")
-        return artifact.describe(path) if artifact.is_artifact(path) and not weights else load_network(model, part)
-    if colon and all(word.isidentifier() for word in [*package.split("."), name]):
-        return _imported(package, name, parse_options(options))
-    if weights:
-        return build(model, **parse_options(options)).eval()
-    with torch.device("meta"):
-        return build(model, **parse_options(options)).eval()
+    named = colon and all(word.isidentifier() for word in [*package.split("."), name])
+    return (package, name) if named and not Path(model).exists() else None
+
+
+def opened(
+    model: str, options: dict[str, str] | None = None, *, weights: bool = False, part: str | None = None
+) -> Model:
+    """The model of this name, to be looked at; with `weights`, to be timed too."""
+    from inceptions.models import open_model
+    from inceptions.weights.catalogue import RECORDS
+    from inceptions.zoo import parse_options, resolve
+
+    if not Path(model).exists() and model not in RECORDS:
+        resolve(model)  # of what is neither a name nor here nothing is fetched
+    return open_model(model, options=parse_options(options or {}), weights_part=part, weights=weights, fresh=weights)
 
 
 def _imported(package: str, name: str, options: dict[str, Any]) -> nn.Module:

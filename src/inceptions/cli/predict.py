@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,11 +72,11 @@ def predict(
             begin with, such as teacher; none: the average where there is one.
     """
     from inceptions.cli import UsageError
-    from inceptions.data import record_of
-    from inceptions.engines import EarlyExit
-    from inceptions.evaluation.protocol import ranges, resized
+    from inceptions.engines import EarlyExit, Runtime
+    from inceptions.evaluation.protocol import ranges
     from inceptions.features import Extractor
-    from inceptions.predict import Classifier, load_network, some_images
+    from inceptions.models import open_model
+    from inceptions.predict import Classifier, some_images
 
     if not images:
         raise UsageError("no images given: list files or folders after the model")
@@ -89,30 +90,22 @@ def predict(
         raise UsageError(f"--early-exit {early_exit:g}: a probability above 0 and at most 1")
     if workers is not None and workers < 0:
         raise UsageError(f"--workers {workers}: 0 or more")
-    net = load_network(run, weights_part)
-    if img_size is not None:
-        net = resized(net, img_size)
+    runtime = Runtime(engine=engine, precision=precision, device=device, batch_size=batch_size, early_exit=early_exit)
+    model = open_model(run, weights_part=weights_part, img_size=img_size)
     files = some_images(images)
     if features is not None:
         extract = Extractor(
-            net,
+            model,
             expected=len(files),
-            engine=engine,
-            precision=precision or "auto",
-            batch_size=batch_size,
-            device=device,
+            runtime=replace(runtime, precision=precision or "auto"),
             workers=workers,
         )
         _write_features(features, extract, files)
         return
     classifier = Classifier(
-        net,
-        engine=engine,
-        precision=precision,
-        batch_size=batch_size,
-        device=device,
-        calibration=ranges(record_of(run), net) if precision == "int8" and net.export is None else None,
-        early_exit=early_exit,
+        model,
+        runtime,
+        calibration=ranges(model.record(), model) if precision == "int8" and model.network is not None else None,
     )
     unreadable = 0
     stream = classifier.stream(files, top_k=top_k, workers=workers)

@@ -19,7 +19,7 @@ from inceptions.progress import log
 if TYPE_CHECKING:
     from inceptions.data import Split
     from inceptions.evaluation import Outcome
-    from inceptions.zoo import Network
+    from inceptions.models import Model
 
 _MOST_CLASSES = 40  # of the table on the terminal; --json and the files have all
 
@@ -86,9 +86,10 @@ def val(
     """
     from inceptions.cli import UsageError
     from inceptions.data import evaluation_split, learned_part
+    from inceptions.engines import Runtime
     from inceptions.evaluation import Protocol, exits, judge
-    from inceptions.evaluation.protocol import trained_in
-    from inceptions.predict import load_network
+    from inceptions.models import open_model
+    from inceptions.zoo import preprocess_of
 
     thresholds = _thresholds(early_exit)
     problems = list(_problems(calibrate, temperature, coverage, min_top1, ensemble, crops, workers, batch_size))
@@ -97,43 +98,46 @@ def val(
     if problems:
         raise UsageError("; ".join(problems))
     sizes = _sizes(img_size)
-    nets = [load_network(source, weights_part) for source in (run, *ensemble)]
-    if nets[0].classes is None:
+    models = [open_model(source, weights_part=weights_part) for source in (run, *ensemble)]
+    model = models[0]
+    if model.classes is None:
         raise ValueError(f"{run} has no class names, so its answers cannot be compared with labels")
-    recorded = [trained_in(source, net) for source, net in zip((run, *ensemble), nets, strict=True)]
+    recorded = [one.record() for one in models]
     name, dataset = evaluation_split(
-        data, classes=nets[0].classes, recorded=recorded, label=label, hint=f"inceptions val {run} FOLDER"
+        data, classes=model.classes, recorded=recorded, label=label, hint=f"inceptions val {run} FOLDER"
     )
     calibration: Path | Split | None = None
-    if precision == "int8" and nets[0].export is None:
+    if precision == "int8" and model.network is not None:
         calibration = (learned_part(recorded[0], dataset) if recorded[0].is_file() else None) or recorded[0]
     split = dataset.splits[name]
     protocol = Protocol(
         batch_size=batch_size,
         workers=workers,
-        engine=engine,
-        precision=precision,
-        device=device,
+        runtime=Runtime(
+            engine=engine,
+            precision=precision,
+            device=device,
+            early_exit=thresholds[0] if len(thresholds) == 1 else None,
+        ),
         crops=crops,
         img_size=sizes[0],
         temperature=1.0 if calibrate else temperature,
         calibration=calibration,
-        early_exit=thresholds[0] if len(thresholds) == 1 else None,
     )
     more = dict[str, Any]()
     with _processes() as first:
         if thresholds:
-            judged, rows = exits(nets[0], split, protocol, thresholds)
-            outcomes = [judged[0 if protocol.early_exit is None else 1]]
+            judged, rows = exits(model, split, protocol, thresholds)
+            outcomes = [judged[0 if protocol.runtime.early_exit is None else 1]]
             more["exits"] = [vars(row) for row in rows]
         else:
-            outcomes = [judge(nets, split, protocol, keep_logits=calibrate)]
-        outcomes += [judge(nets, split, replace(protocol, img_size=size)) for size in sizes[1:]]
+            outcomes = [judge(models, split, protocol, keep_logits=calibrate)]
+        outcomes += [judge(models, split, replace(protocol, img_size=size)) for size in sizes[1:]]
         if not first:
             return
     outcome = outcomes[0]
     if calibrate:
-        more["calibration"], outcome = _calibrate(run, nets[0], outcome)
+        more["calibration"], outcome = _calibrate(run, model, outcome)
     if coverage is not None:
         more["coverage"] = vars(outcome.coverage(coverage))
     if len(sizes) > 1:
@@ -152,11 +156,11 @@ def val(
         "trained_on": dataset.trained_on,
         "changed": list(dataset.changed),
         "engine": engine,
-        "precision": precision or _own_precision(nets[0]),
+        "precision": precision or model.precision,
         "ran": list(outcomes[0].ran),
         "crops": crops,
-        "img_size": sizes[0] or nets[0].preprocess.size[0],
-        "early_exit": protocol.early_exit,
+        "img_size": sizes[0] or preprocess_of(model).size[0],
+        "early_exit": protocol.runtime.early_exit,
         **more,
     }
     folder = output or (Path(run) if (Path(run) / "model").is_dir() else None)
@@ -167,10 +171,6 @@ def val(
         _show(facts)
     if min_top1 is not None and outcome.metrics.top1 < min_top1:
         raise GateError(f"top-1 {outcome.metrics.top1:.4f} is below --min-top1 {min_top1:g} (n {outcome.metrics.n})")
-
-
-def _own_precision(net: Network) -> str:
-    return str(net.artifact["export"]["precision"]) if net.export is not None else "float32"
 
 
 def _problems(
@@ -240,7 +240,7 @@ def _processes() -> Iterator[bool]:
         distributed.destroy_process_group()
 
 
-def _calibrate(run: str, net: Network, outcome: Outcome) -> tuple[dict[str, float], Outcome]:
+def _calibrate(run: str, model: Model, outcome: Outcome) -> tuple[dict[str, float], Outcome]:
     """Fits the temperature, stores it in the model, and gives what it changed with the new outcome."""
     from inceptions.predict import Classifier
     from inceptions.weights import artifact
@@ -249,7 +249,7 @@ def _calibrate(run: str, net: Network, outcome: Outcome) -> tuple[dict[str, floa
         raise ValueError(f"--calibrate: {run} is not a model folder, so a temperature cannot be stored in it")
     temperature, after = outcome.calibrated()
     folder = Path(run)
-    Classifier(net, temperature=temperature).save(folder / "model" if (folder / "model").is_dir() else folder)
+    Classifier(model, temperature=temperature).save(folder / "model" if (folder / "model").is_dir() else folder)
     log.info("temperature %.4g is stored in %s; it was fitted and is judged on the same images", temperature, run)
     before = outcome.metrics
     return {"temperature": temperature, "loss_before": before.loss, "ece_before": before.ece}, after

@@ -1,6 +1,6 @@
 """Ship a network: write it in a runtime's own format, quantize it within a bound, prove that it gives the same answers.
 
-original    which network
+original    which model, made fit to be exported
 graph       what is exported: folded batch norm, on request with preprocessing inside
 onnx_file   ONNX for old runtimes
 quantize    8 bits, gated by the accuracy on the user's images
@@ -13,7 +13,7 @@ export      all of it, in one folder that appears only when the proof holds
 
 from inceptions.deploy.export import FORMATS, Exported, check, export
 from inceptions.deploy.images import Images, find_images
-from inceptions.deploy.original import open_original
+from inceptions.deploy.original import original
 from inceptions.deploy.parity import Parity, compare
 from inceptions.deploy.proof import check_here
 
@@ -27,5 +27,5 @@ __all__ = [
     "compare",
     "export",
     "find_images",
-    "open_original",
+    "original",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inceptions.deploy.parity import Parity
-from inceptions.engines.exported import FILES
+from inceptions.engines.export_folder import FILES
 from inceptions.engines.openvino import HINTS
 
 

@@ -23,15 +23,16 @@ from inceptions.deploy.onnx_file import OPSET, OPSETS, write_onnx
 from inceptions.deploy.parity import Parity
 from inceptions.deploy.proof import Exportable, batches_of_inputs, metadata, prove
 from inceptions.engines import refuse_damaged
-from inceptions.engines.exported import FILES
+from inceptions.engines.export_folder import FILES
 from inceptions.engines.openvino import convert
 from inceptions.engines.prepared import quiet
 from inceptions.errors import GateError
 from inceptions.files import text_path, to_json
+from inceptions.models import Model, as_model
 from inceptions.passes import equalize, whole_operators
 from inceptions.progress import log
 from inceptions.weights import artifact
-from inceptions.zoo import Network
+from inceptions.zoo import Network, preprocess_of
 
 FORMATS = {"onnx": ("float32",), "openvino": ("float32", "bf16", "int8"), "pt2": ("float32", "bf16")}
 """format -> its precisions. ONNX Runtime has no bf16 convolutions on a CPU; 8 bits are OpenVINO's here."""
@@ -52,7 +53,7 @@ class Exported:
 
 
 def export(
-    net: Network,
+    model: Network | Model,
     folder: str | Path,
     images: Images,
     *,
@@ -67,10 +68,10 @@ def export(
     max_time: float = MAX_TIME,
     workers: int = 0,
 ) -> Exported:
-    """Write `net` to `folder` and prove that what was written answers the same.
+    """Write `model` to `folder` and prove that what was written answers the same.
 
     Args:
-        net: a network with `preprocess` and `classes`.
+        model: a network or a model, with `preprocess` and `classes`.
         folder: a new folder; it appears only when the proof holds.
         images: what the proof runs on.
         format: "onnx", "openvino" or "pt2".
@@ -90,10 +91,12 @@ def export(
         GateError: what was written does not answer as the original does; nothing is left behind.
     """
     precision = "float32" if precision == "auto" else precision
+    model = as_model(model)
+    net = model.in_pytorch()
     _refuse(net, Path(folder), format, precision, target)
     _refuse_onnx(format, opset, dynamic_size)
     folder = Path(os.path.abspath(folder))
-    module = _module(net, with_preprocessing)
+    module = _module(model, with_preprocessing)
     with _new_folder(folder) as new:
         task = _Task(
             net=net, module=module, images=images, format=format, precision=precision,
@@ -101,8 +104,8 @@ def export(
             max_drop=max_drop, max_time=max_time, workers=workers,
         )  # fmt: skip
         kept, settings = _write(task, new)
-        kept_facts = {key: net.artifact.get(key) for key in ("training", "metrics", "provenance", "temperature")}
-        config = artifact.facts(net, **kept_facts)
+        facts = model.facts
+        config = artifact.facts(net, facts.training, facts.metrics, facts.provenance, facts.temperature)
         config["inceptions"]["export"] = {
             "format": format,
             "precision": precision,
@@ -118,20 +121,22 @@ def export(
         if precision == "int8":
             config["inceptions"]["export"] |= {"target": target, "quantized": settings}
         (new / artifact.CONFIG).write_text(to_json(config, indent=2) + "\n", encoding="utf-8")
-        parity = prove(net, new, images, max_drop=max_drop, workers=workers)
+        parity = prove(model, new, images, max_drop=max_drop, workers=workers)
         if parity.verdict != "passed":
             raise GateError(f"the export's answers differ from the original's: {parity.verdict} ({parity.n} images)")
         (new / artifact.CARD).write_text(export_card(config, parity), encoding="utf-8", errors="backslashreplace")
     return Exported(folder=folder, parity=parity, kept_float=kept)
 
 
-def check(net: Network, folder: str | Path, images: Images, *, max_drop: float = 0.5, workers: int = 0) -> Parity:
-    """Prove an existing export again, against the network it was made from; writes its `parity.json`.
+def check(
+    model: Network | Model, folder: str | Path, images: Images, *, max_drop: float = 0.5, workers: int = 0
+) -> Parity:
+    """Prove an existing export again, against the model it was made from; writes its `parity.json`.
 
     Raises:
         GateError: it does not answer as the original does; it is not opened any more until it does.
     """
-    parity = prove(net, Path(folder), images, max_drop=max_drop, workers=workers)
+    parity = prove(as_model(model), Path(folder), images, max_drop=max_drop, workers=workers)
     if parity.verdict != "passed":
         raise GateError(f"the answers of {folder} differ from the original's: {parity.verdict} ({parity.n} images)")
     return parity
@@ -168,12 +173,13 @@ def _refuse_onnx(format: str, opset: int | None, dynamic_size: bool) -> None:
         )
 
 
-def _module(net: Network, with_preprocessing: bool) -> ImagesToLogits | ImagesToProbabilities:
+def _module(model: Model, with_preprocessing: bool) -> ImagesToLogits | ImagesToProbabilities:
+    net = model.in_pytorch()
     if not with_preprocessing:
         return ImagesToLogits(net)
-    if net.preprocess.fractional:
+    if preprocess_of(net).fractional:
         raise ValueError("images resized as TensorFlow does have fractional pixels, and cannot be uint8 inputs")
-    return ImagesToProbabilities(net, net.artifact.get("temperature") or 1.0)
+    return ImagesToProbabilities(net, model.temperature)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +236,7 @@ def _write(task: _Task, folder: Path) -> tuple[tuple[str, ...], str | None]:
 
 
 def _program(task: _Task) -> torch.export.ExportedProgram:
-    size = (2 if task.dynamic_batch else 1, task.net.in_channels, *task.net.preprocess.size)
+    size = (2 if task.dynamic_batch else 1, task.net.in_channels, *preprocess_of(task.net).size)
     example = torch.zeros(size, dtype=torch.uint8) if task.with_preprocessing else torch.zeros(size)
     shapes = ({0: torch.export.Dim("n", min=1)},) if task.dynamic_batch else None
     exportable = (

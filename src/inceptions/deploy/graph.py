@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from inceptions.passes import fold_batch_norm
-from inceptions.zoo import Network
+from inceptions.zoo import Network, preprocess_of
 
 
 class ImagesToLogits(nn.Module):
@@ -34,7 +34,7 @@ class ImagesToProbabilities(nn.Module):
     def __init__(self, net: Network, temperature: float) -> None:
         super().__init__()
         self.net = fold_batch_norm(net)
-        self.preprocess = net.preprocess
+        self.preprocess = preprocess_of(net)
         self.temperature = temperature
 
     def forward(self, images: Tensor) -> Tensor:

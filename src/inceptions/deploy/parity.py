@@ -86,8 +86,8 @@ def compare(
 
     expected, targets = answers(original, preprocess)
     finite(expected)
-    found, _ = answers(exported, exported.net.preprocess)
-    if exported.facts["with_preprocessing"]:
+    found, _ = answers(exported, exported.export.preprocess)
+    if exported.export.with_preprocessing:
         expected, found = (torch.log_softmax(logits, 1).clamp_min(LEAST) for logits in (expected, found))
     known = targets >= 0
 

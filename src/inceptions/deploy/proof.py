@@ -16,29 +16,33 @@ from inceptions.deploy.graph import ImagesToLogits, ImagesToProbabilities
 from inceptions.deploy.images import Images
 from inceptions.deploy.parity import LOGITS, Parity, compare
 from inceptions.engines import Engine, open_engine
-from inceptions.engines.exported import FILES, PARITY, ExportedEngine, digest, proof, refuse_unproven
+from inceptions.engines.export_folder import FILES, PARITY, digest, proof, refuse_unproven
+from inceptions.engines.exported import ExportedEngine
 from inceptions.engines.probe import IMAGES, INT8_FACTOR, Probe, read_probe, write_probe
 from inceptions.engines.processor import processor
 from inceptions.errors import DataError, GateError
 from inceptions.files import to_json, write_atomically
+from inceptions.image import Preprocess
+from inceptions.models import Model
 from inceptions.progress import log, track
-from inceptions.zoo import Network
+from inceptions.zoo import Network, preprocess_of
 
 Exportable = ImagesToLogits | ImagesToProbabilities
 OTHER_SIZES = 32  # images that parity at each other size is proven on
 
 
-def prove(net: Network, folder: Path, images: Images, *, max_drop: float, workers: int) -> Parity:
-    """Open what lies in `folder` with its own runtime and its own preprocessing, and compare with `net`.
+def prove(model: Model, folder: Path, images: Images, *, max_drop: float, workers: int) -> Parity:
+    """Open what lies in `folder` with its own runtime and its own preprocessing, and compare with `model`.
 
     Writes parity.json and probe.npz.
     """
+    net, preprocess = model.in_pytorch(), preprocess_of(model)
     original = open_engine(net, engine="torch", precision="float32", batch_size=16)
     exported = ExportedEngine(folder, verified=False)
     drop = max_drop if exported.precision == "int8" and images.labeled else None
     parity = compare(
         original,
-        net.preprocess,
+        preprocess,
         exported,
         images.check,
         images=images.name,
@@ -50,14 +54,14 @@ def prove(net: Network, folder: Path, images: Images, *, max_drop: float, worker
         parity = replace(parity, verdict=told)
     if parity.verdict == "passed" and drop is not None:
         parity = _elsewhere(parity, net, exported, folder, images, workers)
-    if parity.verdict == "passed" and exported.facts.get("dynamic_size"):
+    if parity.verdict == "passed" and exported.export.dynamic_size:
         parity = _other_sizes(parity, net, original, exported, images, workers)
-    if (probe := _probe(net, original, exported, images.check)) is not None:
+    if (probe := _probe(model, original, exported, images.check)) is not None:
         write_probe(folder, probe)
     facts = {
         **parity.to_dict(),
         "processor": processor().to_dict(),
-        "sha256": digest(folder, exported.facts["format"]),
+        "sha256": digest(exported.export),
     }
     write_atomically(folder / PARITY, to_json(facts, indent=2) + "\n")
     return parity
@@ -75,7 +79,7 @@ def check_here(folder: str | Path) -> dict[str, Any]:
     """
     folder = Path(folder)
     exported = ExportedEngine(folder, verified=False)
-    refuse_unproven(folder, exported.facts["format"])
+    refuse_unproven(exported.export)
     probe = read_probe(folder)
     if probe is None:
         raise DataError(f"{folder} is older than probes: name its original, `inceptions export ORIGINAL --check`")
@@ -89,12 +93,12 @@ def check_here(folder: str | Path) -> dict[str, Any]:
     return proof(folder) | told
 
 
-def graph_inputs(net: Network, images: Tensor, *, with_preprocessing: bool) -> Tensor:
+def graph_inputs(preprocess: Preprocess, images: Tensor, *, with_preprocessing: bool) -> Tensor:
     """What an exported graph takes in place of un-normalized `images` (N, C, H, W)."""
     inputs: Tensor = images
     if not with_preprocessing:
-        inputs = net.preprocess.normalize(images)
-    elif net.preprocess.channel_order == "bgr":
+        inputs = preprocess.normalize(images)
+    elif preprocess.channel_order == "bgr":
         inputs = images.flip(1)
     return inputs
 
@@ -103,22 +107,23 @@ def batches_of_inputs(
     split: Split, net: Network, *, with_preprocessing: bool, workers: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """What the graph takes, in batches of 8, with the targets; images of unknown classes are left out."""
-    for batch in batches(split.known(), net.preprocess, batch_size=8, workers=workers):
+    preprocess = preprocess_of(net)
+    for batch in batches(split.known(), preprocess, batch_size=8, workers=workers):
         if len(batch):
-            yield graph_inputs(net, batch.images, with_preprocessing=with_preprocessing), batch.targets
+            yield graph_inputs(preprocess, batch.images, with_preprocessing=with_preprocessing), batch.targets
 
 
 def metadata(net: Network) -> dict[str, str]:
     """What an ONNX file says of itself: JSON texts."""
-    facts = {"labels": list(net.classes or ()), "preprocess": net.preprocess.to_dict(), "architecture": net.name}
+    facts = {"labels": list(net.classes or ()), "preprocess": preprocess_of(net).to_dict(), "architecture": net.name}
     return {key: to_json(value) for key, value in facts.items()}
 
 
 def _misnamed(net: Network, exported: ExportedEngine, folder: Path) -> str | None:
     """What the export says of itself that is not so: right numbers under wrong names are wrong answers."""
-    if exported.net.classes != net.classes:
-        return f"config.json names the classes {exported.net.classes}, the original {net.classes}"
-    if exported.facts["format"] == "onnx":
+    if exported.export.classes != net.classes:
+        return f"config.json names the classes {exported.export.classes}, the original {net.classes}"
+    if exported.export.format == "onnx":
         import onnx
 
         model = onnx.load(folder / FILES["onnx"], load_external_data=False)
@@ -133,12 +138,12 @@ def _elsewhere(
     parity: Parity, net: Network, exported: ExportedEngine, folder: Path, images: Images, workers: int
 ) -> Parity:
     """int8: the accuracy under the arithmetic of processors without VNNI, where the export is for any."""
-    if exported.facts.get("target") != "any" or not processor().has_vnni:
+    if exported.export.target != "any" or not processor().has_vnni:
         return parity
     from inceptions.deploy.quantize import accuracies
     from inceptions.engines.openvino import core
 
-    inside = exported.facts["with_preprocessing"]
+    inside = exported.export.with_preprocessing
     feed = batches_of_inputs(images.check, net, with_preprocessing=inside, workers=workers)
     shown = track(feed, description="checking without VNNI", total=len(images.check), amount=lambda item: len(item[1]))
     graph = core().read_model(folder / FILES["openvino"])
@@ -154,15 +159,16 @@ def _other_sizes(
     parity: Parity, net: Network, original: Engine, exported: ExportedEngine, images: Images, workers: int
 ) -> Parity:
     """Parity at two more sizes, neither of them square: one larger, one smaller, odd and even sides."""
-    height, width = net.preprocess.size
+    own = preprocess_of(net)
+    height, width = own.size
     split = images.check
     if len(split) > OTHER_SIZES:
         split = split.subset(np.linspace(0, len(split) - 1, OTHER_SIZES).astype(np.int64))
     found, verdict = [], parity.verdict
     for grow in ((height // 4 + 1, width // 8), (-(height // 8), -(width // 4) - 1)):
         size = max(height + grow[0], net.min_size), max(width + grow[1], net.min_size)
-        preprocess = replace(net.preprocess, size=size)
-        exported.net.preprocess = replace(exported.net.preprocess, size=size)
+        preprocess = replace(own, size=size)
+        exported.export = replace(exported.export, preprocess=replace(exported.export.preprocess, size=size))
         # among few images, one more or less is many points
         drop = None if parity.max_drop is None else max(parity.max_drop, 200 / len(split))
         at = compare(
@@ -176,21 +182,22 @@ def _other_sizes(
     return replace(parity, sizes=tuple(found), verdict=verdict)
 
 
-def _probe(net: Network, original: Engine, exported: ExportedEngine, split: Split) -> Probe | None:
+def _probe(model: Model, original: Engine, exported: ExportedEngine, split: Split) -> Probe | None:
     """Images spread over `split`, with the original's answers; None: none can be read."""
     some = split.subset(np.linspace(0, len(split) - 1, min(IMAGES, len(split))).astype(np.int64))
-    parts = [batch.images for batch in batches(some, net.preprocess, batch_size=IMAGES) if len(batch)]
+    preprocess = preprocess_of(model)
+    parts = [batch.images for batch in batches(some, preprocess, batch_size=IMAGES) if len(batch)]
     if not parts:
         log.warning("none of the images of the probe could be read: the export cannot check itself elsewhere")
         return None
     images = torch.cat(parts)
-    inside = exported.facts["with_preprocessing"]
+    inside = exported.export.with_preprocessing
     outputs = original(images)
     if inside:
-        outputs = torch.softmax(outputs / (net.artifact.get("temperature") or 1.0), dim=1)
+        outputs = torch.softmax(outputs / model.temperature, dim=1)
     share = LOGITS.get(exported.precision, LOGITS["bf16"])
     probe = Probe(
-        inputs=graph_inputs(net, images, with_preprocessing=inside).contiguous(),
+        inputs=graph_inputs(preprocess, images, with_preprocessing=inside).contiguous(),
         outputs=outputs.float(),
         tolerance=share * float(outputs.square().mean().sqrt()),
     )

@@ -19,13 +19,14 @@ import torch
 from numpy.typing import NDArray
 
 from inceptions.anatomy import cost
-from inceptions.deploy.original import open_original
+from inceptions.deploy.original import original
 from inceptions.deploy.peak import Limit, Peak
-from inceptions.engines import Engine, open_engine
+from inceptions.engines import Engine, Runtime, open_engine
 from inceptions.errors import DataError, RunError
+from inceptions.models import open_model
 from inceptions.progress import log
 from inceptions.system import peak_memory
-from inceptions.zoo import ALIASES, MEMBERS
+from inceptions.zoo import preprocess_of
 
 LONGEST = 300.0  # seconds that a process may take to open its network, compiling included
 
@@ -174,25 +175,21 @@ def _serve(connection: Connection, work: Callable[[], None]) -> None:
 
 def _open(case: Case, batches: Sequence[int], job: Job) -> tuple[list[Callable[[], object]], Opened]:
     torch.manual_seed(0)
-    net = open_original(case.model, options=job.options, img_size=job.img_size)
-    images = torch.stack([torch.from_numpy(net.preprocess.image(file)) for file in job.files])
+    model = original(open_model(case.model, options=job.options, img_size=job.img_size, fresh=True))
+    net, preprocess = model.in_pytorch(), preprocess_of(model)
+    images = torch.stack([torch.from_numpy(preprocess.image(file)) for file in job.files])
     begin = time.perf_counter()
     calibration = list(torch.split(images, 8)) if case.precision == "int8" else None
-    if calibration is not None and case.model in (*MEMBERS, *ALIASES):
+    if calibration is not None and model.fresh:
         log.warning("%s: a bare network, quantized on made-up images: its int8 accuracy says nothing", case.model)
-    options: dict[str, Any] = {
-        "engine": case.engine,
-        "precision": case.precision,
-        "device": case.device,
-        "threads": case.threads,
-    }
+    runtime = Runtime(engine=case.engine, precision=case.precision, device=case.device, threads=case.threads)
     engines: list[Engine] = []
     memory: list[int] = []
     runs: list[Callable[[], object]] = []
     for batch in batches:
         if not engines or case.device == "cuda":  # a GPU's engine is made for its size
             size = batch if case.device == "cuda" else None
-            engines.append(open_engine(net, batch_size=size, calibration=calibration, **options))
+            engines.append(open_engine(net, runtime, batch_size=size, calibration=calibration))
         engine, part = engines[-1], images[torch.arange(batch) % len(images)]
         if not engine.emulated:  # its rate is not worth the wait
             engine.tune(part[0], most=batch, seconds=2.0)
@@ -203,7 +200,7 @@ def _open(case: Case, batches: Sequence[int], job: Job) -> tuple[list[Callable[[
     engine = engines[0]
     opened = Opened(
         logits=engine(images).numpy(),
-        multiply_adds=cost(net, net.preprocess.size[0]).multiply_adds,
+        multiply_adds=cost(net, preprocess.size[0]).multiply_adds,
         load_seconds=seconds,
         file_size=engine.file_size(),
         precision=engine.precision,

@@ -19,14 +19,17 @@ from inceptions.engines.early_exit import EarlyExit
 from inceptions.engines.engine import Engine
 from inceptions.engines.finite import NotFiniteError, blaming, finite, refuse_damaged
 from inceptions.engines.precisions import ENGINES, PRECISIONS, Support, fast_bf16, support
-from inceptions.engines.select import available, open_engine, settled
+from inceptions.engines.runtime import Runtime
+from inceptions.engines.select import ANY, available, open_engine, resolved
 
 __all__ = [
+    "ANY",
     "ENGINES",
     "PRECISIONS",
     "EarlyExit",
     "Engine",
     "NotFiniteError",
+    "Runtime",
     "Support",
     "available",
     "blaming",
@@ -34,6 +37,6 @@ __all__ = [
     "finite",
     "open_engine",
     "refuse_damaged",
-    "settled",
+    "resolved",
     "support",
 ]

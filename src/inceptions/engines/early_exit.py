@@ -119,7 +119,5 @@ def refuse(net: Network, threshold: float) -> None:
     """Raises `ValueError` where `net` has no early exit, or `threshold` is no probability."""
     if not 0 < threshold <= 1:
         raise ValueError(f"early exit at {threshold:g}: a probability above 0 and at most 1")
-    if net.export is not None:
-        raise ValueError(f"{net.export} is an export, which has no auxiliary heads; early exit needs the run it is of")
     if not net.aux:
         raise ValueError(f"{net.name} has no auxiliary head to leave at: train it with --aux for an early exit")

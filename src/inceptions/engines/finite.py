@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from inceptions.engines.export_folder import Export
 from inceptions.errors import DataError, some
 from inceptions.zoo import Network
 
@@ -38,7 +39,7 @@ def finite(values: Tensor) -> Tensor:
 
 
 @contextmanager
-def blaming(net: Network, name: Callable[[int], str | None]) -> Iterator[None]:
+def blaming(net: Network | Export, name: Callable[[int], str | None]) -> Iterator[None]:
     """Has `NotFiniteError` say which images it is about, `name(row)`, and what of `net` is the likely cause."""
     try:
         yield
@@ -57,14 +58,14 @@ def refuse_damaged(net: Network) -> None:
         raise NotFiniteError(f"{net.name} cannot answer: {_cause(net)}", ())
 
 
-def _cause(net: Network) -> str:
+def _cause(net: Network | Export) -> str:
+    if isinstance(net, Export):
+        return f"the exported file in {net.folder} is damaged, or a number overflows in its precision; export it again"
     if found := _damage(net):
         return (
             f"its weights are damaged, not finite are {some(found, _NAMED)}; "
             "take them from where they came from again, or from an earlier checkpoint"
         )
-    if net.export is not None:
-        return f"the exported file in {net.export} is damaged, or a number overflows in its precision; export it again"
     return "its weights are finite, so a number overflowed on the way: are the preprocessing and the precision right?"
 
 

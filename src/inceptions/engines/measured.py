@@ -20,7 +20,7 @@ from inceptions.engines.engine import Engine
 from inceptions.engines.processor import processor
 from inceptions.files import write_atomically
 from inceptions.progress import log
-from inceptions.zoo import Network
+from inceptions.zoo import Network, preprocess_of
 
 ROUNDS = 3  # turns of each engine, interleaved, so that background load affects all of them equally
 SECONDS = 4.0  # no further round begins after so many
@@ -42,7 +42,7 @@ def race(names: Sequence[str], opened: Callable[[str], Engine], net: Network) ->
     """
     engines: list[Engine] = []
     failure: Exception | None = None
-    shape = net.preprocess.shape
+    shape = preprocess_of(net).shape
     several = torch.randint(
         0, 256, (_together(), *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
@@ -86,7 +86,7 @@ def key(net: Network, precision: str, threads: int, batch_size: int | None) -> s
     here = processor()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else here.cores
     shapes = [(name, *tensor.shape) for name, tensor in net.state_dict().items()]
-    facts = [here.to_dict(), cores, threads, precision, batch_size, net.preprocess.shape, repr(net), shapes]
+    facts = [here.to_dict(), cores, threads, precision, batch_size, preprocess_of(net).shape, repr(net), shapes]
     facts += [[name, _version(name)] for name in _LIBRARIES]
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()
 

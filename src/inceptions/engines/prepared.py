@@ -13,9 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from inceptions.image import Preprocess
 from inceptions.passes import fold_batch_norm, whole_operators
-from inceptions.zoo import Network
+from inceptions.zoo import Network, preprocess_of
 
 
 class Prepared(nn.Module):
@@ -68,18 +67,6 @@ class Prepared(nn.Module):
 
     def _laid_out(self, images: Tensor) -> Tensor:
         return images.to(self.dtype).contiguous(memory_format=torch.channels_last)
-
-
-def preprocess_of(net: Network) -> Preprocess:
-    """What images go through before they come to `net`.
-
-    Raises:
-        ValueError: the network carries none.
-    """
-    if net.preprocess is None:
-        raise ValueError(f"{net.name} carries no preprocessing: set net.preprocess to an inceptions.Preprocess")
-    preprocess: Preprocess = net.preprocess
-    return preprocess
 
 
 def exported(prepared: Prepared, images: Tensor, *, whole: bool = True) -> torch.export.ExportedProgram:

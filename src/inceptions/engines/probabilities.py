@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptions.engines.finite import finite
-from inceptions.zoo import Network
 
 Floats = NDArray[np.float64]
 Model = Callable[[Tensor], Tensor]
@@ -39,9 +38,3 @@ def rank(logits: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
 def tempered(model: Model, temperature: float) -> Model:
     """`model` with its logits divided by a fitted temperature."""
     return model if temperature == 1 else lambda images: model(images) / temperature
-
-
-def temperature_of(net: Network) -> float:
-    """What divides the logits of `net` before softmax: fitted by `inceptions val --calibrate`, else 1."""
-    block = getattr(net, "artifact", None) or {}
-    return float(block.get("temperature") or 1)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,18 +16,22 @@ from inceptions.engines.eager import TorchEngine
 from inceptions.engines.early_exit import early_exit as cascade
 from inceptions.engines.early_exit import refuse
 from inceptions.engines.engine import Engine
+from inceptions.engines.export_folder import RUNTIMES, Export
 from inceptions.engines.exported import ExportedEngine
 from inceptions.engines.finite import refuse_damaged
 from inceptions.engines.measured import best, key, race, remember, remembered, told
 from inceptions.engines.precisions import ENGINES, PRECISIONS, Support, fast_bf16, support
-from inceptions.engines.prepared import Prepared, preprocess_of
+from inceptions.engines.prepared import Prepared
 from inceptions.engines.processor import processor
+from inceptions.engines.runtime import Resolved, Runtime
 from inceptions.progress import log
-from inceptions.zoo import Network
+from inceptions.zoo import Network, preprocess_of
 
 MANY = 200  # images from which on measuring what is fastest is worth its time
 PATIENCE = {"openvino": 30.0, "onnxruntime": 30.0, "torch-compiled": 300.0, "torch": 0.0}
 """engine -> seconds of work for eager PyTorch below which it is not tried: converting takes 10 s, compiling 30."""
+ANY = Runtime()
+"""Nothing asked for in particular."""
 _ON_TORCH = {"torch": TorchEngine, "torch-compiled": CompiledEngine}
 
 
@@ -36,72 +41,53 @@ def available() -> tuple[str, ...]:
 
 
 def open_engine(
-    net: Network,
+    net: Network | Export,
+    runtime: Runtime = ANY,
     *,
-    engine: str = "auto",
-    precision: str | None = None,
-    batch_size: int | None = None,
-    device: str | torch.device | None = None,
-    threads: int | None = None,
     expected: int | None = None,
     calibration: Iterable[Tensor] | None = None,
-    early_exit: float | None = None,
+    **changes: Any,
 ) -> Engine:
     """Make `net` ready to answer.
 
     Args:
-        net: a network with its `preprocess`; copied, never changed. One that an export describes runs on the file of
-            the export, in its precision.
-        engine: "torch", "torch-compiled", "onnxruntime", "openvino"; "auto": torch on a GPU, and for work that it
-            finishes on the CPU in half a minute; else what is measured to be fastest of those that are installed and
-            have the precision (compiled for work of minutes only). The measurement is kept for this machine.
-        precision: "float32", "bf16", "int8" (needs `calibration`); "auto": bf16 where the device is fast in it; None:
-            float32, and of an export its own. What runs is `Engine.precision`.
-        batch_size: images that are run at once; None: 16 on a CPU and 128 on a GPU, and for much work on a CPU what
-            is measured to be fastest.
-        device: where torch runs; None: a GPU where there is one and the engine may be torch.
-        threads: of the CPU; None: as many as PyTorch uses.
+        net: a network with its `preprocess`; copied, never changed. An export runs on its file, in its precision.
+        runtime: how it is run.
         expected: how many images will come; None: few.
         calibration: batches of un-normalized images that int8 measures its ranges on.
-        early_exit: the softmax probability from which on an auxiliary head is sure, so that its images stop there;
-            the engine is then an `EarlyExit`, which has no features.
+        changes: fields of `runtime` by name, as `engine="torch"`.
 
     Raises:
         ValueError: an unknown engine or precision, one that is not installed, that do not go together, or a precision
             that the engine would not compute in on this processor; a network without preprocessing; an early exit from
             a network without auxiliary heads.
     """
-    if early_exit is not None:
-        refuse(net, early_exit)
-    if net.export is not None:
-        exported = ExportedEngine(net.export, batch_size=batch_size, threads=threads)
-        if engine not in ("auto", exported.name):
-            raise ValueError(f"{net.export} is an export for {exported.name}; it does not run on {engine}")
-        if precision not in (None, "auto", exported.precision):
-            raise ValueError(f"{net.export} is an export in {exported.precision}; {precision} needs another export")
-        if device is not None and torch.device(device).type != "cpu":
-            raise ValueError(f"{net.export} is an export, which runs on the CPU, not on {device}")
-        return exported
+    runtime = replace(runtime, **changes)
+    if isinstance(net, Export):
+        _refuse_for_export(net, runtime)
+        return ExportedEngine(net.folder, batch_size=runtime.batch_size, threads=runtime.threads)
+    if runtime.early_exit is not None:
+        refuse(net, runtime.early_exit)
     refuse_damaged(net)
-    precision, place = settled(engine, precision, device, batch_size=batch_size, calibrated=calibration is not None)
-    ranges = list(calibration) if precision == "int8" and calibration is not None else None
-    opening = _Opening(precision, place, batch_size, threads)
-    if engine != "auto":
-        name, reason = engine, "asked for"
-    elif place.type != "cpu":
-        name, reason = "torch", f"the engine for {place.type}"
+    found = resolved(runtime, calibrated=calibration is not None)
+    ranges = list(calibration) if found.precision == "int8" and calibration is not None else None
+    opening = _Opening(found)
+    if found.engine != "auto":
+        name, reason = found.engine, "asked for"
+    elif found.device.type != "cpu":
+        name, reason = "torch", f"the engine for {found.device.type}"
     else:
         name, reason = _choose(net, opening, expected or 0)
-    if early_exit is not None:
-        chosen: Engine = cascade(net, early_exit, partial(opening, name, reason), ranges)
+    if found.early_exit is not None:
+        chosen: Engine = cascade(net, found.early_exit, partial(opening, name, reason), ranges)
     else:
         chosen = opening.ready.get(name) or opening(name, reason, Prepared(net), ranges)
         chosen.reason = reason
     opening.ready.clear()
-    asked = support(name, precision, place)
+    asked = support(name, found.precision, found.device)
     if asked.emulated:
         log.warning("%s", asked.note)
-    if batch_size is None and place.type == "cpu" and (expected or 0) >= chosen.worth_tuning:
+    if found.batch_size is None and found.device.type == "cpu" and (expected or 0) >= chosen.worth_tuning:
         chosen.tune(_blank(net))
     log.debug("engine: %s", chosen)
     return chosen
@@ -111,30 +97,28 @@ def open_engine(
 class _Opening:
     """How engines are opened, whichever it will be."""
 
-    precision: str
-    place: torch.device
-    batch_size: int | None
-    threads: int | None
+    runtime: Resolved
     ready: dict[str, Engine] = field(default_factory=dict)
     """Engines of the whole network that were opened to be measured."""
 
     def __call__(self, name: str, reason: str, part: Prepared, ranges: list[Tensor] | None = None) -> Engine:
-        engine = self._engine(name, reason, part.to(self.place), ranges)
-        engine.emulated = support(name, self.precision, self.place).emulated
+        engine = self._engine(name, reason, part.to(self.runtime.device), ranges)
+        engine.emulated = support(name, self.runtime.precision, self.runtime.device).emulated
         return engine
 
     def _engine(self, name: str, reason: str, part: Prepared, ranges: list[Tensor] | None) -> Engine:
-        size = self.batch_size or (16 if self.place.type == "cpu" else 128)
+        precision, place, threads = self.runtime.precision, self.runtime.device, self.runtime.threads
+        size = self.runtime.batch_size or (16 if place.type == "cpu" else 128)
         if name in _ON_TORCH:
-            return _ON_TORCH[name](part, self.precision, size, reason, device=self.place, threads=self.threads)
+            return _ON_TORCH[name](part, precision, size, reason, device=place, threads=threads)
         if name == "onnxruntime":
             from inceptions.engines.onnx_runtime import OnnxRuntimeEngine
 
-            return OnnxRuntimeEngine(part, self.precision, size, reason, threads=self.threads)
+            return OnnxRuntimeEngine(part, precision, size, reason, threads=threads)
         from inceptions.engines.openvino import PER_REQUEST, OpenVinoEngine
 
-        request = self.batch_size or PER_REQUEST
-        return OpenVinoEngine(part, self.precision, request, reason, threads=self.threads, calibration=ranges)
+        request = self.runtime.batch_size or PER_REQUEST
+        return OpenVinoEngine(part, precision, request, reason, threads=threads, calibration=ranges)
 
     def timed(self, net: Network, name: str) -> Engine:
         """An engine of the whole network to be measured, opened once."""
@@ -143,29 +127,26 @@ class _Opening:
         return self.ready[name]
 
 
-def settled(
-    engine: str,
-    precision: str | None,
-    device: str | torch.device | None,
-    *,
-    batch_size: int | None = None,
-    calibrated: bool = False,
-) -> tuple[str, torch.device]:
-    """The precision and the device that `open_engine` takes for these arguments.
+def resolved(runtime: Runtime, *, calibrated: bool = False) -> Resolved:
+    """What `runtime` means on this machine.
+
+    Args:
+        calibrated: there are images for int8 to measure its ranges on.
 
     Raises:
         ValueError: as `open_engine`.
     """
-    gpu = engine in ("auto", *_ON_TORCH) and torch.cuda.is_available()
-    place = torch.device(device or ("cuda" if gpu else "cpu"))
-    wanted = precision or "float32"
-    if wanted == "auto":
-        able = [name for name in _candidates(engine, place) if support(name, "bf16", place).pays]
-        wanted = "bf16" if fast_bf16(place) and able else "float32"
+    gpu = runtime.engine in ("auto", *_ON_TORCH) and torch.cuda.is_available()
+    place = torch.device(runtime.device or ("cuda" if gpu else "cpu"))
+    precision = runtime.precision or "float32"
+    if precision == "auto":
+        able = [name for name in _candidates(runtime.engine, place) if support(name, "bf16", place).pays]
+        precision = "bf16" if fast_bf16(place) and able else "float32"
         if place.type == "cpu" and not fast_bf16(place):
             log.info("precision: float32, since this processor (%s) has no bf16", processor().instruction_set)
-    _refuse(engine, wanted, batch_size, place, calibrated=calibrated)
-    return wanted, place
+    found = Resolved(**{**vars(runtime), "precision": precision, "device": place})
+    _refuse(found, calibrated=calibrated)
+    return found
 
 
 def _candidates(engine: str, place: torch.device) -> list[str]:
@@ -182,7 +163,8 @@ def _choose(net: Network, opening: _Opening, expected: int) -> tuple[str, str]:
         opening: opens what has to be measured, and keeps it.
         expected: images to come.
     """
-    precision, place = opening.precision, opening.place
+    runtime = opening.runtime
+    precision, place = runtime.precision, runtime.device
     able = [one for name in available() if precision in ENGINES[name] for one in [support(name, precision, place)]]
     fitting = [one.engine for one in able if one.pays] or [one.engine for one in able if one.emulated]
     if len(fitting) == 1:
@@ -190,8 +172,8 @@ def _choose(net: Network, opening: _Opening, expected: int) -> tuple[str, str]:
     if expected < MANY:
         return "torch", "needs no conversion, which does not pay for few images"
     preprocess_of(net)
-    size = opening.batch_size or 16
-    name = key(net, precision, opening.threads or torch.get_num_threads(), opening.batch_size)
+    size = runtime.batch_size or 16
+    name = key(net, precision, runtime.threads or torch.get_num_threads(), runtime.batch_size)
     known = remembered(name)
     rate = known.get("torch") or opening.timed(net, "torch").rate(_blank(net).expand(size, -1, -1, -1))
     seconds = expected / rate
@@ -209,16 +191,29 @@ def _choose(net: Network, opening: _Opening, expected: int) -> tuple[str, str]:
 
 
 def _blank(net: Network) -> Tensor:
-    return torch.zeros(net.preprocess.shape, dtype=torch.uint8)
+    return torch.zeros(preprocess_of(net).shape, dtype=torch.uint8)
 
 
-def _refuse(engine: str, precision: str, batch_size: int | None, place: torch.device, *, calibrated: bool) -> None:
+def _refuse_for_export(export: Export, runtime: Runtime) -> None:
+    folder, own = export.folder, RUNTIMES[export.format]
+    if runtime.early_exit is not None:
+        raise export.refusal()
+    if runtime.engine not in ("auto", own):
+        raise ValueError(f"{folder} is an export for {own}; it does not run on {runtime.engine}")
+    if runtime.precision not in (None, "auto", export.precision):
+        raise ValueError(f"{folder} is an export in {export.precision}; {runtime.precision} needs another export")
+    if runtime.device is not None and torch.device(runtime.device).type != "cpu":
+        raise ValueError(f"{folder} is an export, which runs on the CPU, not on {runtime.device}")
+
+
+def _refuse(runtime: Resolved, *, calibrated: bool) -> None:
+    engine, precision, place = runtime.engine, runtime.precision, runtime.device
     if engine not in ("auto", *ENGINES):
         raise ValueError(f"unknown engine {engine!r}; one of auto, {', '.join(ENGINES)}")
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; one of auto, {', '.join(PRECISIONS)}")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size {batch_size}: at least one image is run at once")
+    if runtime.batch_size is not None and runtime.batch_size < 1:
+        raise ValueError(f"batch_size {runtime.batch_size}: at least one image is run at once")
     if engine != "auto" and precision not in ENGINES[engine]:
         able = [name for name, precisions in ENGINES.items() if precision in precisions]
         raise ValueError(

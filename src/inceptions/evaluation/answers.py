@@ -16,6 +16,7 @@ from inceptions.engines.probabilities import log_softmax
 
 if TYPE_CHECKING:
     from inceptions.data import Batch, Refused, Split
+    from inceptions.engines.export_folder import Export
     from inceptions.zoo import Network
 
 Model = Callable[[Tensor], Tensor]
@@ -38,7 +39,7 @@ class Answer:
 
 
 def answers(
-    model: Model, batches: Iterable[Batch], *, net: Network | None = None, split: Split | None = None
+    model: Model, batches: Iterable[Batch], *, net: Network | Export | None = None, split: Split | None = None
 ) -> Iterator[Answer]:
     """Ask `model` about each batch; a batch without a readable image is answered without asking.
 

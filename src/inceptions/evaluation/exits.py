@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor
 from inceptions.data import Split, batches
 from inceptions.engines import EarlyExit, Engine
 from inceptions.evaluation.outcome import Outcome
-from inceptions.evaluation.protocol import Protocol, judge, opened, sized
-from inceptions.zoo import Network
+from inceptions.evaluation.protocol import Protocol, judge, opened
+from inceptions.models import Model, as_model
+from inceptions.zoo import Network, preprocess_of
 
 TIMED = 128  # images that the speed is measured on, evenly chosen
 ROUNDS = 5  # in each of which every engine runs all of them
@@ -37,7 +39,7 @@ class Exit:
 
 
 def exits(
-    net: Network, split: Split, protocol: Protocol, thresholds: Sequence[float]
+    model: Model | Network, split: Split, protocol: Protocol, thresholds: Sequence[float]
 ) -> tuple[list[Outcome], list[Exit]]:
     """Judge the plain network and an early exit at each of `thresholds`, all on the same engine.
 
@@ -50,19 +52,24 @@ def exits(
     Raises:
         ValueError: as `judge`; a network without auxiliary heads.
     """
-    cascade = opened(net, replace(protocol, early_exit=thresholds[0]), len(split))
+    model = as_model(model)
+    cascade = opened(model, _with(protocol, early_exit=thresholds[0]), len(split))
     assert isinstance(cascade, EarlyExit)
-    plain = opened(net, replace(protocol, engine=cascade.name, early_exit=None), len(split))
+    plain = opened(model, _with(protocol, engine=cascade.name, early_exit=None), len(split))
     early = [cascade.at(threshold) for threshold in thresholds]
     engines = [plain, *early]
-    outcomes = [judge([net], split, protocol, engines=[engine]) for engine in engines]
+    outcomes = [judge([model], split, protocol, engines=[engine]) for engine in engines]
     shares = [dict.fromkeys(cascade.heads, 0.0), *map(_shares, early)]
-    rates = _rates(engines, _sample(net, split, protocol))
+    rates = _rates(engines, _sample(model, split, protocol))
     rows = [
         Exit(threshold=threshold, left=left, top1=outcome.metrics.top1, images_per_second=rate, ratio=rate / rates[0])
         for threshold, left, outcome, rate in zip((None, *thresholds), shares, outcomes, rates, strict=True)
     ]
     return outcomes, rows
+
+
+def _with(protocol: Protocol, **changes: Any) -> Protocol:
+    return replace(protocol, runtime=replace(protocol.runtime, **changes))
 
 
 def _shares(engine: EarlyExit) -> dict[str, float]:
@@ -75,10 +82,11 @@ def _shares(engine: EarlyExit) -> dict[str, float]:
     return {stage: left / counts[0] for stage, left in zip(engine.left, counts[1:], strict=True)}
 
 
-def _sample(net: Network, split: Split, protocol: Protocol) -> Tensor:
+def _sample(model: Model, split: Split, protocol: Protocol) -> Tensor:
     """Decoded images from all over the split."""
     chosen = np.unique(np.linspace(0, len(split) - 1, TIMED).round().astype(np.int64))
-    feed = batches(split, sized(net, protocol).preprocess, batch_size=protocol.batch_size, order=chosen)
+    preprocess = preprocess_of(model.resized(protocol.img_size))
+    feed = batches(split, preprocess, batch_size=protocol.batch_size, order=chosen)
     return torch.cat([batch.images for batch in feed if len(batch)])
 
 

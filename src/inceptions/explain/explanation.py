@@ -10,12 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from inceptions.engines import blaming, finite, refuse_damaged
-from inceptions.engines.probabilities import rank, temperature_of
+from inceptions.engines.probabilities import rank
 from inceptions.explain.attribution import Method, attribute, grid_stage
 from inceptions.explain.drawing import shown
 from inceptions.explain.inside import BranchAnswer, branch_answers
 from inceptions.explain.inside import feature_maps as maps_of
-from inceptions.image import Source
+from inceptions.image import Preprocess, Source
+from inceptions.models import Model, as_model
 from inceptions.zoo import Network
 
 
@@ -44,7 +45,7 @@ class Explanation:
 
 
 def explain(
-    net: Network,
+    model: Network | Model,
     source: Source,
     *,
     target: str | None = None,
@@ -58,7 +59,7 @@ def explain(
     """Explain the answer to one image.
 
     Args:
-        net: with `preprocess` and `classes`; it is put in evaluation mode.
+        model: with `preprocess` and `classes`; its network is put in evaluation mode.
         source: a path, encoded bytes, an open file, a PIL image or an array.
         target: the class to explain; None: the answer.
         method: see `attribute`.
@@ -74,24 +75,26 @@ def explain(
         UnreadableImage: the image cannot be decoded.
         NotFiniteError: the answer, or what it rests on, is not finite.
     """
-    classes = _classes(net, target, top_k)
+    model = as_model(model)
+    net = model.in_pytorch()
+    preprocess, classes = _known(model, target, top_k)
     refuse_damaged(net)
-    where = stage or grid_stage(net, net.preprocess.size)
-    original = net.preprocess.decode(source)
-    pixels = net.preprocess.image(original)
-    left, top, right, bottom = net.preprocess.seen(*original.size)
+    where = stage or grid_stage(net, preprocess.size)
+    original = preprocess.decode(source)
+    pixels = preprocess.image(original)
+    left, top, right, bottom = preprocess.seen(*original.size)
     wide, high = original.size
-    image = net.preprocess.normalize(torch.from_numpy(pixels)[None])
+    image = preprocess.normalize(torch.from_numpy(pixels)[None])
     called = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the image"
     with torch.inference_mode(), blaming(net, lambda _: called):
-        places, probabilities = rank(net.eval()(image) / temperature_of(net), top_k)
+        places, probabilities = rank(net.eval()(image) / model.temperature, top_k)
     answers = tuple((classes[place], float(value)) for place, value in zip(places[0], probabilities[0], strict=True))
     wanted = answers[0][0] if target is None else target
     index = classes.index(wanted)
     with blaming(net, lambda _: called):
         spoke = finite(attribute(net, image, [index], method=method, stage=where if method == "grad_cam" else None))
     return Explanation(
-        image=shown(pixels, net.preprocess),
+        image=shown(pixels, preprocess),
         whole=original if whole else None,
         seen=(left / wide, top / high, right / wide, bottom / high),
         answers=answers,
@@ -103,17 +106,13 @@ def explain(
     )
 
 
-def _classes(net: Network, target: str | None, top_k: int) -> tuple[str, ...]:
-    """The names of the classes, where all that was asked for is possible; else `ValueError`."""
-    if net.export is not None:
-        raise ValueError(
-            f"{net.export} is an export, which has no weights in PyTorch: give the run or model it was made from"
-        )
+def _known(model: Model, target: str | None, top_k: int) -> tuple[Preprocess, tuple[str, ...]]:
+    """The preprocessing and the classes, where all that was asked for is possible; else `ValueError`."""
     if top_k < 1:
         raise ValueError(f"top_k is {top_k}; at least one class is named")
-    if net.preprocess is None or net.classes is None:
-        raise ValueError(f"{net.name} comes without preprocessing and class names: it cannot be shown images")
-    if target is not None and target not in net.classes:
-        some = ", ".join(net.classes[:20]) + (", ..." if len(net.classes) > 20 else "")
+    if model.preprocess is None or model.classes is None:
+        raise ValueError(f"{model.name} comes without preprocessing and class names: it cannot be shown images")
+    if target is not None and target not in model.classes:
+        some = ", ".join(model.classes[:20]) + (", ..." if len(model.classes) > 20 else "")
         raise ValueError(f"no class is called {target!r}; there are: {some}")
-    return net.classes
+    return model.preprocess, model.classes

@@ -14,11 +14,13 @@ import yaml
 from inceptions.data import Dataset, read_split
 from inceptions.data.contents import Copies, copies
 from inceptions.data.text import read_text
+from inceptions.engines import Runtime
 from inceptions.errors import DataError
 from inceptions.evaluation.protocol import Protocol, judge
 from inceptions.files import safe_cell, safe_path
-from inceptions.weights import artifact
-from inceptions.zoo import Network
+from inceptions.image import Preprocess
+from inceptions.models import Model, open_model
+from inceptions.zoo import Network, preprocess_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +53,22 @@ class Run:
     answers: list[Answer]
     unreadable: dict[str, str]
     """Images that could not be read, with the reason."""
-    net: Network
+    model: Model
 
     @property
     def metrics(self) -> dict[str, Any]:
         """Of the saved model: `val`, and `test` where the data has one."""
-        found: dict[str, Any] = self.net.artifact.get("metrics") or {}
-        return found
+        return dict(self.model.facts.metrics or {})
+
+    @property
+    def net(self) -> Network:
+        """The saved model's network."""
+        return self.model.in_pytorch()
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What images go through."""
+        return preprocess_of(self.model)
 
     @property
     def copies(self) -> Copies:
@@ -84,16 +95,16 @@ def read_run(folder: str | Path, *, data: Path | None = None) -> Run:
                 "finishes one that was stopped"
             )
     try:
-        net, images = artifact.load(folder), read_split(folder / "split.json", root=data, hint="--data")
+        model, images = open_model(folder), read_split(folder / "split.json", root=data, hint="--data")
         return Run(
             folder=folder,
             settings=yaml.safe_load(read_text(folder / "config.yaml")),
             sessions=json.loads(read_text(folder / "environment.json")),
             rows=_rows(folder / "results.csv"),
             data=images,
-            answers=_answers(folder / "predictions.csv", images, _judged_images(net)) or _judged(net, images),
+            answers=_answers(folder / "predictions.csv", images, _judged_images(model)) or _judged(model, images),
             unreadable=_unreadable(folder / "unreadable.json"),
-            net=net,
+            model=model,
         )
     except DataError:  # says which file, and what of it
         raise
@@ -106,10 +117,9 @@ def _rows(path: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def _judged_images(net: Network) -> int | None:
+def _judged_images(model: Model) -> int | None:
     """Validation images that the model's own metrics are of."""
-    metrics = net.artifact.get("metrics") or {}
-    n: int | None = (metrics.get("val") or {}).get("n")
+    n: int | None = ((model.facts.metrics or {}).get("val") or {}).get("n")
     return n
 
 
@@ -139,10 +149,10 @@ def _answers(path: Path, data: Dataset, judged: int | None) -> list[Answer]:
     ]
 
 
-def _judged(net: Network, data: Dataset) -> list[Answer]:
+def _judged(model: Model, data: Dataset) -> list[Answer]:
     """The model's answers to the validation images, computed again."""
     split = data.splits["val"]
-    outcome = judge([net], split, Protocol(engine="torch"))
+    outcome = judge([model], split, Protocol(runtime=Runtime(engine="torch")))
     found = zip(outcome.indices, outcome.targets, outcome.best[:, 0], outcome.probabilities[:, 0], strict=True)
     return [
         Answer(

@@ -70,7 +70,7 @@ def write_report(folder: str | Path, output: Path | None = None, *, data: Path |
 def report(run: Run) -> str:
     """The page."""
     settings = run.settings
-    size = run.net.preprocess.size
+    size = run.preprocess.size
     counted = cost(run.net, size)
     errors = sorted((answer for answer in run.answers if not answer.right), key=lambda answer: -answer.probability)
     unsure = sorted(run.answers, key=lambda answer: answer.probability)
@@ -94,7 +94,7 @@ def report(run: Run) -> str:
         error_count=len(errors),
         unsure=_exhibits(run, unsure[:GALLERY], "least certain images"),
         looked_at=grid_stage(run.net, size),
-        portrait=portrait(run.net),
+        portrait=portrait(run.model),
         stages=[*counted.stages, counted.head],
         seconds=sum(row.get("seconds", 0.0) for row in run.rows),
     )
@@ -185,7 +185,7 @@ def _exhibits(run: Run, answers: Iterable[Answer], what: str) -> list[Exhibit]:
 
 
 def _exhibit(run: Run, answer: Answer) -> Exhibit:
-    preprocess = run.net.preprocess
+    preprocess = run.preprocess
     image = preprocess.image(run.data.splits["val"].source(answer.index))
     images = preprocess.normalize(torch.from_numpy(image)[None])
     (weights,) = attribute(run.net, images, [run.data.classes.index(answer.prediction)])

@@ -16,11 +16,11 @@ import torch
 from inceptions import zoo
 from inceptions.anatomy.cost import cost
 from inceptions.files import write_atomically
+from inceptions.models import open_model
 from inceptions.progress import log
 from inceptions.studies.claims import STUDIES, Arm, Study
 from inceptions.studies.significance import Difference, Estimate, estimate, holm, paired_difference
 from inceptions.training import TrainConfig, train
-from inceptions.weights import artifact
 
 SEEDS = 3
 DIVERGED = "diverged.txt"
@@ -249,7 +249,7 @@ def _size(folders: list[Path]) -> tuple[int | None, int | None, int]:
     """Parameters, multiply-adds, and images that were judged."""
     if not folders:
         return None, None, 0
-    net = artifact.describe(folders[0] / "model")
-    assert net.preprocess is not None
-    counted = cost(net, net.preprocess.size)
-    return counted.parameters, counted.multiply_adds, net.artifact["metrics"]["val"]["n"]
+    found = open_model(folders[0] / "model", weights=False)
+    counted = cost(found.shapes, zoo.preprocess_of(found).size)
+    assert found.facts.metrics is not None
+    return counted.parameters, counted.multiply_adds, found.facts.metrics["val"]["n"]

@@ -27,7 +27,7 @@ from inceptions.training.signals import Stop
 from inceptions.training.state import State
 from inceptions.training.step import WithLoss, freeze, gradient_norms, norms, parts, seed_step, starved, train_mode
 from inceptions.weights import artifact
-from inceptions.zoo import Network
+from inceptions.zoo import Network, preprocess_of
 
 LOOK_EVERY = 20  # steps between two looks at a GPU's numbers: each look waits for the device
 NORMS_EVERY = 10  # steps between two measurements of the gradients
@@ -125,7 +125,7 @@ class Training:
         order = order[: self.batches * self.batch_size]
         feed = batches(
             split,
-            self.net.preprocess,
+            preprocess_of(self.net),
             batch_size=self.batch_size,
             workers=self.workers,
             augment=config.augment(),
@@ -270,7 +270,7 @@ class Training:
 
     def _val_batches(self) -> Iterator[Batch]:
         split = self.data.splits["val"]
-        feed = batches(split, self.net.preprocess, batch_size=self.batch_size, workers=self.workers)
+        feed = batches(split, preprocess_of(self.net), batch_size=self.batch_size, workers=self.workers)
         for batch in track(feed, description="validation", total=len(split), amount=lambda b: len(b.targets)):
             if self.stop.signal:
                 self.save()
@@ -298,12 +298,10 @@ class Training:
 
     def _images(self, pixels: Tensor) -> Tensor:
         """Images (N, C, H, W) uint8 as the network sees them, on the device."""
-        assert self.net.preprocess is not None
         if self.device.type == "cuda":
             pixels = pixels.pin_memory()  # else the copy would wait for the device
         pixels = pixels.to(self.device, non_blocking=True).contiguous(memory_format=self.layout)  # small as bytes
-        images: Tensor = self.net.preprocess.normalize(pixels)
-        return images
+        return preprocess_of(self.net).normalize(pixels)
 
     def _tick(self) -> None:
         now = time.monotonic()

@@ -9,7 +9,7 @@ from inceptions.data import Dataset, read_split, write_split
 from inceptions.data.contents import Copies, copies, hashed, named
 from inceptions.data.split_file import changed, read_record
 from inceptions.errors import DataError
-from inceptions.evaluation.protocol import trained_in
+from inceptions.models import open_model
 from inceptions.progress import log
 from inceptions.training.config import DIVIDING, TrainConfig, changes
 from inceptions.weights import artifact
@@ -116,7 +116,7 @@ def _run_of(weights: str) -> Path | None:
     try:
         if not artifact.is_artifact(Path(weights)):
             return None
-        file = trained_in(weights, artifact.describe(weights))
+        file = open_model(weights, weights=False).record()
     except (OSError, ValueError) as error:  # whoever loads them says it
         log.debug("%s: %s", weights, error)
         return None

@@ -20,7 +20,7 @@ from inceptions.training.config import DEFAULT_MODEL, TrainConfig, idle
 from inceptions.training.losses import class_weights
 from inceptions.training.step import freeze
 from inceptions.weights import artifact, create_model, network_in
-from inceptions.zoo import Network, resolve
+from inceptions.zoo import Network, preprocess_of, resolve
 
 SMALL = 96  # px; up to here images are small ones (digits, CIFAR), which are not cropped for evaluation
 
@@ -117,7 +117,7 @@ def network(config: TrainConfig, data: Dataset) -> Network:
 
 def preprocess(config: TrainConfig, net: Network) -> Preprocess:
     """The weights' preprocessing (without weights: values in [-1, 1], center crop), with what `config` changes."""
-    start = net.preprocess
+    start = preprocess_of(net)
     size = config.img_size or (min(start.size) if config.weights or config.stem == "small" else net.input_size)
     changes: dict[str, Any] = {}
     if config.img_size or not config.weights:
@@ -128,8 +128,7 @@ def preprocess(config: TrainConfig, net: Network) -> Preprocess:
         changes["crop_pct"] = config.crop_pct
     if config.interpolation:
         changes["interpolation"] = config.interpolation
-    changed: Preprocess = dataclasses.replace(start, **changes)
-    return changed
+    return dataclasses.replace(start, **changes)
 
 
 def loss_weights(config: TrainConfig, data: Dataset) -> Tensor | None:
@@ -199,7 +198,7 @@ def _fits(config: TrainConfig, net: Network, size: int) -> bool:
     images = targets = loss = None
     try:
         trial = copy.deepcopy(net).to(device).train()
-        images = torch.zeros(size, net.in_channels, *net.preprocess.size, device=device)
+        images = torch.zeros(size, net.in_channels, *preprocess_of(net).size, device=device)
         targets = torch.full((size, net.num_classes), 1 / net.num_classes, device=device)
         with torch.autocast("cuda", getattr(torch, config.amp_dtype), enabled=config.amp):
             loss, _ = WithLoss(trial)(images, targets)

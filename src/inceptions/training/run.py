@@ -13,9 +13,11 @@ import torch
 from inceptions.data import Dataset, load
 from inceptions.data.batches import reading_workers
 from inceptions.data.contents import Copies
+from inceptions.engines import Runtime
 from inceptions.errors import DataError
 from inceptions.evaluation import Metrics, Outcome, Protocol, judge
 from inceptions.evaluation.csv_files import write_predictions
+from inceptions.models import Model, open_model
 from inceptions.progress import log
 from inceptions.system import peak_memory
 from inceptions.training import checkpoint
@@ -36,7 +38,7 @@ from inceptions.training.resolve import (
     warn_of_idle,
 )
 from inceptions.weights import artifact
-from inceptions.zoo import Network
+from inceptions.zoo import Network, preprocess_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +178,7 @@ def assemble(config: TrainConfig, known: Dataset | None = None) -> tuple[TrainCo
     if config.batch_size == "auto":
         config = config.replace(batch_size=batch_size(config, net))
     if config.workers is None:
-        config = config.replace(workers=reading_workers(len(data.splits["train"]), net.preprocess))
+        config = config.replace(workers=reading_workers(len(data.splits["train"]), preprocess_of(net)))
     refuse_impossible(config, data, net)
     return config, data, net
 
@@ -209,27 +211,27 @@ def _finish(
     judged: dict[str, Outcome] | None,
 ) -> RunResult:
     """Writes predictions.csv and the artifact's metrics: `judged`, else what the saved model says in float32."""
-    net = artifact.load(output / "model")
-    outcome = judged or _judge(net, data, config)
+    model = open_model(output / "model")
+    outcome = judged or _judge(model, data, config)
     write_predictions(output / "predictions.csv", outcome["val"].rows(data.splits["val"]))
     run_folder.add_unreadable(output, [*data.refused, *(one for part in outcome.values() for one in part.refused)])
-    facts = net.artifact
+    training = model.facts.training or {}
     artifact.save(
-        net,
+        model.in_pytorch(),
         output / "model",
-        training=facts["training"],
+        training=training,
         metrics={name: part.metrics.to_dict() for name, part in outcome.items()},
-        provenance=facts["provenance"],
-        temperature=facts["temperature"],
+        provenance=model.facts.provenance,
+        temperature=model.facts.temperature,
     )
     result = RunResult(
         output=output,
-        model=net.name,
+        model=model.name,
         top1=outcome["val"].metrics.top1,
         seconds=time.monotonic() - started,
         metrics=outcome["val"].metrics,
         test=outcome["test"].metrics if "test" in outcome else None,
-        best_epoch=facts["training"]["epoch"],
+        best_epoch=training["epoch"],
         peak_memory=_peak_memory(config.device),
         shared={part: len(pairs) for part, pairs in held.learned.items()},
     )
@@ -241,13 +243,12 @@ def _finish(
     return result
 
 
-def _judge(net: Network, data: Dataset, config: TrainConfig) -> dict[str, Outcome]:
+def _judge(model: Model, data: Dataset, config: TrainConfig) -> dict[str, Outcome]:
     """What `inceptions val` would find on the validation part, and on the test part where there is one."""
     assert isinstance(config.batch_size, int)
-    protocol = Protocol(
-        batch_size=config.batch_size, workers=config.workers, engine="torch", precision="float32", device=config.device
-    )
-    return {name: judge([net], data.splits[name], protocol) for name in ("val", "test") if name in data.splits}
+    runtime = Runtime(engine="torch", precision="float32", device=config.device)
+    protocol = Protocol(batch_size=config.batch_size, workers=config.workers, runtime=runtime)
+    return {name: judge([model], data.splits[name], protocol) for name in ("val", "test") if name in data.splits}
 
 
 def _peak_memory(device: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from inceptions.weights.create import Loaded, create_model, load_weights, network_in, tell_assumed
+from inceptions.weights.create import create_model, load_weights, network_in, tell_assumed
+from inceptions.weights.described import Loaded, ModelFacts
 
-__all__ = ["Loaded", "create_model", "load_weights", "network_in", "tell_assumed"]
+__all__ = ["Loaded", "ModelFacts", "create_model", "load_weights", "network_in", "tell_assumed"]

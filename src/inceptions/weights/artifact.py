@@ -31,6 +31,7 @@ from inceptions.image import Preprocess
 from inceptions.system import flush
 from inceptions.weights.card import model_card
 from inceptions.weights.convert import materialize
+from inceptions.weights.described import Described, ModelFacts
 from inceptions.zoo import MEMBERS, Network, build
 
 FORMAT_VERSION = 1
@@ -95,22 +96,26 @@ def load(folder: str | Path) -> Network:
     """Reads the artifact in `folder` (or in its `model/`, if it is a run's folder).
 
     Returns:
-        The network in evaluation mode with `preprocess`, `classes` and `artifact` (the config's block `inceptions`).
+        The network in evaluation mode with `preprocess`, `classes` and `temperature`.
 
     Raises:
         FileNotFoundError: there is no artifact.
         DataError: it is damaged, from a newer version, or not what it claims to be.
     """
+    return read(folder)[0]
+
+
+def read(folder: str | Path) -> tuple[Network, Described]:
+    """The same, and all that the config says beside; errors as of `load`."""
     folder = _find(Path(folder))
-    net = describe(folder)  # shapes first: nothing is allocated until the file is known to hold them
+    found = describe(folder)  # shapes first: nothing is allocated until the file is known to hold them
+    net = found.shapes
     materialize(net, _read_tensors(folder / TENSORS, net.name, net.state_dict()))
-    return net.eval()
+    return net.eval(), found
 
 
-def describe(folder: str | Path) -> Network:
-    """The network that the config in `folder` speaks of, without its weights: every tensor is on the device `meta`.
-
-    `preprocess`, `classes` and `artifact` are set, so whoever brings the weights in another form has all the rest.
+def describe(folder: str | Path) -> Described:
+    """What the config in `folder` says; its weights are not read.
 
     Raises:
         FileNotFoundError: there is no artifact.
@@ -137,8 +142,15 @@ def describe(folder: str | Path) -> Network:
             raise DataError(f"{where}: {key} is {_came(block[key])}, it must be an object or null")
     if problem := _unfit(net, preprocess):
         raise DataError(f"{where}: {problem}")
-    net.preprocess, net.classes, net.artifact = preprocess, classes, block
-    return net.eval()
+    net.preprocess, net.classes, net.temperature = preprocess, classes, float(temperature or 1)
+    facts = {key: block.get(key) for key in ("training", "metrics", "provenance")}
+    return Described(
+        facts=ModelFacts(name=net.name, options=net.options, temperature=temperature, **facts),
+        preprocess=preprocess,
+        classes=classes,
+        shapes=net.eval(),
+        export=block.get("export"),
+    )
 
 
 def is_artifact(folder: Path) -> bool:

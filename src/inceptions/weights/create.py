@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from inceptions.weights import artifact
 from inceptions.weights.channels import channels_of, for_channels, with_channels
 from inceptions.weights.convert import State, materialize, norm_map, part_state
 from inceptions.weights.defaults import class_names, default_preprocess
+from inceptions.weights.described import Loaded, ModelFacts
 from inceptions.weights.keras_graph import KerasModel
 from inceptions.weights.layouts import LAYOUTS, FileHead, FileNorm, Layout, Match, choose, find_head, recognize
 from inceptions.weights.locate import Facts, catalogue_facts, hub_facts, hub_file, is_none, locate, read
@@ -38,21 +39,6 @@ FREE = frozenset(
     )
 )
 """Options that a checkpoint leaves open: they do not change what its network computes, or the tensors' shapes tell."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """A network out of a weight file, and how it came about."""
-
-    net: Network
-    provenance: Mapping[str, Any]
-    """The source, its SHA-256 and its layout, for the artifact."""
-    new_head: bool
-    """The classifier is fresh: the file's did not fit, or there was none to take over."""
-    assumed: tuple[str, ...] = ()
-    """Fields of the preprocessing that no file told and that are as published with the network."""
-    scales_pixels: bool = False
-    """The file's own layers scale the pixels (Keras's Rescaling); the preprocessing does the same instead of them."""
 
 
 def create_model(
@@ -136,14 +122,15 @@ def load_weights(
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     provenance = {"source": str(source), "sha256": digest, **loaded.provenance}
-    return replace(loaded, provenance=provenance | ({} if chosen.part is None else {"weights_part": chosen.part}))
+    provenance |= {} if chosen.part is None else {"weights_part": chosen.part}
+    return replace(loaded, provenance=provenance, facts=replace(loaded.facts, provenance=provenance))
 
 
 def network_in(source: str | Path, part: str | None = None) -> str:
     """The member of the family that weights are for, without building it; arguments and errors as of `load_weights`."""
     path = locate(source)
     if artifact.is_artifact(path):
-        return artifact.describe(path).name
+        return artifact.describe(path).facts.name
     chosen = choose(read(hub_file(path) if path.is_dir() else path), LAYOUTS, part)
     return recognize(chosen.checkpoint, new_head=True).layout.network
 
@@ -157,7 +144,7 @@ def _refuse_part(part: str | None, path: Path) -> None:
 
 
 def _from_artifact(path: Path, network: str | None, num_classes: int | None, options: dict[str, Any]) -> Loaded:
-    stored = artifact.load(path)
+    stored, described = artifact.read(path)
     if network is not None and stored.name != network:
         raise ValueError(f"{path} holds {stored.name}, not {network}")
     open_ = ("aux", "drop_rate", "norm_momentum")
@@ -171,10 +158,11 @@ def _from_artifact(path: Path, network: str | None, num_classes: int | None, opt
     if num_classes is not None and new_head:
         state = _new_head(net, state, num_classes, f"{path} has {stored.num_classes}")
     else:
-        net.classes, net.artifact = stored.classes, stored.artifact
+        net.classes, net.temperature = stored.classes, stored.temperature
     materialize(net, state)
     net.preprocess = stored.preprocess
-    return Loaded(net=net.eval(), provenance={"source": str(path)}, new_head=new_head)
+    facts = ModelFacts.of(net) if new_head else replace(described.facts, options=net.options)
+    return Loaded(net=net.eval(), provenance={"source": str(path)}, facts=facts, new_head=new_head)
 
 
 # --- others' checkpoints --------------------------------------------------------------------------------------------
@@ -226,6 +214,7 @@ def _from_checkpoint(match: Match, num_classes: int | None, options: dict[str, A
     return Loaded(
         net=net.eval(),
         provenance={"layout": layout.title},
+        facts=ModelFacts.of(net),
         new_head=not kept,
         assumed=assumed if net.preprocess else (),
         scales_pixels=kept and model is not None and model.scale is not None,

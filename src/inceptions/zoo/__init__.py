@@ -5,12 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from inceptions.zoo.members import MEMBERS, Member
-from inceptions.zoo.network import Network
+from inceptions.zoo.network import Network, preprocess_of
 from inceptions.zoo.options import checked, nearest, parse_options
 from inceptions.zoo.plain import to_plain
 from inceptions.zoo.table import Table
 
-__all__ = ["ALIASES", "MEMBERS", "Member", "Network", "Table", "build", "list_models", "parse_options", "resolve"]
+__all__ = [
+    "ALIASES",
+    "MEMBERS",
+    "Member",
+    "Network",
+    "Table",
+    "build",
+    "list_models",
+    "parse_options",
+    "preprocess_of",
+    "resolve",
+]
 
 ALIASES = {"inception_v1": "googlenet", "inception_v2": "bn_inception"}
 

@@ -4,14 +4,34 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from inceptions.image import Preprocess
 from inceptions.layers import initialize
 from inceptions.zoo.table import Table
+
+
+class _Named(Protocol):
+    """What may carry a preprocessing: a network, an export, a model."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def preprocess(self) -> Preprocess | None: ...
+
+
+def preprocess_of(net: _Named) -> Preprocess:
+    """What images go through before they come to `net`.
+
+    Raises:
+        ValueError: it carries none.
+    """
+    if net.preprocess is None:
+        raise ValueError(f"{net.name} carries no preprocessing: set net.preprocess to an inceptions.Preprocess")
+    return net.preprocess
 
 
 class Network(nn.Module):
@@ -49,14 +69,12 @@ class Network(nn.Module):
         self.input_size = input_size
         self.min_size = table.min_size()
         self.aux_weight = aux_weight
-        self.preprocess: Any = None
-        """The `Preprocess` the weights expect; comes with the weights."""
+        self.preprocess: Preprocess | None = None
+        """What the weights expect of images; comes with the weights."""
         self.classes: tuple[str, ...] | None = None
         """Names of the logits, in order; come with the weights."""
-        self.artifact: dict[str, Any] = {}
-        """What else the artifact said that the network was loaded from (its block `inceptions`)."""
-        self.export: Path | None = None
-        """The folder of an exported file that answers in place of these weights, which then are on `meta`."""
+        self.temperature = 1.0
+        """Divides the logits before softmax (`inceptions val --calibrate`); comes with the weights."""
 
         taps = dict(table.aux)
         modules: OrderedDict[str, nn.Module] = OrderedDict()
@@ -130,7 +148,7 @@ class Network(nn.Module):
             initialize([module.linear])
         self.num_classes = num_classes
         self.options["num_classes"] = num_classes
-        self.classes = None
+        self.classes, self.temperature = None, 1.0
 
     def _check(self, images: Tensor) -> None:
         if images.dim() != 4 or images.shape[1] != self.in_channels:
