@@ -159,11 +159,13 @@ def _classes(
     for split, folders in found.folders.items():
         held = {entry.label for entry in found.entries if entry.split == split}
         empty = [name for name in folders if name not in held]
-        if empty and split in (None, "train"):
+        if empty and split in (None, "train") and not (len(counts) == 1 and advice):
             found.problems.append(f"no images in the folder of class {_some(empty)}: fill or remove it")
     untrained = sorted(set(counts) - trained, key=natural)
     if untrained:
-        found.problems.append(f"classes without training images: {_some(untrained)}")
+        spelled = {folded(name): name for name in trained}
+        said = [name + (f" (called {spelled[key]} there)" if (key := folded(name)) in spelled else "") for name in untrained]
+        found.problems.append(f"classes without training images: {_some(said)}")
     return tuple(sorted(counts, key=natural)), [], []
 
 

@@ -110,10 +110,10 @@ def class_problems(names: Iterable[str]) -> list[str]:
         if reason := _unfit(name):
             found.append(f"class {_shown(name)} {reason}")
         else:
-            alike[same_name(name)].append(name)
+            alike[name.strip() if name.isascii() else _visible(name)].append(name)
     found += [
-        f"classes {', '.join(map(_shown, group))} differ only in the space around them or in their Unicode form: "
-        "merge or rename them"
+        f"classes {', '.join(map(_shown, group))} differ only in the space around them, in their Unicode form or in what "
+        "cannot be seen: merge or rename them"
         for group in alike.values()
         if len(group) > 1
     ]
@@ -130,6 +130,11 @@ def refuse_names(source: str | os.PathLike[str], names: Iterable[str]) -> None:
 def same_name(name: str) -> str:
     """What two spellings of one class's name share: macOS decomposes what other systems compose (NFD, NFC)."""
     return name.strip() if name.isascii() else unicodedata.normalize("NFC", name).strip()
+
+
+def _visible(name: str) -> str:
+    """`same_name` without what cannot be seen (spaces of no width, marks of direction)."""
+    return "".join(letter for letter in same_name(name) if unicodedata.category(letter) != "Cf").strip()
 
 
 def read_names(spec: str) -> tuple[str, ...]:
