@@ -21,6 +21,8 @@ from inceptions.image import EXTENSIONS
 from inceptions.image.formats import ARCHIVES
 from inceptions.progress import log
 
+_NOTHING = frozenset({"nan", "null", "none", "na", "n/a", "#n/a", "-1", "<na>", "nil", "undefined", "?"})
+
 
 def load(
     source: str | Path,
@@ -112,6 +114,8 @@ def _refuse_or_tell(source: str, found: Found, unmapped: Sequence[Sequence[str]]
         skipped = found.skipped.line()[1]
         told = [*left_out, *([f"not taken: {skipped}"] if skipped else [])]
         raise DataError("\n".join([f"{source} cannot be used:", listing(found.problems), *told]))
+    for text, level in found.told.items():
+        log.log(level, "%s", text)
     say_skipped(source, found.skipped)
     for part, count in found.unlabeled.items():
         log.warning("left out: %d images of %s, which have no class", count, part)
@@ -155,6 +159,8 @@ def _classes(
         same.setdefault(folded(name), []).append(name)
     if twins := [name for names in same.values() if len(names) > 1 for name in names]:
         log.warning("%s: classes that differ only in capitals or accents: %s", source, _some(twins))
+    if found.layout in ("manifest", "table"):
+        _tell_doubtful(str(source), counts)
     trained = {e.label for e in found.entries if e.split in (None, "train")} or set(counts)
     for split, folders in found.folders.items():
         held = {entry.label for entry in found.entries if entry.split == split}
@@ -164,9 +170,28 @@ def _classes(
     untrained = sorted(set(counts) - trained, key=natural)
     if untrained:
         spelled = {folded(name): name for name in trained}
-        said = [name + (f" (called {spelled[key]} there)" if (key := folded(name)) in spelled else "") for name in untrained]
+        said = [
+            name + (f" (called {spelled[key]} there)" if (key := folded(name)) in spelled else "") for name in untrained
+        ]
         found.problems.append(f"classes without training images: {_some(said)}")
     return tuple(sorted(counts, key=natural)), [], []
+
+
+def _tell_doubtful(source: str, counts: Mapping[str, int]) -> None:
+    """Names classes that other programs write where there is no answer, or where there are several."""
+    nothing = [name for name in counts if name.casefold() in _NOTHING]
+    if nothing:
+        log.warning(
+            "%s: taken for classes: %s: if that means that nobody knows, leave these cells empty, or these lines out",
+            *(source, _some([f"{name} ({counts[name]} images)" for name in nothing])),
+        )
+    for mark in "|;,":
+        several = [name for name in counts if mark in name and all(one.strip() in counts for one in name.split(mark))]
+        if several:
+            log.warning(
+                "%s: %d classes are called like several of the others (%s): an image has one class here",
+                *(source, len(several), _some(several, 3)),
+            )
 
 
 def _as_called(entries: list[Entry], classes: Sequence[str]) -> list[Entry]:

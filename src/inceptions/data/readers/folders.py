@@ -65,8 +65,6 @@ def read_folders(root: Path) -> Found:
             _refuse_flat(walk, flat or list(called), others, trunks, found)
     _tell_loose(walk, levels, found)
     found.problems = walk.problems + found.problems
-    for text, level in found.told.items() if not found.problems else ():
-        log.log(level, "%s", text)
     labels = {(entry.split, entry.label) for entry in found.entries}
     if len({label for _, label in labels}) == 1:
         split, label = sorted(labels, key=str)[0]
@@ -134,9 +132,9 @@ def _judge_others(
         ((split, name),) = parts.items()
         found.problems.append(
             f"{os.fsdecode(name)} holds folders ({text_of(walk.filled(name))}), as the {split} split would, and "
-            f"beside it {text_of(others)} hold{'s' * (len(others) == 1)} images, as classes would. If all are classes, put the "
-            f"images directly into {os.fsdecode(name)}, {OR_TABLE}; if not, move {text_of(others)} away, or give "
-            f"{place(walk, name)} alone"
+            f"beside it {text_of(others)} hold{'s' * (len(others) == 1)} images, as classes would. If all are classes, "
+            f"put the images directly into {os.fsdecode(name)}, {OR_TABLE}; if not, move {text_of(others)} away, or "
+            f"give {place(walk, name)} alone"
         )
     elif others:
         log.warning(

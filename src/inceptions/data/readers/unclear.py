@@ -9,7 +9,15 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from inceptions.data.readers.names import copied_from, folded, is_wrapper, may_be_class, numbered_parts, splits_among
+from inceptions.data.readers.names import (
+    copied_from,
+    folded,
+    is_wrapper,
+    may_be_class,
+    numbered_parts,
+    split_called,
+    splits_among,
+)
 from inceptions.data.readers.walk import Walk, files_called
 
 OR_TABLE = "or list the images in a .csv file (file_name,label[,split][,group])"
@@ -54,6 +62,8 @@ class Unclear:
     def _trunk(self, name: bytes) -> bytes:
         path = os.path.join(self.parent, name)
         while not self.walk.at(path).images and len(filled := self.walk.filled(path)) == 1:
+            if split_called(os.fsdecode(filled[0])):
+                break
             path = os.path.join(path, filled[0])
         return path
 

@@ -15,10 +15,25 @@ from inceptions.progress import log
 
 _SYSTEM = frozenset(  # what archives, storage boxes, disks and desktops leave behind (in lower case)
     {"__macosx", "@eadir", "lost+found", "$recycle.bin", "recycler", "system volume information", "#recycle"}
-    | {"@recycle", "#snapshot", "@tmp", "@sharebin", "@appstore", "node_modules", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+    | {
+        "@recycle",
+        "#snapshot",
+        "@tmp",
+        "@sharebin",
+        "@appstore",
+        "node_modules",
+        "__pycache__",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "icon\r",
+    }
 )
 _PREVIEWS = (".lrdata", ".photoslibrary", ".photolibrary")  # folders of Lightroom and Photos: small copies of images
-_RUN = {b"split.json", b"config.yaml"}  # what a folder that `train` wrote holds: its figures are no images to learn from
+_RUN = {
+    b"split.json",
+    b"config.yaml",
+}  # what a folder that `train` wrote holds: its figures are no images to learn from
 _NOTES = frozenset(  # beside images they surprise nobody
     {".txt", ".md", ".rst", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html", ".htm", ".pdf"}
     | {".py", ".ipynb", ".log", ".ini", ".toml", ".cfg", ".url"}
