@@ -21,6 +21,7 @@ from inceptions.image import EXTENSIONS
 from inceptions.image.formats import ARCHIVES
 from inceptions.progress import log
 
+_POINTER = b"version https://git-lfs"
 _NOTHING = frozenset({"nan", "null", "none", "na", "n/a", "#n/a", "-1", "<na>", "nil", "undefined", "?"})
 
 
@@ -86,6 +87,10 @@ def load(
 def _read(source: str | Path, label: str | None) -> tuple[Path, Found, Callable[[int], bytes] | None]:
     """(root, what was found, the content of a table's rows)."""
     path = Path(source)
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(_POINTER)) == _POINTER:
+                raise DataError(f"{path} is a pointer of Git LFS to the data, not the data: git lfs pull fetches it")
     if is_table(source):
         return read_table(source, label=label)
     if path.is_dir():

@@ -11,11 +11,14 @@ from pathlib import Path
 from inceptions.image import EXTENSIONS
 
 EXPECTED = "file_name,label[,split][,group] expected"
-_FILES = frozenset(
-    {"filename", "file", "path", "filepath", "image", "imagefile", "imagefilename", "imagename", "imagepath"}
-    | {"img", "imgfile", "imgname", "imgpath"}
-)
-_LABELS = frozenset({"labels", "class", "classname", "labelname", "category", "categoryname"})
+_OTHER = {
+    "file_name": frozenset(
+        {"file", "path", "filepath", "image", "imagefile", "imagefilename", "imagename", "imagepath"}
+        | {"img", "imgfile", "imgname", "imgpath"}
+    ),
+    "label": frozenset({"labels", "class", "classname", "labelname", "category", "categoryname"}),
+}
+"""What else a column may be called, without capitals, spaces and underscores, where no column is called so."""
 _DIVIDING = frozenset(
     {"splits", "set", "subset", "partition", "phase", "fold", "istrain", "istraining", "istest", "isval", "isvalid"}
     | {"train", "usage", "datasplit", "dataset", "traintest", "traintestsplit"}
@@ -33,27 +36,36 @@ def columns(names: Sequence[str], needed: tuple[str, str]) -> dict[str, int] | s
         names: the header's cells.
         needed: what the columns of files and of labels are called.
     """
-    file, label = needed
     found: dict[str, int] = {}
     missing: list[str] = []
-    for wanted, others in (
-        (file, _FILES),
-        (label, _LABELS if label == "label" else frozenset()),
-        ("split", ()),
-        ("group", ()),
-    ):
-        exact = [place for place, name in enumerate(names) if name == wanted]
-        alike = [place for place, name in enumerate(names) if _plain(name) == _plain(wanted)]
-        places = exact or alike or [place for place, name in enumerate(names) if _plain(name) in others]
-        if len(places) > 1 and (exact or alike):
-            return f"column {wanted} stands in the header {len(places)} times: {list(names)}"
-        if len(places) == 1:
-            found[wanted] = places[0]
-        elif wanted in needed:
-            missing.append(wanted)
+    for meant in (*needed, "split", "group"):
+        places = _places(names, meant)
+        if len(places) > 1:
+            return f"column {meant} stands in the header {len(places)} times: {list(names)}"
+        if places:
+            found[meant] = places[0]
+        elif meant in needed:
+            missing.append(meant)
     if missing:
         return f"no column {' and '.join(missing)}; the header is {list(names)}, {EXPECTED}"
     return found
+
+
+def called(names: Sequence[str], meant: str) -> str | None:
+    """The one column that means this; None: there is none, or there are several."""
+    places = _places(names, meant)
+    return names[places[0]] if len(places) == 1 else None
+
+
+def _places(names: Sequence[str], meant: str) -> list[int]:
+    for fits in (
+        lambda name: name == meant,
+        lambda name: _plain(name) == _plain(meant),
+        lambda name: _plain(name) in _OTHER.get(meant, ()),
+    ):
+        if found := [place for place, name in enumerate(names) if fits(name)]:
+            return found
+    return []
 
 
 def remarks(names: Sequence[str], places: Mapping[str, int]) -> dict[str, int]:
