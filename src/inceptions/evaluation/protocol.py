@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from inceptions.errors import DataError
 from inceptions.evaluation.answers import Answer, answers, mean, over_crops
 from inceptions.evaluation.outcome import Outcome, collect
 from inceptions.image import with_crops
-from inceptions.progress import track
+from inceptions.progress import log, track
 from inceptions.weights import artifact
 from inceptions.zoo import Network
 
@@ -162,7 +163,7 @@ def trained_in(model: str | Path, net: Network) -> Path:
     """The split.json of the run that `net` comes from, as far as it can be found; it need not exist.
 
     A copy of a run's model and an export lie elsewhere, but say where their run was; that it still is that run, its own
-    model says.
+    model says. Where it is gone, a warning says that the images it learned from cannot be known.
 
     Args:
         model: what the user named: a run, the model in it, a copy of that or an export.
@@ -176,9 +177,17 @@ def trained_in(model: str | Path, net: Network) -> Path:
         return file
     try:
         same = artifact.describe(output).artifact.get("training") == training
-    except (OSError, ValueError):
-        return file
-    return Path(output) / file.name if same else file
+    except (OSError, ValueError) as error:
+        log.debug("%s: %s", output, error)
+        same = False
+    if same and (Path(output) / file.name).is_file():
+        return Path(output) / file.name
+    log.warning(
+        "%s: the run it comes from (%s) is not there: images that it was trained on cannot be known, and are judged "
+        "like any others; name the run itself, wherever it is now",
+        *(os.fspath(model), output),
+    )
+    return file
 
 
 def _classes(net: Network) -> tuple[str, ...]:

@@ -409,6 +409,7 @@ def _problems(config: TrainConfig) -> list[str]:
             config.augment()
         except ValueError as error:
             found.append(str(error))
+    found += [f"{name} must be below 2**63" for name in ("seed", "split_seed") if int(getattr(config, name)) >= 1 << 63]
     found += [
         f"{name} {getattr(config, name)} must not be above lr {config.lr}"
         for name in ("min_lr", "warmup_lr")

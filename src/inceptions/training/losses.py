@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,13 +63,22 @@ def class_weights(spec: str, targets: NDArray[np.int64], classes: Sequence[str])
     """
     if spec == "balanced":
         return torch.from_numpy(balanced_weights(targets, classes))
+    if not os.path.exists(spec):
+        raise FileNotFoundError(errno.ENOENT, "class weights: neither `balanced` nor a file", spec)
     record = read_json(spec, meant="JSON file of class weights {class: weight}")
     own = {same_name(name): name for name in classes}
+    problems: list[str] = []
     if isinstance(record, dict):
         record = {own.get(same_name(name), name): weight for name, weight in record.items()}
-    if not isinstance(record, dict) or set(record) != set(classes):
-        have = sorted(record) if isinstance(record, dict) else record
-        raise DataError(f"class weights: {spec} must give a weight to each of {sorted(classes)}, it holds {have}")
+    if not isinstance(record, dict):
+        raise DataError(f"class weights: {spec} must hold an object {{class: weight}}, not {type(record).__name__}")
+    for what, names in (("no weight for", set(classes) - set(record)), ("not a class:", set(record) - set(classes))):
+        if names:
+            problems.append(
+                f"{what} {', '.join(sorted(names)[:10])}" + f" and {len(names) - 10} more" * (len(names) > 10)
+            )
+    if problems:
+        raise DataError(f"class weights: {spec} must give a weight to each class: {'; '.join(problems)}")
     wrong = {name: weight for name, weight in record.items() if not _positive(weight)}
     if wrong:
         raise DataError(f"class weights must be positive numbers; {spec} holds {wrong}")
