@@ -99,7 +99,8 @@ def test_a_table_is_read_where_the_cache_of_datasets_cannot_be_made(
     blocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     datasets = pytest.importorskip("datasets")
-    from inceptions.data import load, tables
+    from inceptions.data import load
+    from inceptions.data.readers import parquet as tables
 
     pixels = [{"bytes": bytes([n]), "path": None} for n in range(4)]
     table = datasets.Dataset.from_dict({"image": pixels, "label": ["a", "b"] * 2})
