@@ -25,7 +25,7 @@ SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
 
 
 def read_manifest(path: Path, *, label: str | None = None) -> Found:
-    """Reads a manifest; further columns are ignored.
+    """Reads a manifest; columns are found as `columns` says, further ones are ignored.
 
     A `file_name` is relative to the manifest's folder and must not leave it, or absolute; where no such file is, a
     backslash separates folders (Windows wrote it). One that does not exist is refused like any unreadable image;
