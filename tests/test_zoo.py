@@ -390,7 +390,7 @@ def test_a_table_for_every_option() -> None:
     exercised = {key for _, base, option in VALUES for key in (*base, *option)}
     exercised |= {"num_classes", "in_channels", "width", "depth", "drop_rate", "aux", "stem", "norm_momentum"}
     exercised |= {"norm_scale", "five", "reduce", "fourth_pool", "aux_pool", "first_conv", "late_pool_width"}
-    exercised |= {"conv_bias", "factorize", "parallel_reduction", "bottleneck", "shortcut_bias", "hidden"}
+    exercised |= {"conv_bias", "factorize", "parallel_reduction", "bottleneck", "shortcut_bias", "hidden", "table"}
     assert {option for member in MEMBERS.values() for option in member.options} == exercised
 
 
@@ -407,16 +407,16 @@ def test_aliases_build_their_network() -> None:
         ("inception_v9", {}, "did you mean 'inception_v"),
         ("googlenet", {"fives": "3x3"}, "did you mean 'five'"),
         ("googlenet", {"five": "4x4"}, "choose '5x5' or '3x3'"),
-        ("googlenet", {"width": "wide"}, "must be float"),
-        ("googlenet", {"width": 1e9}, "out of range"),
-        ("googlenet", {"width": float("nan")}, "out of range"),
-        ("googlenet", {"aux": 1}, "must be bool"),
-        ("googlenet", {"num_classes": 0}, "out of range"),
-        ("googlenet", {"num_classes": True}, "must be int"),
+        ("googlenet", {"width": "wide"}, r"choose a number in \[0.01, 16\]"),
+        ("googlenet", {"width": 1e9}, r"choose a number in \[0.01, 16\]"),
+        ("googlenet", {"width": float("nan")}, "width=nan is not allowed"),
+        ("googlenet", {"aux": 1}, "choose true or false"),
+        ("googlenet", {"num_classes": 0}, r"choose a whole number in \[1, 1000000\]"),
+        ("googlenet", {"num_classes": True}, "choose a whole number"),
         ("xception", {"aux": True}, "has no option 'aux'"),
         ("inception_resnet_v2", {"scales": (0.1,)}, "three are needed"),
         ("inception_resnet_v2", {"scales": ("a", "b", "c")}, "scales"),
-        ("inception_resnet_v1", {"bottleneck": -1}, "out of range"),
+        ("inception_resnet_v1", {"bottleneck": -1}, r"choose a whole number in \[1, 1000000\] or none"),
     ],
 )
 def test_what_is_wrong_is_said_with_what_is_allowed(name: str, options: dict[str, Any], message: str) -> None:

@@ -61,12 +61,12 @@ class Finding:
     number: float
     """What was measured: a share or a factor, as `text` explains."""
     text: str
-    cure: str | None = None
+    suggestion: str | None = None
     """What to do; None where the principle is kept."""
 
 
 def principles(network: nn.Module, size: int | Grid | None = None) -> tuple[Finding, ...]:
-    """Check the principles on every stage that they speak of, principle by principle, in the order of work.
+    """Check the principles on every stage that they apply to, principle by principle, in the order of work.
 
     Args:
         network: one of the family, around a table of your own, or any module that takes one (N, C, H, W) tensor.
@@ -115,7 +115,7 @@ def _bottlenecks(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding
                 number=narrowest / entering,
                 text=f"{came} come in, {_shape(end)} leave; {narrowest:,} of {entering:,} values fit through the "
                 "narrowest place",
-                cure=None
+                suggestion=None
                 if kept
                 else "let strided convolutions work beside the pool and concatenate, so that channels grow while the "
                 "grid shrinks",
@@ -176,7 +176,7 @@ def _widening(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding]:
             number=after.channels / before.channels,
             text=f"the grid shrinks from {_grid(before)} to {_grid(after)}; its channels go from {before.channels} to "
             f"{after.channels}",
-            cure=None if kept else f"more than {before.channels} channels on the smaller grid",
+            suggestion=None if kept else f"more than {before.channels} channels on the smaller grid",
         )
 
 
@@ -239,7 +239,7 @@ def _reductions(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding]
                 kept=without > total,
                 number=1 - total / without,
                 text=f"{total:,} multiply-adds; without the 1x1 in front of its larger kernels {without:,}",
-                cure=None if without > total else "fewer channels out of the 1x1 convolutions",
+                suggestion=None if without > total else "fewer channels out of the 1x1 convolutions",
             )
         for op in filter(_spatial, work):
             widths = [op.shape[1]] if op.shape[1] < op.in_channels else []
@@ -267,7 +267,7 @@ def _of_missing_reducer(stage: str, op: Op, width: int, cost: int) -> Finding:
         number=1 - cost / op.multiply_adds,
         text=f"{_layer(op)}: {_kernel(op)} reads {op.in_channels} channels to write {op.shape[1]}: "
         f"{op.multiply_adds:,} multiply-adds",
-        cure=f"a 1x1 convolution to {width} channels in front: {cost:,} together",
+        suggestion=f"a 1x1 convolution to {width} channels in front: {cost:,} together",
     )
 
 
@@ -324,7 +324,7 @@ def _of_pairs(stage: str, pairs: list[tuple[Op, Op]]) -> Finding:
         number=1 - both / whole,
         text="; ".join(f"{count} x ({kind})" for kind, count in kinds.items())
         + f": {both:,} multiply-adds instead of {whole:,}",
-        cure=None if both < whole else "fewer channels between the two",
+        suggestion=None if both < whole else "fewer channels between the two",
     )
 
 
@@ -336,7 +336,7 @@ def _of_large_kernel(stage: str, op: Op, cost: int, way: str) -> Finding:
         kept=saved < WORTHWHILE,
         number=saved,
         text=f"{_layer(op)}: {_kernel(op)} costs {op.multiply_adds:,} multiply-adds; {way} would cost {cost:,}",
-        cure=None if saved < WORTHWHILE else way,
+        suggestion=None if saved < WORTHWHILE else way,
     )
 
 
@@ -383,7 +383,7 @@ def _balance(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding]:
                 kept=share <= HEAVIEST,
                 number=share,
                 text=f"share of the work, depth and width from the largest grid to the smallest: {told}",
-                cure=None if share <= HEAVIEST else "fewer or narrower blocks there, more on the other grids",
+                suggestion=None if share <= HEAVIEST else "fewer or narrower blocks there, more on the other grids",
             )
 
 

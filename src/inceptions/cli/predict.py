@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from inceptions.cli.terminal import plain, print_json
+from inceptions.cli.terminal import certainty, plain, print_json
 from inceptions.errors import DataError
 from inceptions.files import open_atomically, to_json
 from inceptions.progress import log, track
@@ -78,7 +78,7 @@ def predict(
     from inceptions.predict import Classifier, load_network, some_images
 
     if not images:
-        raise UsageError("which images? give files or folders behind the model")
+        raise UsageError("no images given: list files or folders after the model")
     if output is not None and output.suffix.lower() not in (".csv", ".jsonl"):
         raise UsageError(f"--output {output}: the name must end in .csv or .jsonl")
     if features is not None and features.suffix.lower() != ".npz":
@@ -173,7 +173,7 @@ def _file(path: Path) -> Iterator[Sink]:
     from inceptions.files import safe_cell, safe_path
 
     with open_atomically(path) as raw:
-        # a name that is no UTF-8 becomes an escape: readable in CSV, and exact in JSON
+        # a name that is not UTF-8 becomes an escape: readable in CSV, and exact in JSON
         text = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
         writer = csv.writer(text, lineterminator="\n")
 
@@ -205,8 +205,8 @@ def _lines(files: Sequence[str], classes: Sequence[str]) -> Sink:
         if prediction.error is not None:
             print(f"{file:{wide}}  unreadable: {plain(prediction.error)}")
             return
-        further = ", ".join(f"{plain(label)} {100 * value:.1f} %" for label, value in prediction.top_k[1:])
+        further = ", ".join(f"{plain(label)} {certainty(value)}" for label, value in prediction.top_k[1:])
         label, value = prediction.top_k[0]
-        print(f"{file:{wide}}  {plain(label):{label_wide}}  {100 * value:9.1f} %  {further}".rstrip())
+        print(f"{file:{wide}}  {plain(label):{label_wide}}  {certainty(value):>11}  {further}".rstrip())
 
     return show

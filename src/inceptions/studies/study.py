@@ -24,7 +24,7 @@ from inceptions.weights import artifact
 
 SEEDS = 3
 DIVERGED = "diverged.txt"
-"""In the folder of a run whose loss was no number any more: what it said."""
+"""In the folder of a run whose loss became NaN: its message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class ArmResult:
     curves: dict[int, tuple[float, ...]]
     """seed -> validation top-1 after each epoch, of the runs that came through."""
     diverged: dict[int, str]
-    """seed -> what a run said whose loss was no number any more."""
+    """seed -> the message of a run whose loss became NaN."""
     parameters: int | None
     multiply_adds: int | None
     """None where no run came through."""
@@ -105,11 +105,13 @@ class StudyResult:
 def resolve(name: str) -> Study:
     """A study by name. Raises `ValueError` saying which there are."""
     if name not in STUDIES:
-        raise ValueError(f"there is no study {name!r}; there are: {', '.join(STUDIES)}")
+        raise ValueError(f"unknown study {name!r}; there are: {', '.join(STUDIES)}")
     return STUDIES[name]
 
 
-def conduct(name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS) -> StudyResult:
+def conduct(
+    name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS, study: Study | None = None
+) -> StudyResult:
     """Run every arm of a study with every seed, and compare.
 
     Runs are ordinary ones, in `output/ARM/seed-N`, an arm at a time of each seed; those that are there already are not
@@ -118,19 +120,20 @@ def conduct(name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS) -
     pairs.
 
     Args:
-        name: one of `STUDIES`.
+        name: one of `STUDIES`, or what `study` is called.
         base: settings of every run; its `model` is kept, its seed is the first one.
         output: folder of the study.
         seeds: runs of each arm; from 2 on differences have intervals, and 3 is little.
+        study: one of your own, see `own_study`.
 
     Raises:
-        ValueError: no such study, no seed, settings and data that do not fit, or `output` holds runs of other settings.
+        ValueError: unknown study, no seed, settings and data that do not fit, or `output` holds runs of other settings.
     """
-    study = resolve(name)
+    study = study or resolve(name)
     if seeds < 1:
         raise ValueError(f"seeds is {seeds}; at least 1 is needed")
     if seeds < SEEDS:
-        log.warning("seeds is %d: fewer than %d runs of each arm allow no interval worth the name", seeds, SEEDS)
+        log.warning("seeds is %d: with fewer than %d runs of each arm the interval is meaningless", seeds, SEEDS)
     model = zoo.resolve(base.model or study.model)
     base = base.replace(model=model)
     for arm in study.arms:  # the last must not refuse what the first have been trained for
@@ -139,7 +142,7 @@ def conduct(name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS) -
     for seed in range(base.seed, base.seed + seeds):
         for arm in study.arms:
             _run(arm_config(base, arm, seed, output))
-    return summary(name, base, output, seeds=seeds)
+    return summary(name, base, output, seeds=seeds, study=study)
 
 
 def arm_config(base: TrainConfig, arm: Arm, seed: int, output: Path) -> TrainConfig:
@@ -174,9 +177,11 @@ def _run(config: TrainConfig) -> None:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
-def summary(name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS) -> StudyResult:
+def summary(
+    name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS, study: Study | None = None
+) -> StudyResult:
     """Compare the runs that are in `output`. Raises `FileNotFoundError` where one has not finished."""
-    study = resolve(name)
+    study = study or resolve(name)
     chosen = range(base.seed, base.seed + seeds)
     runs = {arm.name: {seed: arm_config(base, arm, seed, output).output for seed in chosen} for arm in study.arms}
     curves: dict[str, dict[int, tuple[float, ...]]] = {}
@@ -223,7 +228,7 @@ def summary(name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS) -
 
 def _rows(folder: Path) -> list[dict[str, float]]:
     if not (folder / "predictions.csv").exists():
-        raise FileNotFoundError(f"{folder} has not finished; run the study again, and it goes on there")
+        raise FileNotFoundError(f"{folder} has not finished; run the study again, and it continues there")
     with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 

@@ -63,7 +63,7 @@ def create_model(
     weights_part: str | None = None,
     **options: Any,
 ) -> Network:
-    """Builds a member of the family, with published or own weights where asked for.
+    """Builds a member of the family, with published or own weights on request.
 
     A checkpoint decides more than tensors: the network's numeric options (batch norm's epsilon, the borders of pools,
     ...), the preprocessing and the class names come with it.
@@ -216,7 +216,7 @@ def _from_checkpoint(match: Match, num_classes: int | None, options: dict[str, A
         net.classes = _classes(match, head, net.num_classes, facts)
         _tell(source, head, net.classes)
     else:
-        came = f"the file has {outputs}" if outputs else "the file has none that can be taken over"
+        came = f"the file has {outputs}" if outputs else "the file has none that can be reused"
         state = _new_head(net, state, wanted, came)
     if net.aux and not any(name.startswith("aux.") for name in state):
         log.info("new auxiliary heads: the weights hold none")
@@ -233,7 +233,7 @@ def _from_checkpoint(match: Match, num_classes: int | None, options: dict[str, A
 
 
 def _usable_head(match: Match, settings: Mapping[str, Any], num_classes: int | None, *, own: bool) -> FileHead | None:
-    """The file's head, where it can be taken over.
+    """The file's head, where it can be reused.
 
     Args:
         match: the checkpoint.
@@ -242,7 +242,7 @@ def _usable_head(match: Match, settings: Mapping[str, Any], num_classes: int | N
         own: whether the user describes a head of his own.
 
     Raises:
-        ValueError: there is one that cannot be taken over, and no `num_classes` for a new one.
+        ValueError: there is one that cannot be reused, and no `num_classes` for a new one.
     """
     head = None if own else find_head(match)
     if isinstance(head, FileHead):
@@ -253,8 +253,8 @@ def _usable_head(match: Match, settings: Mapping[str, Any], num_classes: int | N
         return head
     if num_classes is None:
         raise ValueError(
-            f"{match.checkpoint.source}: the head cannot be taken over ({head}); give num_classes, and a new one is "
-            "put on (inceptions train DATA --weights does)"
+            f"{match.checkpoint.source}: cannot reuse the classifier head ({head}); give num_classes "
+            "to attach a new one (inceptions train DATA --weights does)"
         )
     log.info("the head of %s is left out (%s)", match.checkpoint.source, head)
     return None

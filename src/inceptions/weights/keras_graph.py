@@ -11,8 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from inceptions.checks import at_least, is_number, kind
 from inceptions.errors import DataError
 from inceptions.weights.keras_head import (
     FLATTENING,
@@ -28,6 +29,7 @@ from inceptions.weights.keras_head import (
 CONTAINERS = ("Functional", "Model", "Sequential")
 _ARITHMETIC = {"TrueDivide": "/", "Divide": "/", "Multiply": "*", "Subtract": "-", "Add": "+"}
 _LEGACY_ARITHMETIC = {"truediv": "/", "divide": "/", "multiply": "*", "subtract": "-", "add": "+"}
+_SIDE = kind(Annotated[int, at_least(1)])
 _DEEPEST = 16  # containers in containers
 
 
@@ -60,7 +62,7 @@ class KerasModel:
 
     @property
     def obstacle(self) -> str | None:
-        """Why the head cannot be taken over; None: it can, or there is none."""
+        """Why the head cannot be reused; None: it can, or there is none."""
         return self.head.obstacle
 
 
@@ -248,7 +250,7 @@ def _constant(kind: str, nodes: Any) -> float | None:
     else:
         call = first if isinstance(first[0], str) else first[0]
         values = [value for key, value in (call[3] if len(call) > 3 else {}).items() if key != "name"]
-    numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    numbers = [float(value) for value in values if is_number(value)]
     return numbers[0] if len(numbers) == 1 else None
 
 
@@ -296,7 +298,7 @@ def _input_size(config: Any) -> tuple[int, int] | None:
     facts = _inner(config)[0]["config"]
     shape = facts.get("batch_shape") or facts.get("batch_input_shape") or []
     sides = shape[1:3] if len(shape) == 4 else []
-    if len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
+    if len(sides) == 2 and all(map(_SIDE.fits, sides)):
         return sides[0], sides[1]
     return None
 

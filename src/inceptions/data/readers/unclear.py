@@ -19,6 +19,7 @@ from inceptions.data.readers.names import (
     splits_among,
 )
 from inceptions.data.readers.walk import Walk, files_called
+from inceptions.errors import some
 
 OR_TABLE = "or list the images in a .csv file (file_name,label[,split][,group])"
 _ANSWERS = frozenset(  # what lies beside a folder of images and is made of images as well
@@ -174,8 +175,7 @@ class Unclear:
         together = [f"{os.fsdecode(name)} ({text_of(sorted(subs), 3)})" for name, subs in inner.items() if subs]
         if not together:
             return
-        more = f" and {len(together) - 3} more" if len(together) > 3 else ""
-        text = f"{self.where}folders in a class's folder belong to that class: {', '.join(together[:3])}{more}"
+        text = f"{self.where}folders in a class's folder belong to that class: {some(together, 3)}"
         deep = len(self.classes) > 1 and all(
             len(self.inner.get(name, ())) > 1 and not self.walk.at(self.trunks[name]).images for name in self.classes
         )
@@ -217,8 +217,7 @@ def tables(walk: Walk, places: Iterable[bytes]) -> str:
             if not any(note in os.path.basename(os.fsdecode(file)).lower() for note in _NOTES)
         ]
         if files:
-            more = f" and {len(files) - 5} more" if len(files) > 5 else ""
-            return f". Their labels may be in {', '.join(files[:5])}{more}: {advice}"
+            return f". Their labels may be in {some(files, 5)}: {advice}"
     return ""
 
 
@@ -229,5 +228,4 @@ def place(walk: Walk, path: bytes) -> str:
 
 def text_of(names: Iterable[bytes], limit: int = 8) -> str:
     """The first of many names."""
-    shown = [os.fsdecode(name) for name in names]
-    return ", ".join(shown[:limit]) + (f" and {len(shown) - limit} more" if len(shown) > limit else "")
+    return some(map(os.fsdecode, names), limit)
