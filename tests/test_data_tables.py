@@ -87,7 +87,7 @@ def test_everything_wrong_with_a_manifest_is_told_at_once(tmp_path: Path) -> Non
 
 
 def test_a_manifest_that_is_none_says_what_is_expected(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("path;label\nx;y\n")
+    (tmp_path / "a.csv").write_text("where;what\nx;y\n")
     with pytest.raises(DataError, match=r"no column file_name and label.*file_name,label\[,split\]\[,group\] expected"):
         load(tmp_path / "a.csv")
     (tmp_path / "b.jsonl").write_text('{"file_name": \n[1]\n' + "[" * 100_000)

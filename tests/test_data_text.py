@@ -151,6 +151,8 @@ def test_a_line_separator_inside_json_ends_no_line(tmp_path: Path) -> None:
         (("\ufeffcat",), "control character"),
         (("cat", "cat "), "differ only in the space"),
         (("caf\u00e9", "cafe\u0301"), "Unicode form"),
+        (("cat", "cat\u200b"), "in what cannot be seen"),
+        (("\u202ecat", "cat"), "in what cannot be seen"),
     ],
 )
 def test_names_that_no_class_can_have_are_told_why(names: tuple[str, ...], told: str) -> None:

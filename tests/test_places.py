@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from inceptions.cli import main
 from inceptions.errors import DataError
+from inceptions.evaluation.protocol import trained_in
 from inceptions.features import Store
 from inceptions.features import cache_folder as features_folder
 from inceptions.files import user_cache, write_atomically
 from inceptions.image import Preprocess
 from inceptions.training import train
+from inceptions.training.folder import write_config
 from inceptions.training.resolve import default_output
 from inceptions.weights import artifact, create_model
 from inceptions.weights.download import Address, cache_folder, fetch, recorded
@@ -190,3 +193,69 @@ def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_written(
     (tmp_path / "model").rename(odd)
     with pytest.raises(DataError, match="not UTF-8"):
         artifact.load(odd)
+
+
+def test_a_disk_that_fills_while_a_model_is_written_is_told_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    net = create_model("googlenet", num_classes=2, width=0.1, stem="small")
+    net.classes = ("a", "b")
+    monkeypatch.setattr(artifact, "save_file", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        artifact.save(net, tmp_path / "model")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "model"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_made_is_called_by_its_own_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        write_atomically(tmp_path / "none" / "file.csv", "text")
+    assert caught.value.filename == str(tmp_path / "none" / "file.csv")
+
+
+def test_predictions_and_features_make_their_folder_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("INCEPTIONS_CACHE", str(tmp_path / "cache"))
+    data = write_images(tmp_path / "data", train=2, val=1, classes=2)
+    net = create_model("googlenet", num_classes=2, width=0.1, stem="small")
+    net.classes, net.preprocess = ("a", "b"), Preprocess(size=(32, 32))
+    artifact.save(net, tmp_path / "model")
+    model, images = str(tmp_path / "model"), str(data / "val")
+    assert main(["predict", model, images, "--output", str(tmp_path / "new/deep/p.csv")]) == 0
+    assert main(["predict", model, images, "--features", str(tmp_path / "other/f.npz")]) == 0
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("inceptions.features.Extractor.__call__", lambda *_: pytest.fail("computed in vain"))
+    assert main(["predict", model, images, "--features", str(tmp_path / "file/f.npz")]) == 1
+    assert f"{tmp_path / 'file'}: File exists" in capsys.readouterr().err
+
+
+def test_a_run_may_be_written_through_a_link_to_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "scratch" / "run")
+    write_config(tmp_path / "link", config(tmp_path, tmp_path / "link"))
+    assert (tmp_path / "scratch/run/config.yaml").is_file()
+
+
+def test_a_model_whose_run_is_gone_says_that_it_cannot_know_its_training_images(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    net = create_model("googlenet", num_classes=2, width=0.1, stem="small")
+    net.classes, net.preprocess = ("a", "b"), Preprocess(size=(32, 32))
+    run = tmp_path / "run"
+    artifact.save(net, run / "model", training={"settings": {"output": str(run)}})
+    artifact.save(net, tmp_path / "copy", training={"settings": {"output": str(run)}})
+    (run / "split.json").write_text("{}")
+    copied = artifact.load(tmp_path / "copy")
+    assert trained_in(tmp_path / "copy", copied) == run / "split.json"
+    assert not caplog.records
+    (run / "split.json").unlink()
+    assert not trained_in(tmp_path / "copy", copied).is_file()
+    assert "images that it was trained on cannot be known" in caplog.text
+
+
+def test_a_seed_that_no_generator_takes_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^seed must be in \[0, 2\*\*63\)"):
+        config(tmp_path, tmp_path / "run", seed=1 << 63)

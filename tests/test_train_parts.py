@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from inceptions.errors import DataError
 from inceptions.training.config import TrainConfig, changes, seconds
 from inceptions.training.ema import Average
 from inceptions.training.losses import class_weights, cross_entropy, soft_targets
@@ -314,6 +315,16 @@ def test_class_weights_are_read_by_name(tmp_path: Path) -> None:
     file = tmp_path / "weights.json"
     file.write_text('{"b": 2, "a": 0.5}')
     assert class_weights(str(file), np.array([0, 1]), ("a", "b")).tolist() == [0.5, 2.0]
+
+
+def test_what_class_weights_lack_is_named_and_not_all_that_they_hold(tmp_path: Path) -> None:
+    file = tmp_path / "weights.json"
+    names = [f"c{n}" for n in range(1000)]
+    file.write_text(json.dumps(dict.fromkeys([*names[1:], "C0"], 1.0)))
+    with pytest.raises(DataError, match=r"no weight for c0; not a class: C0$"):
+        class_weights(str(file), np.arange(1000), names)
+    with pytest.raises(FileNotFoundError, match="neither `balanced` nor a file"):
+        class_weights("Balanced", np.arange(1000), names)
 
 
 @pytest.mark.parametrize("text", ['{"a": 1}', '{"a": 1, "b": 2, "c": 3}', '{"a": 1, "b": 0}', "[1, 2]", "no json"])

@@ -103,7 +103,11 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     """
     temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("xb") as file:
+        raw = temporary.open("xb")
+    except OSError as error:  # which names a file that nobody has heard of
+        raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
+    try:
+        with raw as file:
             yield file
             file.flush()
             sync(file.fileno())

@@ -13,6 +13,7 @@ import torch
 from inceptions.data import record_of
 from inceptions.engines.export_folder import Export, described_export, is_export
 from inceptions.image import Preprocess
+from inceptions.progress import log
 from inceptions.weights import ModelFacts, artifact, create_model, load_weights
 from inceptions.weights.described import Described
 from inceptions.zoo import ALIASES, MEMBERS, Network, build
@@ -116,7 +117,7 @@ class Model:
         """The split.json of the run that the model comes from, as far as it can be found; it need not exist.
 
         A copy of a run's model and an export lie elsewhere, but say where their run was; that it still is that run, its
-        own model says.
+        own model says. Where it is gone, a warning says that the images it learned from cannot be known.
         """
         file = record_of(self.source)
         training = self.facts.training or {}
@@ -126,9 +127,17 @@ class Model:
             return file
         try:
             same = artifact.describe(output).facts.training == training
-        except (OSError, ValueError):
-            return file
-        return Path(output) / file.name if same else file
+        except (OSError, ValueError) as error:
+            log.debug("%s: %s", output, error)
+            same = False
+        if same and (Path(output) / file.name).is_file():
+            return Path(output) / file.name
+        log.warning(
+            "%s: the run it comes from (%s) is not there: images that it was trained on cannot be known, and are judged "
+            "like any others; name the run itself, wherever it is now",
+            *(self.source, output),
+        )
+        return file
 
 
 def as_model(given: Network | Model) -> Model:

@@ -90,6 +90,8 @@ def predict(
         raise UsageError(f"--early-exit {early_exit:g}: a probability above 0 and at most 1")
     if workers is not None and workers < 0:
         raise UsageError(f"--workers {workers}: 0 or more")
+    for written in filter(None, (output, features)):  # at once, not when hours have passed
+        written.parent.mkdir(parents=True, exist_ok=True)
     runtime = Runtime(engine=engine, precision=precision, device=device, batch_size=batch_size, early_exit=early_exit)
     model = open_model(run, weights_part=weights_part, img_size=img_size)
     files = some_images(images)
@@ -143,9 +145,9 @@ def _write_features(path: Path, extract: Extractor, files: Sequence[str]) -> Non
 
     from inceptions.predict import unlabeled
 
-    seen = extract(unlabeled(files))
-    _tell(seen.skipped, len(files))
-    with open_atomically(path) as file:
+    with open_atomically(path) as file:  # first: what cannot be written need not be computed
+        seen = extract(unlabeled(files))
+        _tell(seen.skipped, len(files))
         np.savez(
             file,
             names=np.array([files[index] for index in seen.indices], dtype=np.str_),

@@ -21,6 +21,9 @@ from inceptions.image import EXTENSIONS
 from inceptions.image.formats import ARCHIVES
 from inceptions.progress import log
 
+_POINTER = b"version https://git-lfs"
+_NOTHING = frozenset({"nan", "null", "none", "na", "n/a", "#n/a", "-1", "<na>", "nil", "undefined", "?"})
+
 
 def load(
     source: str | Path,
@@ -84,6 +87,10 @@ def load(
 def _read(source: str | Path, label: str | None) -> tuple[Path, Found, Callable[[int], bytes] | None]:
     """(root, what was found, the content of a table's rows)."""
     path = Path(source)
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(_POINTER)) == _POINTER:
+                raise DataError(f"{path} is a pointer of Git LFS to the data, not the data: git lfs pull fetches it")
     if is_table(source):
         return read_table(source, label=label)
     if path.is_dir():
@@ -112,6 +119,8 @@ def _refuse_or_tell(source: str, found: Found, unmapped: Sequence[Sequence[str]]
         skipped = found.skipped.line()[1]
         told = [*left_out, *([f"not taken: {skipped}"] if skipped else [])]
         raise DataError("\n".join([f"{source} cannot be used:", some(found.problems, 20, lines=True), *told]))
+    for text, level in found.told.items():
+        log.log(level, "%s", text)
     say_skipped(source, found.skipped)
     for part, count in found.unlabeled.items():
         log.warning("left out: %d images of %s, which have no class", count, part)
@@ -155,16 +164,39 @@ def _classes(
         same.setdefault(folded(name), []).append(name)
     if twins := [name for names in same.values() if len(names) > 1 for name in names]:
         log.warning("%s: classes that differ only in capitals or accents: %s", source, some(twins, 10))
+    if found.layout in ("manifest", "table"):
+        _tell_doubtful(str(source), counts)
     trained = {e.label for e in found.entries if e.split in (None, "train")} or set(counts)
     for split, folders in found.folders.items():
         held = {entry.label for entry in found.entries if entry.split == split}
         empty = [name for name in folders if name not in held]
-        if empty and split in (None, "train"):
+        if empty and split in (None, "train") and not (len(counts) == 1 and advice):
             found.problems.append(f"no images in the folder of class {some(empty, 10)}: fill or remove it")
     untrained = sorted(set(counts) - trained, key=natural)
     if untrained:
-        found.problems.append(f"classes without training images: {some(untrained, 10)}")
+        spelled = {folded(name): name for name in trained}
+        said = [
+            name + (f" (called {spelled[key]} there)" if (key := folded(name)) in spelled else "") for name in untrained
+        ]
+        found.problems.append(f"classes without training images: {some(said, 10)}")
     return tuple(sorted(counts, key=natural)), [], []
+
+
+def _tell_doubtful(source: str, counts: Mapping[str, int]) -> None:
+    """Names classes that other programs write where there is no answer, or where there are several."""
+    nothing = [name for name in counts if name.casefold() in _NOTHING]
+    if nothing:
+        log.warning(
+            "%s: taken for classes: %s: if that means that nobody knows, leave these cells empty, or these lines out",
+            *(source, some([f"{name} ({counts[name]} images)" for name in nothing], 10)),
+        )
+    for mark in "|;,":
+        several = [name for name in counts if mark in name and all(one.strip() in counts for one in name.split(mark))]
+        if several:
+            log.warning(
+                "%s: %d classes are called like several of the others (%s): an image has one class here",
+                *(source, len(several), some(several, 3)),
+            )
 
 
 def _as_called(entries: list[Entry], classes: Sequence[str]) -> list[Entry]:

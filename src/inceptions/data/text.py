@@ -14,7 +14,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,15 +85,14 @@ def read_json(path: str | os.PathLike[str], *, meant: str = "JSON") -> Any:
         raise DataError(f"{os.fspath(path)} is no {meant}: {error}") from error
 
 
-def separator(header: str, needed: Iterable[str]) -> str:
-    """What separates the cells of a table whose first line is `header`: that under which it has all `needed` columns.
+def separator(header: str, fits: Callable[[list[str]], bool]) -> str:
+    """What separates the cells of a table whose first line is `header`: that under which its columns are fit.
 
     Spreadsheets write `;` where the decimal separator is a comma, and tabs as "text". A comma where none fits.
     """
-    wanted = set(needed)
     for one in SEPARATORS:
         cells = next(csv.reader([header], delimiter=one, skipinitialspace=True), [])
-        if wanted <= {cell.strip() for cell in cells}:
+        if fits([cell.strip() for cell in cells]):
             return one
     return ","
 
@@ -110,10 +109,10 @@ def class_problems(names: Iterable[str]) -> list[str]:
         if reason := _unfit(name):
             found.append(f"class {_shown(name)} {reason}")
         else:
-            alike[same_name(name)].append(name)
+            alike[name.strip() if name.isascii() else _visible(name)].append(name)
     found += [
-        f"classes {', '.join(map(_shown, group))} differ only in the space around them or in their Unicode form: "
-        "merge or rename them"
+        f"classes {', '.join(map(_shown, group))} differ only in the space around them, in their Unicode form or "
+        "in what cannot be seen: merge or rename them"
         for group in alike.values()
         if len(group) > 1
     ]
@@ -129,6 +128,11 @@ def refuse_names(source: str | os.PathLike[str], names: Iterable[str]) -> None:
 def same_name(name: str) -> str:
     """What two spellings of one class's name share: macOS decomposes what other systems compose (NFD, NFC)."""
     return name.strip() if name.isascii() else unicodedata.normalize("NFC", name).strip()
+
+
+def _visible(name: str) -> str:
+    """`same_name` without what cannot be seen (spaces of no width, marks of direction)."""
+    return "".join(letter for letter in same_name(name) if unicodedata.category(letter) != "Cf").strip()
 
 
 def read_names(spec: str) -> tuple[str, ...]:

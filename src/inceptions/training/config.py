@@ -23,6 +23,7 @@ NotNegative = Annotated[float, at_least(0), ">= 0"]
 Share = Annotated[float, between(0, 1, "[)"), "in [0, 1)"]
 Count = Annotated[int, above(0)]
 Index = Annotated[int, at_least(0)]
+Seed = Annotated[int, between(0, 1 << 63, "[)"), "in [0, 2**63)"]
 BatchSize = Annotated[Annotated[int, at_least(2)] | Literal["auto"], "at least 2 (batch norm needs two images) or auto"]
 _TUNED = re.compile(r"all|head|last:[1-9]\d*")
 _TIME = re.compile(r"\s*(\d+(?:\.\d+)?)([smh]?)\s*")
@@ -111,7 +112,7 @@ class TrainConfig:
     val_fraction: Annotated[float, between(0, 1, "()")] = 0.2
     """Share of the training images held out where DATA has no val folder."""
 
-    split_seed: Index = 0
+    split_seed: Seed = 0
     """Chooses the images that are held out."""
 
     label: str | None = None
@@ -243,7 +244,7 @@ class TrainConfig:
     compile: bool = False
     """torch.compile the training step's forward."""
 
-    seed: Index = 0
+    seed: Seed = 0
     """Seed of everything random: weights, order, augmentation, dropout, mixup."""
 
     deterministic: bool = False

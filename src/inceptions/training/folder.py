@@ -57,7 +57,7 @@ def write_config(folder: Path, config: TrainConfig) -> None:
 
     Deletes temporary files left by an interrupted write.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    os.makedirs(os.path.realpath(folder), exist_ok=True)  # where a link leads to nothing yet, it is made
     for leftover in folder.glob(".*.tmp"):
         leftover.unlink()
     record = config.replace(resume=False, override=False).to_dict()

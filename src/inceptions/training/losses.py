@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -14,7 +16,7 @@ from torch.nn import functional as F
 from inceptions.checks import between, kind
 from inceptions.data import class_weights as balanced_weights
 from inceptions.data.text import read_json, same_name
-from inceptions.errors import DataError
+from inceptions.errors import DataError, some
 
 _POSITIVE = kind(Annotated[float, between(torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max)])
 
@@ -65,13 +67,20 @@ def class_weights(spec: str, targets: NDArray[np.int64], classes: Sequence[str])
     """
     if spec == "balanced":
         return torch.from_numpy(balanced_weights(targets, classes))
+    if not os.path.exists(spec):
+        raise FileNotFoundError(errno.ENOENT, "class weights: neither `balanced` nor a file", spec)
     record = read_json(spec, meant="JSON file of class weights {class: weight}")
     own = {same_name(name): name for name in classes}
+    problems: list[str] = []
     if isinstance(record, dict):
         record = {own.get(same_name(name), name): weight for name, weight in record.items()}
-    if not isinstance(record, dict) or set(record) != set(classes):
-        have = sorted(record) if isinstance(record, dict) else record
-        raise DataError(f"class weights: {spec} must give a weight to each of {sorted(classes)}, it holds {have}")
+    if not isinstance(record, dict):
+        raise DataError(f"class weights: {spec} must hold an object {{class: weight}}, not {type(record).__name__}")
+    for what, names in (("no weight for", set(classes) - set(record)), ("not a class:", set(record) - set(classes))):
+        if names:
+            problems.append(f"{what} {some(sorted(names), 10)}")
+    if problems:
+        raise DataError(f"class weights: {spec} must give a weight to each class: {'; '.join(problems)}")
     wrong = {name: weight for name, weight in record.items() if not _POSITIVE.fits(weight)}
     if wrong:
         raise DataError(f"class weights must be positive numbers; {spec} holds {wrong}")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import secrets
 import shutil
 import time
@@ -87,6 +88,11 @@ def save(
         for path in (*new.iterdir(), new):
             flush(path)
         _swap(new, folder)
+    except SafetensorError as error:  # documented is a full disk's own error
+        shutil.rmtree(new, ignore_errors=True)
+        if (number := re.search(r"\(os error (\d+)\)", str(error))) is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), os.fspath(folder)) from error
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise

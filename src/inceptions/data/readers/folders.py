@@ -6,22 +6,19 @@ never a class in silence; what can be read in two ways is a problem that says wh
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from inceptions.data.dataset import Entry, Refused
-from inceptions.data.readers.names import folded, is_wrapper, may_be_class, split_called, splits_among
-from inceptions.data.readers.walk import Skipped, Walk, files_called
-from inceptions.errors import some
+from inceptions.data.readers.names import is_wrapper, split_called, splits_among
+from inceptions.data.readers.unclear import OR_TABLE, Unclear, are_classes, deeper, place, tables, text_of
+from inceptions.data.readers.walk import Skipped, Walk
 from inceptions.progress import log
 
 _PLAIN = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
-_TABLES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".xlsx", ".txt"})
-_OR_TABLE = "or list the images in a .csv file (file_name,label[,split][,group])"
 
 
 @dataclass
@@ -62,19 +59,19 @@ def read_folders(root: Path) -> Found:
         levels += _read_splits(walk, called, trunks, full, others, found)
     else:
         flat = [name for name in called if walk.holds(name)]
-        if not (flat or (called and others)) or _are_classes(called, flat, others, found):
+        if not (flat or (called and others)) or are_classes(called, flat, others, found.told):
             _read_classes(walk, b"", names, None, found)
         else:
             _refuse_flat(walk, flat or list(called), others, trunks, found)
     _tell_loose(walk, levels, found)
     found.problems = walk.problems + found.problems
-    for text, level in found.told.items() if not found.problems else ():
-        log.log(level, "%s", text)
     labels = {(entry.split, entry.label) for entry in found.entries}
     if len({label for _, label in labels}) == 1:
         split, label = sorted(labels, key=str)[0]
         parent = next((trunks[name] for name in full if called[name] == split), b"")
-        found.advice = _deeper(walk, os.path.join(parent, os.fsencode(label)))
+        found.advice = deeper(walk, os.path.join(parent, os.fsencode(label)))
+        if not found.advice and (beside := tables(walk, [b"", parent, os.path.join(parent, os.fsencode(label))])):
+            found.advice = "it may be all of them" + beside
     return found
 
 
@@ -95,7 +92,7 @@ def _read_splits(
     for name in full:
         split = called[name]
         if split in parts:
-            found.problems.append(f"{_text([parts[split], name])} both mean the {split} split: rename or merge one")
+            found.problems.append(f"{text_of([parts[split], name])} both mean the {split} split: rename or merge one")
             continue
         parts[split] = name
         _read_classes(walk, trunks[name], walk.at(trunks[name]).folders, split, found)
@@ -107,38 +104,42 @@ def _read_splits(
             continue
         count = walk.images(name)
         if called[name] != "test":
-            tables = _tables(walk, [name, trunks[name], b""]) if count else ""
+            beside = tables(walk, [name, trunks[name], b""]) if count else ""
+            alone = f", or give {place(walk, trunks[full[0]])} alone" if len(full) == 1 else ""
             found.problems.append(
                 f"{os.fsdecode(name)} holds {count or 'no'} images and no folder of a class: sort them into "
-                f"{os.fsdecode(name)}/CLASS/, or move it away{tables}"
+                f"{os.fsdecode(name)}/CLASS/, or move it away{alone}{beside}"
             )
         elif count:
             log.warning("ignored: %d images in %s, which holds no folder of a class", count, os.fsdecode(name))
-    _judge_others(walk, parts, {c for name in full for c in walk.filled(trunks[name])}, others, found)
+    sure = len(set(called.values())) > 1  # two names of splits, if one of them holds no classes
+    _judge_others(walk, parts, {c for name in full for c in walk.filled(trunks[name])}, others, found, sure=sure)
     return [trunks[name] for name in parts.values()]
 
 
 def _judge_others(
-    walk: Walk, parts: dict[str, bytes], classes: set[bytes], others: Sequence[bytes], found: Found
+    walk: Walk, parts: dict[str, bytes], classes: set[bytes], others: Sequence[bytes], found: Found, *, sure: bool
 ) -> None:
     """Folders with images beside splits: what might be a split or a class too is a problem, the rest is told."""
     alike = [name for name in others if classes & set(walk.filled(name))]
     if alike:
+        alone = f"; or give {place(walk, next(iter(parts.values())))} alone" if len(parts) == 1 else ""
         found.problems.append(
-            f"{_text(alike)} beside {_text(parts.values())} holds folders of the same classes: a split by another "
-            "name? Rename it train, val or test, or move it away"
+            f"{text_of(alike)} beside {text_of(parts.values())} holds folders of the same classes: a split by another "
+            f"name? Rename it train, val or test, or move it away{alone}"
         )
-    elif others and len(parts) == 1:
+    elif others and not sure:
         ((split, name),) = parts.items()
         found.problems.append(
-            f"{os.fsdecode(name)} holds folders ({_text(walk.filled(name))}), as the {split} split would, and beside "
-            f"it {_text(others)} hold{'s' * (len(others) == 1)} images, as classes would. If all are classes, put the "
-            f"images directly into {os.fsdecode(name)}, {_OR_TABLE}; if not, move {_text(others)} away"
+            f"{os.fsdecode(name)} holds folders ({text_of(walk.filled(name))}), as the {split} split would, and "
+            f"beside it {text_of(others)} hold{'s' * (len(others) == 1)} images, as classes would. If all are classes, "
+            f"put the images directly into {os.fsdecode(name)}, {OR_TABLE}; if not, move {text_of(others)} away, or "
+            f"give {place(walk, name)} alone"
         )
     elif others:
         log.warning(
             "ignored beside %s: %s",
-            _text(parts.values()),
+            text_of(parts.values()),
             ", ".join(f"{os.fsdecode(name)} ({walk.images(name)} images)" for name in others),
         )
 
@@ -155,18 +156,6 @@ def _trunk(walk: Walk, name: bytes, split: str) -> bytes:
     return path
 
 
-def _are_classes(called: dict[bytes, str], flat: Sequence[bytes], others: Sequence[bytes], found: Found) -> bool:
-    """Whether folders that hold images and are called like splits are classes all the same."""
-    if len(called) != 1 or not others:
-        return False
-    (name,) = called
-    yes = bool(flat) and may_be_class(os.fsdecode(name), map(os.fsdecode, others))
-    if yes:
-        text = f"{os.fsdecode(name)} is taken for a class, as {_text(others)} beside it"
-        found.told[text] = logging.WARNING
-    return yes
-
-
 def _refuse_flat(
     walk: Walk, flat: Sequence[bytes], others: Sequence[bytes], trunks: dict[bytes, bytes], found: Found
 ) -> None:
@@ -174,31 +163,19 @@ def _refuse_flat(
     count = sum(map(walk.images, flat))
     one = len(flat) == 1
     called = (
-        f"{_text(flat)} {'is called like a split' if one else 'are called like splits'} and hold{'s' * one} "
+        f"{text_of(flat)} {'is called like a split' if one else 'are called like splits'} and hold{'s' * one} "
         f"{f'{count} images but' if count else 'no images and'} no folder of a class"
     )
     if others:
+        meant = [advice for name in others if (advice := deeper(walk, name))]
+        deep = f"; {meant[0]}" if len(others) == 1 and meant else ""
         found.problems.append(
-            f"{called}, beside {_text(others)}: move {'it' if one else 'them'} away, rename what is a class, "
-            f"{_OR_TABLE}"
+            f"{called}, beside {text_of(others)}: move {'it' if one else 'them'} away, rename what is a class, "
+            f"{OR_TABLE}{deep}"
         )
         return
     places = [place for name in flat for place in (name, trunks[name])]
-    found.problems.append(f"{called}: sort the images into SPLIT/CLASS/, {_OR_TABLE}{_tables(walk, [*places, b''])}")
-
-
-def _tables(walk: Walk, places: Iterable[bytes]) -> str:
-    """Names files that may hold the labels of images that lie in no class's folder."""
-    listings = [(place, walk.at(place)) for place in dict.fromkeys(places)]
-    notes = ("readme", "license", "license", "requirements", "notice")
-    files = [
-        os.fsdecode(os.path.join(walk.top, file))
-        for file in files_called(listings, _TABLES)
-        if not os.path.basename(os.fsdecode(file)).lower().startswith(notes)
-    ]
-    if not files:
-        return ""
-    return f". Their labels may be in {some(files)}: give such a table in place of the folder"
+    found.problems.append(f"{called}: sort the images into SPLIT/CLASS/, {OR_TABLE}{tables(walk, [*places, b''])}")
 
 
 # --- classes ------------------------------------------------------------------------------------------------------
@@ -206,71 +183,16 @@ def _tables(walk: Walk, places: Iterable[bytes]) -> str:
 
 def _read_classes(walk: Walk, parent: bytes, classes: Sequence[bytes], split: str | None, found: Found) -> None:
     """Reads the images of each class; a folder of a class may hold folders, each read once."""
+    classes = [name for name in classes if not walk.is_output(os.path.join(parent, name))]
     found.folders[split] = [os.fsdecode(name) for name in classes]
-    _refuse_unclear(walk, parent, classes, found)
+    unclear = Unclear(walk, parent, classes)
+    found.problems += unclear.problems
+    found.told |= unclear.told
     for name in classes:
         label = os.fsdecode(name)
         for path, listing in walk.below(os.path.join(parent, name)):
             found.entries += [Entry(os.path.join(path, image), label, split) for image in listing.images]
-            found.refused += [Refused(_text([os.path.join(path, file)]), reason) for file, reason in listing.broken]
-
-
-def _refuse_unclear(walk: Walk, parent: bytes, classes: Sequence[bytes], found: Found) -> None:
-    """Folders that may not be the classes they would be taken for."""
-    where = f"in {os.fsdecode(parent)}: " if parent else ""
-    if parent:  # at the top, this was judged before
-        called = {os.fsencode(name): s for name, s in splits_among(map(os.fsdecode, classes)).items()}
-        rest = [name for name in classes if name not in called]
-        if called and not _are_classes(called, list(called), rest, found):
-            found.problems.append(
-                f"{where}{_text(called)} called like splits, inside a split: move "
-                f"{'it' if len(called) == 1 else 'them'} up, rename what is a class, {_OR_TABLE}"
-            )
-    inner: dict[bytes, set[bytes]] = {}
-    for name in classes:
-        if walk.at(os.path.join(parent, name)).folders:
-            inner[name] = set(walk.filled(os.path.join(parent, name)))
-    often = Counter(sub for subs in inner.values() for sub in subs)
-    shared = {name: {sub for sub in subs if often[sub] > 1} for name, subs in inner.items()}
-    alike = [name for name, subs in shared.items() if len(subs) > 1 and 2 * len(subs) >= len(inner[name])]
-    for name, subs in inner.items():
-        splits = splits_among(map(os.fsdecode, subs))
-        within = any(walk.filled(os.path.join(parent, name, os.fsencode(sub))) for sub in splits)
-        if (within or len(set(splits.values())) > 1) and name not in alike[1:]:
-            found.problems.append(
-                f"{where}{os.fsdecode(name)} holds {', '.join(sorted(splits))}, called like splits: put "
-                "splits above classes (SPLIT/CLASS/image), or give "
-                f"{os.fsdecode(os.path.join(walk.top, parent, name))}"
-            )
-    if len(alike) > 1:
-        found.problems.append(
-            f"{where}{_text(alike)} hold folders of the same names ({_text(sorted(shared[alike[0]]))}): are they "
-            "splits? Rename them train, val and test. Are they the classes? Put the images of each together, "
-            f"{_OR_TABLE}"
-        )
-    together = [f"{os.fsdecode(name)} ({_text(sorted(subs), 3)})" for name, subs in inner.items() if subs]
-    if together:
-        text = f"{where}folders in a class's folder belong to that class: {some(together, 3)}"
-        found.told[text] = logging.INFO
-    same: dict[str, list[bytes]] = {}
-    for name in classes:
-        same.setdefault(folded(os.fsdecode(name)), []).append(name)
-    for key, group in same.items():
-        if len(group) > 1 and len(key) > 1:  # "a" and "A" are two letters, Cat and cat are one animal
-            found.problems.append(f"{where}{_text(group)} differ only in capitals, spaces or accents: rename or merge")
-
-
-def _deeper(walk: Walk, folder: bytes) -> str:
-    """The folder that the user may have meant, where what was given holds only one that is filled."""
-    path = folder
-    while True:
-        filled = walk.filled(path)
-        if len(filled) > 1 or splits_among(map(os.fsdecode, filled)):
-            where = os.fsdecode(os.path.join(walk.top, path))
-            return f"if the folders in it ({_text(filled)}) are what you mean, give {where}"
-        if len(filled) != 1 or walk.at(path).images:
-            return ""
-        path = os.path.join(path, filled[0])
+            found.refused += [Refused(text_of([os.path.join(path, file)]), reason) for file, reason in listing.broken]
 
 
 def _tell_loose(walk: Walk, levels: Sequence[bytes], found: Found) -> None:
@@ -283,9 +205,5 @@ def _tell_loose(walk: Walk, levels: Sequence[bytes], found: Found) -> None:
         elif loose and not found.problems:
             found.problems.append(
                 f"{len(loose)} images lie directly in {os.fsdecode(walk.top)}, which says nothing of their class: make "
-                f"one folder a class and put them there, {_OR_TABLE}{_tables(walk, [level])}"
+                f"one folder a class and put them there, {OR_TABLE}{tables(walk, [level])}"
             )
-
-
-def _text(names: Iterable[bytes], limit: int = 8) -> str:
-    return some(map(os.fsdecode, names), limit)

@@ -5,23 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from inceptions.data.dataset import Entry, Refused
+from inceptions.data.readers.columns import columns, none_exists, remarks
 from inceptions.data.readers.folders import Found
 from inceptions.data.readers.names import label_of, split_called
 from inceptions.data.text import read_text, separator
 
+_ADDRESS = "an address, not a file: download it"
 SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
 
 
 def read_manifest(path: Path, *, label: str | None = None) -> Found:
-    """Reads a manifest; further columns are ignored.
+    """Reads a manifest; columns are found as `columns` says, further ones are ignored.
 
     A `file_name` is relative to the manifest's folder and must not leave it, or absolute; where no such file is, a
     backslash separates folders (Windows wrote it). One that does not exist is refused like any unreadable image;
@@ -34,27 +38,39 @@ def read_manifest(path: Path, *, label: str | None = None) -> Found:
     found = Found(layout="manifest")
     column = label or "label"
     splits_of: dict[str, set[str]] = defaultdict(set)
-    seen: dict[bytes, int] = {}
+    seen: dict[bytes, tuple[int, Entry]] = {}
+    again = 0
     divided: set[bool] = set()
-    for line, row in _rows(path, found.problems, ("file_name", column)):
+    top = os.fsencode(path.absolute().parent)
+    for line, row in _rows(path, found, ("file_name", column)):
         entry = _entry(path, row, column, f"line {line}", found)
         if entry is None:
             continue
-        if entry.file in seen:
-            found.problems.append(
-                f"line {line}: {os.fsdecode(entry.file)} is listed already, in line {seen[entry.file]}"
-            )
+        key = os.path.join(top, entry.file)
+        if key in seen:
+            first, other = seen[key]
+            if entry[1:] == other[1:]:
+                again += 1
+            else:
+                what = f"{os.fsdecode(entry.file)} is listed already, in line {first}: {_differing(other, entry)}"
+                found.problems.append(f"line {line}: {what}")
             continue
-        seen[entry.file] = line
+        seen[key] = line, entry
         divided.add(entry.split is not None)
         if entry.group is not None and entry.split is not None:
             splits_of[entry.group].add(entry.split)
-        if os.path.isfile(os.path.join(os.fsencode(path.parent), entry.file)):
+        if os.path.isfile(key):
             found.entries.append(entry)
         else:
-            found.refused.append(Refused(os.fsdecode(entry.file), "no such file"))
+            found.refused.append(
+                Refused(os.fsdecode(entry.file), _ADDRESS if _is_address(entry.file) else "no such file")
+            )
+    if again:
+        found.told[f"{path}: {again} lines say again what others say"] = logging.INFO
+    if not (seen or found.problems or found.unlabeled):
+        found.problems.append("it lists no images")
     if found.refused and not found.entries:
-        found.problems.append(_none_exists(path, found.refused))
+        found.problems.append(none_exists(path, [refused.file for refused in found.refused]))
     if len(divided) == 2:
         found.problems.append("some lines have a split and others have none: give it in all or in none")
     found.problems += [
@@ -65,11 +81,18 @@ def read_manifest(path: Path, *, label: str | None = None) -> Found:
     return found
 
 
-def _rows(path: Path, problems: list[str], needed: tuple[str, str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _differing(first: Entry, second: Entry) -> str:
+    """In what two lines of one image differ."""
+    names = ("label", "split", "group")
+    pairs = [(name, getattr(first, name), getattr(second, name)) for name in names]
+    return ", ".join(f"{name} {one} and {other}" for name, one, other in pairs if one != other)
+
+
+def _rows(path: Path, found: Found, needed: tuple[str, str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """(line, row) of either format; what cannot be parsed becomes a problem."""
     lines = read_text(path, any_bytes=True, largest=None).split("\n")  # file names may be any bytes
     if path.suffix.lower() in (".csv", ".tsv"):
-        yield from _cells(path, lines, problems, needed)
+        yield from _cells(path, lines, found, needed)
         return
     for line, text in enumerate(lines, start=1):
         if not text.strip():
@@ -77,37 +100,47 @@ def _rows(path: Path, problems: list[str], needed: tuple[str, str]) -> Iterator[
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
-            problems.append(f"line {line}: not JSON ({error})")
+            found.problems.append(f"line {line}: not JSON ({error})")
             continue
         if isinstance(value, dict):
-            yield line, value
+            places = {} if needed[0] in value else columns(list(value), needed)
+            keys = list(value)
+            renamed = {} if isinstance(places, str) else {name: value[keys[place]] for name, place in places.items()}
+            yield line, value | renamed
         else:
-            problems.append(f'line {line}: an object {{"file_name": ..., "{needed[1]}": ...}} expected')
+            found.problems.append(f'line {line}: an object {{"file_name": ..., "{needed[1]}": ...}} expected')
 
 
 def _cells(
-    path: Path, lines: list[str], problems: list[str], needed: tuple[str, str]
+    path: Path, lines: list[str], found: Found, needed: tuple[str, str]
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """(line, row) of a table whose header names its columns, whatever separates them."""
     above = next((place for place, line in enumerate(lines) if line.strip()), 0)
     if told := re.fullmatch(r'"?sep=(.)"?', lines[above].rstrip(" ")):  # Excel's own first line
         above += 1
     header = lines[above] if above < len(lines) else ""
-    between = told[1] if told else separator(header, needed)
-    reader = csv.DictReader(io.StringIO("\n".join(lines[above:]), newline=""), delimiter=between)
+    between = told[1] if told else separator(header, lambda names: not isinstance(columns(names, needed), str))
+    reader = csv.reader(io.StringIO("\n".join(lines[above:]), newline=""), delimiter=between)
     try:
-        names = [name.strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = names
-        if missing := [name for name in needed if name not in names]:
-            problems.append(
-                f"{path}: no column {' and '.join(missing)}; the header is {names}, "
-                "file_name,label[,split][,group] expected"
-            )
+        names = [name.strip() for name in next(reader, [])]
+        places = columns(names, needed)
+        if isinstance(places, str):
+            found.problems.append(f"{path}: {places}")
             return
-        for row in reader:
-            yield above + reader.line_num, row
+        for remark, level in remarks(names, places).items():
+            found.told[f"{path}: {remark}"] = level
+        for cells in reader:
+            line = above + reader.line_num
+            if not any(map(str.strip, cells)):  # what spreadsheets leave of rows that were emptied
+                continue
+            if any(map(str.strip, cells[len(names) :])):
+                found.problems.append(
+                    f"line {line}: {len(cells)} cells, the header has {len(names)}: quote a cell that holds {between!r}"
+                )
+                continue
+            yield line, {name: cells[place] if place < len(cells) else None for name, place in places.items()}
     except csv.Error as error:
-        problems.append(f"line {above + reader.line_num}: {error}")
+        found.problems.append(f"line {above + reader.line_num}: {error}")
 
 
 def _entry(path: Path, row: Mapping[str, Any], column: str, where: str, found: Found) -> Entry | None:
@@ -137,21 +170,22 @@ def _entry(path: Path, row: Mapping[str, Any], column: str, where: str, found: F
 
 
 def _relative(folder: Path, name: str) -> str:
+    """The file a name means: as it is, of a `file:` address, without the space around it, with Windows' backslashes."""
+    if _is_address(name):
+        if not name.lower().startswith("file://"):
+            return name
+        name = unquote(urlsplit(name).path)
     file = os.path.normpath(name)
+    if name != name.strip() and not os.path.exists(os.path.join(folder, file)):
+        name = name.strip()
+        file = os.path.normpath(name)
     if "\\" in name and not os.path.exists(os.path.join(folder, file)):
-        return os.path.normpath(name.replace("\\", "/"))
+        file = os.path.normpath(name.replace("\\", "/"))
+    if file.startswith(os.pardir + os.sep):
+        whole, inside = os.path.normpath(os.path.join(folder.absolute(), file)), os.path.join(folder.absolute(), "")
+        return whole[len(inside) :] if whole.startswith(inside) else file
     return file
 
 
-def _none_exists(path: Path, missing: list[Refused]) -> str:
-    """What is wrong with a list of files that are all missing; often its paths begin at another folder."""
-    folder = path.absolute().parent
-    parts = Path(missing[0].file).parts
-    for count in range(1, len(parts)):
-        if os.path.isfile(folder / Path(*parts[count:])):
-            hint = f"; leave {Path(*parts[:count])} out: {Path(*parts[count:])} exists"
-            break
-    else:
-        above = next((parent for parent in folder.parents if os.path.isfile(parent / missing[0].file)), None)
-        hint = f"; it exists in {above}: put the manifest there" if above else ""
-    return f"none of its {len(missing)} files exists in {folder}, the first being {missing[0].file}{hint}"
+def _is_address(name: str | bytes) -> bool:
+    return "://" in os.fsdecode(name)[:16]

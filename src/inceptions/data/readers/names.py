@@ -11,42 +11,28 @@ from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
 
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "trn": "train",
-    "trainval": "train",
-    "训练": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "验证": "val",
-    "test": "test",
-    "testing": "test",
-    "tests": "test",
-    "tst": "test",
-    "eval": "test",
-    "evaluation": "test",
-    "holdout": "test",
-    "heldout": "test",
-    "pred": "test",
-    "prediction": "test",
-    "predictions": "test",
-    "unlabeled": "test",
-    "unlabelled": "test",
-    "测试": "test",
+_SPELLINGS = {
+    "train": "train training trainings trn trainval "
+    "entrenamiento entrenar apprentissage entrainement treino treinamento addestramento trening egitim "
+    "обучение обучающая тренировка тренировочная 训练 訓練 学習 훈련 학습",
+    "val": "val valid validation dev "
+    "validacion validacao validazione validierung walidacja dogrulama валидация валидационная 验证 驗證 検証 검증",
+    "test": "test testing tests tst eval evaluation holdout heldout pred prediction predictions unlabeled unlabelled "
+    "prueba pruebas teste testes testowy тест тестовая 测试 測試 テスト 評価 테스트 시험",
 }
+SPLITS = {word: split for split, words in _SPELLINGS.items() for word in words.split()}
 """A word of a name -> the split it means. `eval` is a test set, as Hugging Face has it: nothing is chosen by it."""
 
 _BESIDE = """
-    the my our all new old raw full final small large orig original clean copy backup public private labeled labeled
-    set sets data dataset datasets image images img imgs image images pic pics photo photos sample samples example
-    examples split splits folder folders dir file files part subset v aug augmented cropped resized jpg jpeg png 集
+    the my our all new old raw full final small large mini orig original clean copy backup public private labeled
+    labelled set sets data dataset datasets image images img imgs pic pics picture pictures photo photos sample samples
+    example examples split splits folder folders dir file files part subset v aug augmented cropped resized jpg jpeg png
+    daten datensatz satz bilder datos conjunto imagenes dados imagens dati immagini donnees выборка данные
+    集 用 数据 數據 图片 图像 データ セット 画像 데이터 셋 세트 용
 """
 """Words that may stand beside a split's and change nothing."""
 
-_WRAPPERS = "data dataset image images img imgs image images photo photos jpg jpeg png jpegimages"
+_WRAPPERS = "data dataset image images img imgs picture pictures photo photos jpg jpeg png jpegimages"
 _ONE_WORD = re.compile(  # also run together: trainset, imagestrain
     "(?:{beside})*({split})(?:{beside})*".format(
         beside="|".join(sorted(_BESIDE.split(), key=len, reverse=True)),
@@ -54,6 +40,12 @@ _ONE_WORD = re.compile(  # also run together: trainset, imagestrain
     )
 )
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
+_HOLDERS = "image images img imgs photos pictures pics jpegimages fold folds kfold shard shards"
+_PARTS = "part parts batch batches chunk chunks subset dataset datasets folder archive zip"
+_COPIES = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (r"copy(?: \(?\d+\)?)? of (.+)", r"(.+?)(?: -|_)? ?\bcopy(?: ?\(?\d+\)?)?", r"(.+?) ?\(\d{1,2}\)")
+]
 _HELD_OUT = re.compile(r"(?i)(hold|held)[\W_]*out")
 
 
@@ -105,6 +97,31 @@ def is_wrapper(name: str) -> bool:
 def folded(name: str) -> str:
     """A name without what people do not see: capitals, spaces around it, how its accents are stored."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).strip().casefold())
+
+
+def numbered_parts(names: Iterable[str]) -> str | None:
+    """What folders hold whose names differ in numbers only and say no more than that images lie in them.
+
+    Returns:
+        "images" (`images_001`, `HAM10000_images_part_1`, `fold2`: never a thing's name), "parts" (`part_1`, `batch2`:
+        seldom one), None: these may be things (`class1`, `s40`), or differ in their words.
+    """
+    every = list(names)
+    words = {tuple(_words(name)) for name in every}
+    if len(every) < 2 or len(words) != 1 or not all(re.search(r"\d", name) for name in every):
+        return None
+    (said,) = words
+    if any(word in _HOLDERS.split() for word in said):
+        return "images"
+    return "parts" if any(word in _PARTS.split() for word in said) else None
+
+
+def copied_from(name: str) -> str | None:
+    """The name that a desktop's copy began with (`Copy of cat`, `cat - Copy`, `cat (1)`, `cat copy 2`)."""
+    for pattern in _COPIES:
+        if (found := pattern.fullmatch(name.strip())) and found[1].strip():
+            return found[1].strip()
+    return None
 
 
 def label_of(value: Any, *, typed: bool = True) -> str | None:
@@ -161,4 +178,11 @@ def _reading(words: list[str]) -> tuple[list[str], tuple[str, ...]]:
 
 
 def _words(name: str) -> list[str]:
-    return [word.lower() for word in _WORDS.findall(_HELD_OUT.sub(r"\1out", name))]
+    plain = name if name.isascii() else "".join(map(_without_accent, unicodedata.normalize("NFC", name)))
+    return [word.lower() for word in _WORDS.findall(_HELD_OUT.sub(r"\1out", plain))]
+
+
+def _without_accent(letter: str) -> str:
+    """Latin letters as they are without their accents; of other scripts, marks make other letters."""
+    plain = unicodedata.normalize("NFD", letter)[0]
+    return plain if plain.isascii() else letter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import re
 import shutil
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inceptions.data.dataset import Entry, Refused
+from inceptions.data.readers.columns import called
 from inceptions.data.readers.folders import Found
-from inceptions.data.readers.names import label_of, splits_among
+from inceptions.data.readers.names import label_of, split_called, splits_among
 from inceptions.data.readers.walk import Walk
 from inceptions.errors import DataError
 from inceptions.files import writable
@@ -74,9 +76,9 @@ def read_table(source: str | Path, *, label: str | None = None) -> tuple[Path, F
         if isinstance(columns, str):
             found.problems.append(f"{name}: {columns}")
             continue
-        _read_labels((name, splits[name]), table, columns[1], rows, found)
+        _read_labels((name, splits[name]), table, columns, rows, found)
         starts.append(rows)
-        images.append(_encoded(table, columns[0]))
+        images.append(_encoded(table, columns["image"]))
         rows += len(table)
 
     def content(row: int) -> bytes:
@@ -98,6 +100,7 @@ def _open(source: str | Path, found: Found) -> list[tuple[str, datasets.Dataset]
     except ImportError as error:
         raise DataError(f"{source} is a table, which needs the extra `data`: pip install 'inceptions[data]'") from error
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)  # what it would say is in its errors
     path = Path(source)
     try:
         if not path.exists():
@@ -107,11 +110,20 @@ def _open(source: str | Path, found: Found) -> list[tuple[str, datasets.Dataset]
         if path.is_dir() and any((path / name).is_file() for name in _SAVED):
             saved = datasets.load_from_disk(str(path))
             return sorted(saved.items()) if isinstance(saved, datasets.DatasetDict) else [("all", saved)]
-        files = _parts([path] if path.is_file() else _files(path))
+        files = _parts([file for file in ([path] if path.is_file() else _files(path)) if not _is_empty(file)])
+        if not files:
+            found.problems.append("it has no rows")
         return [(part, _concatenated(those)) for part, those in sorted(files.items())]
     except Exception as error:  # the library raises its own, arrow's, the network's; to the user all mean the same
-        found.problems.append(f"`datasets` cannot read it: {type(error).__name__}: {error}")
+        cause = error.__cause__ or error  # its own errors say only that there was one
+        found.problems.append(f"`datasets` cannot read it: {type(cause).__name__}: {cause}")
         return []
+
+
+def _is_empty(file: Path) -> bool:
+    from pyarrow import parquet
+
+    return file.suffix.lower() == ".parquet" and parquet.read_metadata(file).num_rows == 0
 
 
 def _concatenated(files: Sequence[Path]) -> datasets.Dataset:
@@ -173,45 +185,81 @@ def _splits(names: Sequence[str], found: Found) -> dict[str, str | None]:
     return splits
 
 
-def _columns(table: datasets.Dataset, label: str | None) -> tuple[str, str] | str:
-    """(the images' column, the labels' column), or what is wrong."""
+def _columns(table: datasets.Dataset, label: str | None) -> dict[str, str] | str:
+    """What a column means ("image", "label", perhaps "split" and "group") -> its name; or what is wrong."""
     import datasets
 
     features = table.features
+    classes = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
+    found = {meant: name for meant in ("label", "split", "group") if (name := called(list(features), meant))}
+    if label is not None:
+        found["label"] = label
+    elif "label" not in features and len(classes) == 1:
+        found["label"] = classes[0]
+    if found.get("label") not in features:
+        return f"no column {label or 'label'!r} among {list(features)}: say which one holds the class (--label, label=)"
     images = [name for name, kind in features.items() if isinstance(kind, datasets.Image)] or [
-        name
-        for name, kind in features.items()
-        if (isinstance(kind, dict) and "bytes" in kind) or (isinstance(kind, datasets.Value) and kind.dtype == "binary")
+        name for name, kind in features.items() if name != found["label"] and _may_be_image(kind)
     ]
-    named = [name for name, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
-    if len(images) != 1:
-        return f"{len(images)} columns of images among {list(features)}; exactly one is needed"
-    if label is None and "label" in features:
-        label = "label"
-    if label is None and len(named) == 1:
-        label = named[0]
-    if label is None or label not in features:
-        return f"no column {label or 'label'!r} among {list(features)}: say which one holds the class (label=...)"
-    return images[0], label
+    if len(images) > 1:
+        images = [name for name in images if name.lower() in ("image", "img")][:1]
+    if not images:
+        files = called(list(features), "file_name") or ""
+        text = getattr(features.get(files), "dtype", None) in ("string", "large_string")
+        hint = f"; if {files} names files, write the table as .csv or .jsonl" if text else ""
+        return f"no column of images, or several of them and none called image, among {list(features)}{hint}"
+    return found | {"image": images[0]}
 
 
-def _read_labels(part: tuple[str, str | None], table: datasets.Dataset, column: str, first: int, found: Found) -> None:
-    """Adds the rows of a part (its name, its split) to `found`."""
+def _may_be_image(kind: Any) -> bool:
+    """Whether a column of this kind may hold encoded images."""
+    dtype = getattr(kind, "dtype", None)
+    return "bytes" in kind if isinstance(kind, dict) else dtype in ("binary", "large_binary", "binary_view")
+
+
+def _read_labels(
+    part: tuple[str, str | None], table: datasets.Dataset, columns: dict[str, str], first: int, found: Found
+) -> None:
+    """Adds the rows of a part (its name, its split) to `found`. Columns split and group are read as of a manifest."""
     import datasets
 
-    name, split = part
-    kind = table.features[column]
+    name, own = part
+    kind = table.features[columns["label"]]
     names = kind.names if isinstance(kind, datasets.ClassLabel) else None
-    for row, value in enumerate(table.with_format("arrow")[:][column].to_pylist()):
+    whole = table.with_format("arrow")[:]
+    groups = whole[columns["group"]].to_pylist() if "group" in columns else [None] * len(table)
+    splits = _row_splits(table.features, whole, columns, found) if own is None else None
+    for row, value in enumerate(whole[columns["label"]].to_pylist()):
         label = _label(value, names)
+        split = own if splits is None else splits[row]
         file = f"{name}/{row:06d}"
         if label is not None:
-            found.entries.append(Entry(file.encode(), label, split, row=first + row))
+            found.entries.append(Entry(file.encode(), label, split, label_of(groups[row]), row=first + row))
         elif split == "test" and _is_none(value):  # a test set is often published without its answers
             found.unlabeled[name] += 1
         else:
             said = repr(value) if value is None or isinstance(value, (int, float, str)) else type(value).__name__
-            found.refused.append(Refused(file, f"no class: {column} is {said}"))
+            found.refused.append(Refused(file, f"no class: {columns['label']} is {said}"))
+
+
+def _row_splits(features: Any, whole: Any, columns: dict[str, str], found: Found) -> list[str | None] | None:
+    """The split of each row, where a column says it."""
+    import datasets
+
+    if "split" not in columns:
+        return None
+    kind = features[columns["split"]]
+    values = whole[columns["split"]].to_pylist()
+    if isinstance(kind, datasets.ClassLabel):
+        values = [_label(value, kind.names) for value in values]
+    known = {value: None if value is None else split_called(str(value)) for value in set(values)}
+    strange = [str(value) for value, split in known.items() if split is None]
+    if strange:
+        found.problems.append(
+            f"column {columns['split']} holds {', '.join(sorted(strange)[:5])}; train, val or test expected"
+        )
+        return None
+    return [known[value] for value in values]
 
 
 def _label(value: Any, names: list[str] | None) -> str | None:

@@ -16,8 +16,25 @@ from inceptions.progress import log
 
 _SYSTEM = frozenset(  # what archives, storage boxes, disks and desktops leave behind (in lower case)
     {"__macosx", "@eadir", "lost+found", "$recycle.bin", "recycler", "system volume information", "#recycle"}
-    | {"@recycle", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
+    | {
+        "@recycle",
+        "#snapshot",
+        "@tmp",
+        "@sharebin",
+        "@appstore",
+        "node_modules",
+        "__pycache__",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "icon\r",
+    }
 )
+_PREVIEWS = (".lrdata", ".photoslibrary", ".photolibrary")  # folders of Lightroom and Photos: small copies of images
+_RUN = {
+    b"split.json",
+    b"config.yaml",
+}  # what a folder that `train` wrote holds: its figures are no images to learn from
 _NOTES = frozenset(  # beside images they surprise nobody
     {".txt", ".md", ".rst", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".html", ".htm", ".pdf"}
     | {".py", ".ipynb", ".log", ".ini", ".toml", ".cfg", ".url"}
@@ -107,6 +124,7 @@ class Walk:
         self.skipped = Skipped()
         self.problems: list[str] = []
         """Folders that cannot be listed, and why."""
+        self._runs: list[bytes] = []
         self._listed: dict[bytes, Listing] = {}
 
     def at(self, folder: bytes) -> Listing:
@@ -145,6 +163,11 @@ class Walk:
         """Whether any image lies in a folder or below it."""
         return any(listing.images for _, listing in self.below(folder))
 
+    def is_output(self, folder: bytes) -> bool:
+        """Whether a folder holds no images but what `train` wrote."""
+        below = folder + b"/"
+        return not self.holds(folder) and any((run + b"/").startswith(below) for run in self._runs)
+
     def filled(self, folder: bytes) -> list[bytes]:
         """The names of its folders that hold images."""
         return [name for name in self.at(folder).folders if self.holds(os.path.join(folder, name))]
@@ -165,6 +188,10 @@ class Walk:
                     self._sort(entry, listing)
         except OSError as error:
             self._problem(folder, error)
+        if folder and set(listing.others) >= _RUN:
+            self._runs.append(folder)
+            self.skipped.folders[os.path.basename(os.fsdecode(folder))] += 1
+            return Listing([], [], [], [])
         listing.folders.sort(key=self.order)
         listing.images.sort()
         listing.others.sort()
@@ -176,7 +203,7 @@ class Walk:
     def _sort(self, entry: os.DirEntry[bytes], listing: Listing) -> None:
         name = os.fsdecode(entry.name)
         low = name.lower()
-        junk = name[0] == "." or low in _SYSTEM
+        junk = name[0] == "." or low in _SYSTEM or low.endswith(_PREVIEWS)
         image = os.path.splitext(low)[1] in EXTENSIONS
         reason = None
         try:
