@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inceptions.errors import DataError
 from inceptions.image import Preprocess
@@ -19,7 +19,7 @@ from inceptions.weights.channels import channels_of, for_channels, with_channels
 from inceptions.weights.convert import State, materialize, norm_map, part_state
 from inceptions.weights.defaults import class_names, default_preprocess
 from inceptions.weights.keras_graph import KerasModel
-from inceptions.weights.layouts import LAYOUTS, FileHead, FileNorm, Layout, Match, choose, find_head, recognize
+from inceptions.weights.layouts import LAYOUTS, FileHead, FileNorm, Match, choose, find_head, recognize, white
 from inceptions.weights.locate import Facts, catalogue_facts, hub_facts, hub_file, is_none, locate, read
 from inceptions.zoo import MEMBERS, Network, build, resolve
 
@@ -202,9 +202,7 @@ def _from_checkpoint(match: Match, num_classes: int | None, options: dict[str, A
             settings["drop_rate"] = options.get("drop_rate", head.drop_rate)
 
     net, state = _network_and_body(match, settings, stored)
-    for tap, modules in layout.aux.items():
-        if tap in net.aux and all(module in match.names for module in modules):
-            state |= part_state(match, f"aux.{tap}", net.aux[tap], modules)
+    state |= _aux_state(match, net)
     if net.options.get("bottleneck") and all(module in match.names for module in layout.bottleneck):
         state |= part_state(match, "head.bottleneck", net.head.bottleneck, layout.bottleneck)
     if head is not None and kept:
@@ -221,7 +219,7 @@ def _from_checkpoint(match: Match, num_classes: int | None, options: dict[str, A
     if net.aux and not any(name.startswith("aux.") for name in state):
         log.info("new auxiliary heads: the weights hold none")
     materialize(net, state)
-    preprocess, assumed = _preprocess(layout, model if kept else None, facts)
+    preprocess, assumed = _preprocess(match, model if kept else None, facts)
     net.preprocess = for_channels(preprocess, net.in_channels)
     return Loaded(
         net=net.eval(),
@@ -291,6 +289,27 @@ def _network_and_body(match: Match, settings: Mapping[str, Any], stored: int) ->
             *(stored, channels, "added up" if channels == 1 else "repeated and scaled"),
         )
     return net, state
+
+
+def _aux_state(match: Match, net: Network) -> State:
+    """The tensors of the auxiliary heads that the network has and the file too.
+
+    Whoever gives a network another classifier may forget theirs: one with other outputs is left out.
+    """
+    state: State = {}
+    for tap, modules in match.layout.aux.items():
+        if tap not in net.aux or not all(module in match.names for module in modules):
+            continue
+        own, rows = net.aux[tap].linear, match.rows(modules[-1])
+        if rows in (None, own.out_features):
+            state |= part_state(match, f"aux.{tap}", net.aux[tap], modules)
+            continue
+        net.aux[tap].linear = nn.Linear(own.in_features, rows, device="meta")
+        found = part_state(match, f"aux.{tap}", net.aux[tap], modules)
+        net.aux[tap].linear = own
+        state |= {name: tensor for name, tensor in found.items() if not _is_classifier(name)}
+        log.info("the auxiliary classifier %s is new: in the file it has %d outputs", modules[-1], rows)
+    return state
 
 
 def _head_state(match: Match, net: Network, head: FileHead) -> State:
@@ -375,17 +394,22 @@ def _classes(match: Match, head: FileHead, count: int, facts: Facts) -> tuple[st
     return class_names(match.layout.labels if published else None, match.layout.classes, count)
 
 
-def _preprocess(layout: Layout, model: KerasModel | None, facts: Facts) -> tuple[Preprocess, tuple[str, ...]]:
+def _preprocess(match: Match, model: KerasModel | None, facts: Facts) -> tuple[Preprocess, tuple[str, ...]]:
     """What the images of a checkpoint go through, and which of it was taken as published.
 
     `model` where the whole of it was taken, not only its base.
     """
     if facts.preprocess is not None:
         return facts.preprocess, ()
-    preprocess, assumed = layout.preprocess, ["size", "resize", "crop_pct", "interpolation", "mean", "std"]
+    preprocess, assumed = match.layout.preprocess, ["size", "resize", "crop_pct", "interpolation", "mean", "std"]
     if model is not None and model.size is not None:
         preprocess = replace(preprocess, size=model.size)
         assumed.remove("size")
+    if (colors := match.checkpoint.statistics) is not None and preprocess.channels == len(colors[0]):
+        mean, std = colors
+        preprocess = replace(preprocess, mean=mean, std=std, value_range=white(colors), channel_order="rgb")
+        log.info("%s: keeps mean %s and std %s of its images, which are taken", match.checkpoint.source, mean, std)
+        assumed = [name for name in assumed if name not in ("mean", "std")]
     if model is not None and model.scale is not None:
         # scale * pixel + offset is (pixel / 255 - mean) / std
         channels = range(preprocess.channels)
