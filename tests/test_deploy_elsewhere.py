@@ -211,3 +211,23 @@ def test_int8_records_what_it_is_for(net: Network, images: Images, tmp_path: Pat
     assert (done.parity.top1_without_vnni is not None) == processor().has_vnni
     with pytest.raises(ValueError, match="one of any, this"):
         export(net, tmp_path / "x", images, format="openvino", precision="int8", target="arm")
+
+
+def test_layers_that_read_8_bits_through_a_pool_or_a_concatenation_are_not_called_float() -> None:
+    openvino = pytest.importorskip("openvino")
+    from openvino import opset14
+
+    from inceptions.deploy.quantize import floats
+
+    def graph(rounded: bool) -> Any:
+        images = value = opset14.parameter([1, 4, 8, 8], np.float32)
+        if rounded:
+            value = opset14.fake_quantize(images, *(np.float32(x) for x in (0, 1, 0, 1)), 256)
+        value = opset14.max_pool(opset14.concat([value, value], 1), [1, 1], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
+        layer = opset14.convolution(
+            value, np.ones((2, 8, 1, 1), np.float32), [1, 1], [0, 0], [0, 0], [1, 1], name="convolution/x"
+        )
+        return openvino.Model([layer], [images])
+
+    assert floats(graph(False), graph(True), ["one"]) == ()
+    assert floats(graph(False), graph(False), ["one"]) == ("one",)

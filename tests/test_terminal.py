@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from inceptions.cli.terminal import table
+from inceptions.cli.terminal import certainty, table
 
 ROWS = [
     ("googlenet", 6_998_552, "224x224", 1_582_671_872, "an early network with parallel branches of four kinds"),
@@ -71,3 +71,11 @@ def test_a_pipe_gets_every_column(capsys: pytest.CaptureFixture[str], monkeypatc
 def test_yes_and_no_stand_left(capsys: pytest.CaptureFixture[str]) -> None:
     table([(True, "a"), (False, "b")], ("kept", "name"))
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == ["yes", "no"]
+
+
+@pytest.mark.parametrize(
+    ("probability", "shown"),
+    [(1.0, "100.0 %"), (0.99999, ">99.9 %"), (0.9994, "99.9 %"), (0.5, "50.0 %"), (1e-9, "<0.1 %"), (0.0, "0.0 %")],
+)
+def test_rounding_makes_no_answer_certain(probability: float, shown: str) -> None:
+    assert certainty(probability) == shown

@@ -390,7 +390,7 @@ def test_a_table_for_every_option() -> None:
     exercised = {key for _, base, option in VALUES for key in (*base, *option)}
     exercised |= {"num_classes", "in_channels", "width", "depth", "drop_rate", "aux", "stem", "norm_momentum"}
     exercised |= {"norm_scale", "five", "reduce", "fourth_pool", "aux_pool", "first_conv", "late_pool_width"}
-    exercised |= {"conv_bias", "factorize", "parallel_reduction", "bottleneck", "shortcut_bias", "hidden"}
+    exercised |= {"conv_bias", "factorize", "parallel_reduction", "bottleneck", "shortcut_bias", "hidden", "table"}
     assert {option for member in MEMBERS.values() for option in member.options} == exercised
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from inceptions.cli.terminal import plain, print_json
+from inceptions.cli.terminal import certainty, plain, print_json
 from inceptions.errors import DataError
 from inceptions.files import open_atomically, to_json
 from inceptions.progress import log, track
@@ -203,8 +203,8 @@ def _lines(files: Sequence[str], classes: Sequence[str]) -> Sink:
         if prediction.error is not None:
             print(f"{file:{wide}}  unreadable: {plain(prediction.error)}")
             return
-        further = ", ".join(f"{plain(label)} {100 * value:.1f} %" for label, value in prediction.top_k[1:])
+        further = ", ".join(f"{plain(label)} {certainty(value)}" for label, value in prediction.top_k[1:])
         label, value = prediction.top_k[0]
-        print(f"{file:{wide}}  {plain(label):{label_wide}}  {100 * value:9.1f} %  {further}".rstrip())
+        print(f"{file:{wide}}  {plain(label):{label_wide}}  {certainty(value):>11}  {further}".rstrip())
 
     return show

@@ -20,6 +20,7 @@ def study(
     *,
     seeds: int = 3,
     recipe: str | None = None,
+    rewrite: str | None = None,
     json: bool = False,
 ) -> None:
     """Repeat a paper's ablation on your images: several seeds, curves with intervals, and what chance explains.
@@ -32,6 +33,8 @@ def study(
         name: which study.
         seeds: runs of each arm, from --seed on; fewer than 3 allow no interval worth the name.
         recipe: settings to start from, as for `inceptions train`.
+        rewrite: for `inceptions study rewrite DATA`: MODULE:FUNCTION of your own, which takes a published table and
+            returns another; the two are compared.
         json: end with one JSON object: study, arms with top1, difference, p, significant.
     """
     if name is None:
@@ -39,11 +42,15 @@ def study(
         return
     from inceptions.files import write_atomically
     from inceptions.report.study import study_page, verdict
+    from inceptions.studies.own import own_study
     from inceptions.studies.study import conduct, resolve
 
-    base = config.settle(recipe, model=resolve(name).model)
+    if (name == "rewrite") != (rewrite is not None):
+        raise ValueError("a study of your own is `inceptions study rewrite DATA --rewrite MODULE:FUNCTION`")
+    study = own_study(rewrite, config.model or "xception") if rewrite else resolve(name)
+    base = config.settle(recipe, model=study.model)
     output = base.output or Path("runs") / f"study-{name}-{Path(base.data).resolve().stem}"
-    result = conduct(name, base, output, seeds=seeds)
+    result = conduct(name, base, output, seeds=seeds, study=study)
     write_atomically(output / "study.html", study_page(result, shlex.join(sys.argv)))
     log.info("the page is %s", output / "study.html")
     if json:

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+def certainty(probability: float) -> str:
+    """A probability in percent; rounding alone makes none certain: 0.99999 is ">99.9 %"."""
+    rounded = f"{100 * probability:.1f} %"
+    if probability < 1 and rounded == "100.0 %":
+        return ">99.9 %"
+    return "<0.1 %" if probability > 0 and rounded == "0.0 %" else rounded
+
+
 def table(
     rows: Iterable[Sequence[object]],
     columns: Sequence[str],

@@ -14,16 +14,15 @@ import struct
 import sys
 from typing import Any, BinaryIO
 
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # never phone home
-
-import numpy as np  # noqa: E402
-import openvino  # noqa: E402
-from openvino import opset14  # noqa: E402
+import numpy as np
 
 
 def saturates(core: Any) -> bool:
     """Whether the processor, as this process may use it, adds pairs of 8-bit products in 16 bits: 2 * 255 * 127 is more
     than they hold."""
+    import openvino
+    from openvino import opset14
+
     images = opset14.parameter([1, 16, 8, 8], np.float32)
     low, high = np.float32(0), np.float32(255)
     rounded = opset14.fake_quantize(images, low, high, low, high, 256)
@@ -52,6 +51,9 @@ def get(stream: BinaryIO) -> Any:
 
 def main() -> None:
     """Answer until the input ends."""
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # never phone home
+    import openvino
+
     file, threads = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not get among the arrays

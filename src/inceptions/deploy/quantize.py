@@ -129,11 +129,24 @@ def quantize(graph: Any, calibration: Iterable[Tensor], setting: Setting) -> Any
     with quiet(), _silent("nncf"), signal_stack_kept():
         return nncf.quantize(
             graph,
-            nncf.Dataset([batch.numpy() for batch in batches]),
+            nncf.Dataset(_Shown([batch.numpy() for batch in batches])),
             subset_size=len(batches),
             preset=nncf.QuantizationPreset.MIXED,
             advanced_parameters=AdvancedQuantizationParameters(overflow_fix=fix[setting.half_range]),
         )
+
+
+class _Shown:
+    """Calibration data that NNCF goes through several times, each time with a bar in place of NNCF's own."""
+
+    def __init__(self, batches: list[Any]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        return track(self.batches, description="measuring int8 ranges", unit="batches")
 
 
 def accuracies(graphs: Sequence[Any], items: Items, threads: int, target: str = "this") -> list[float]:
@@ -198,7 +211,7 @@ class _Search:
         with answering(self.graph, "this", self.threads) as answers:
             right = answers(values)
         errors: dict[str, float] = {}
-        names = [name for name, source in _costly(base) if source == "FakeQuantize"]
+        names = [name for name, source in _costly(base) if source.get_type_name() == "FakeQuantize"]
         for name in track(names, description="ranking layers", unit="layers"):
             with answering(with_floats(base, self.graph, [name]), self.target, self.threads) as answers:
                 errors[name] = float(np.square(answers(values) - right).mean())
@@ -276,7 +289,7 @@ def floats(graph: Any, quantized: Any, layers: Sequence[str]) -> tuple[str, ...]
     """
     ordered = sorted((name for name, _ in _costly(graph)), key=_position)
     named = dict(zip(ordered, layers, strict=True))
-    kept = {name for name, source in _costly(quantized) if name in named and source != "FakeQuantize"}
+    kept = {name for name, source in _costly(quantized) if name in named and not _rounded(source)}
     return tuple(named[name] for name in ordered if name in kept)
 
 
@@ -289,14 +302,24 @@ def costly_layers(program: torch.export.ExportedProgram) -> list[str]:
     return [name.removeprefix("net.").removesuffix(".weight") for name in weights]
 
 
-def _costly(graph: Any) -> list[tuple[str, str]]:
-    """(name, type of what feeds it) of the operations that cost."""
+def _costly(graph: Any) -> list[tuple[str, Any]]:
+    """(name, what feeds it) of the operations that cost."""
     # "convolution_7/aten.convolution.default/Convolution": the converter numbers them as they are executed
     return [
-        (op.get_friendly_name().split("/")[0], op.input_value(0).get_node().get_type_name())
+        (op.get_friendly_name().split("/")[0], op.input_value(0).get_node())
         for op in graph.get_ops()
         if op.get_type_name() in _COSTLY
     ]
+
+
+def _rounded(node: Any) -> bool:
+    """Whether what `node` gives is 8-bit: rounded there, or before a step that keeps it so."""
+    kind = node.get_type_name()
+    if kind in ("MaxPool", "Relu", "Pad"):
+        return _rounded(node.input_value(0).get_node())
+    if kind == "Concat":
+        return all(_rounded(value.get_node()) for value in node.input_values())
+    return bool(kind == "FakeQuantize")
 
 
 def _position(name: str) -> tuple[str, int]:

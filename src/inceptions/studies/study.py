@@ -109,7 +109,9 @@ def resolve(name: str) -> Study:
     return STUDIES[name]
 
 
-def conduct(name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS) -> StudyResult:
+def conduct(
+    name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS, study: Study | None = None
+) -> StudyResult:
     """Run every arm of a study with every seed, and compare.
 
     Runs are ordinary ones, in `output/ARM/seed-N`, an arm at a time of each seed; those that are there already are not
@@ -118,15 +120,16 @@ def conduct(name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS) -
     pairs.
 
     Args:
-        name: one of `STUDIES`.
+        name: one of `STUDIES`, or what `study` is called.
         base: settings of every run; its `model` is kept, its seed is the first one.
         output: folder of the study.
         seeds: runs of each arm; from 2 on differences have intervals, and 3 is little.
+        study: one of your own, see `own_study`.
 
     Raises:
         ValueError: no such study, no seed, settings and data that do not fit, or `output` holds runs of other settings.
     """
-    study = resolve(name)
+    study = study or resolve(name)
     if seeds < 1:
         raise ValueError(f"seeds is {seeds}; at least 1 is needed")
     if seeds < SEEDS:
@@ -139,7 +142,7 @@ def conduct(name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS) -
     for seed in range(base.seed, base.seed + seeds):
         for arm in study.arms:
             _run(arm_config(base, arm, seed, output))
-    return summary(name, base, output, seeds=seeds)
+    return summary(name, base, output, seeds=seeds, study=study)
 
 
 def arm_config(base: TrainConfig, arm: Arm, seed: int, output: Path) -> TrainConfig:
@@ -174,9 +177,11 @@ def _run(config: TrainConfig) -> None:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
-def summary(name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS) -> StudyResult:
+def summary(
+    name: str, base: TrainConfig, output: Path, *, seeds: int = SEEDS, study: Study | None = None
+) -> StudyResult:
     """Compare the runs that are in `output`. Raises `FileNotFoundError` where one has not finished."""
-    study = resolve(name)
+    study = study or resolve(name)
     chosen = range(base.seed, base.seed + seeds)
     runs = {arm.name: {seed: arm_config(base, arm, seed, output).output for seed in chosen} for arm in study.arms}
     curves: dict[str, dict[int, tuple[float, ...]]] = {}

@@ -7,6 +7,7 @@ from typing import Any
 from inceptions.zoo.members import MEMBERS, Member
 from inceptions.zoo.network import Network
 from inceptions.zoo.options import checked, nearest, parse_options
+from inceptions.zoo.plain import to_plain
 from inceptions.zoo.table import Table
 
 __all__ = ["ALIASES", "MEMBERS", "Member", "Network", "Table", "build", "list_models", "parse_options", "resolve"]
@@ -33,13 +34,16 @@ def build(name: str, **options: Any) -> Network:
 
     Args:
         name: one of `list_models()`, or an alias.
-        options: `num_classes`, `in_channels`, and those of the network (all of them: `MEMBERS[name].options`).
+        options: `num_classes`, `in_channels`, and those of the network (all of them: `MEMBERS[name].options`); `table`
+            is another `Table` in the place of the published one, to which the other options are applied.
 
     Raises:
         ValueError: for an unknown name or option, a wrong type or an impossible value; the text says what is allowed.
     """
     name = resolve(name)
     member = MEMBERS[name]
+    if isinstance(options.get("table"), Table):
+        options["table"] = to_plain(options["table"])
     merged = {**member.options, **checked(name, member.rewrites, options)}
     return Network(
         member.variant(merged),

@@ -10,8 +10,10 @@ from typing import Any, Literal
 from inceptions.layers import Activation
 from inceptions.zoo import bn_inception, googlenet, inception_resnet, inception_v3, inception_v4, variants, xception
 from inceptions.zoo.options import Option, choice
+from inceptions.zoo.plain import from_plain
 from inceptions.zoo.table import Changes, Table
 
+TABLE = {"table": Option(dict | None, None, lambda table, plain: from_plain(plain) if plain else table)}
 # In front: what changes the list of stages. At the end: what changes every layer.
 SHAPE = {"depth": Option(float, 1.0, variants.deepened)}
 LAYERS = {
@@ -30,7 +32,7 @@ COMMON = ("width", "depth", "drop_rate", "stem", "hidden", "activation", "norm_e
 def _options(stem: Changes, own: Mapping[str, Option], first: Mapping[str, Option] | None = None) -> dict[str, Option]:
     """All options of a network, in the order in which they are applied."""
     small = {"stem": choice({"standard": None, "small": partial(variants.with_rows, rows=stem)})}
-    return {**(first or {}), **SHAPE, **small, **own, **LAYERS}
+    return {**TABLE, **(first or {}), **SHAPE, **small, **own, **LAYERS}
 
 
 AUX = Option(bool, False, variants.with_aux)

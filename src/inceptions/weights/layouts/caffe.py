@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from inceptions.weights.layouts.layout import Layout, published
+from inceptions.zoo.publishers import PUBLISHED
 
 GOOGLENET_BLOCK = ("1x1", "3x3_reduce", "3x3", "5x5_reduce", "5x5", "pool_proj")
 MEAN = (104.0, 117.0, 123.0)  # blue, green, red
@@ -30,7 +31,7 @@ def _googlenet() -> Layout:
 
 
 def _bn_inception(
-    name: str, double: tuple[str, str, str], norm: str, head: str, resize: str, **options: Any
+    name: str, double: tuple[str, str, str], norm: str, head: str, resize: str, publisher: str
 ) -> Layout:  # fmt: skip
     """BN-Inception; what the two public models call its double 3x3 branch, and a layer's batch norm, differs."""
     block = ("1x1", "3x3_reduce", "3x3", *double, "pool_proj")
@@ -43,7 +44,7 @@ def _bn_inception(
         dialect="caffe",
         body=tuple(module for unit in units for module in (unit, f"{unit}{norm}")),
         heads=(head,),
-        options={"norm_eps": 1e-5, **options},
+        options=PUBLISHED[publisher]["bn_inception"],
         preprocess=published(224, 0.875, "bilinear", MEAN, (1.0, 1.0, 1.0), resize=resize, **_BGR),
     )
 
@@ -53,8 +54,8 @@ LAYOUTS = (
     # https://github.com/lim0606/caffe-googlenet-bn (deploy.prototxt)
     _bn_inception(
         "caffe-googlenet-bn", ("double3x3_reduce", "double3x3a", "double3x3b"), "/bn", "loss3/classifier", "stretch",
-        late_pool_width=96, conv_bias=False,
+        "caffe_googlenet_bn",
     ),
     # https://github.com/yjxiong/temporal-segment-networks (models/*/tsn_bn_inception_rgb_deploy.prototxt)
-    _bn_inception("TSN", ("double_3x3_reduce", "double_3x3_1", "double_3x3_2"), "_bn", "fc", "short"),
+    _bn_inception("TSN", ("double_3x3_reduce", "double_3x3_1", "double_3x3_2"), "_bn", "fc", "short", "tsn"),
 )  # fmt: skip

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 
 from inceptions.weights.layouts.layout import Layout, published
+from inceptions.zoo.publishers import PUBLISHED
 
 _COUNTED = re.compile(r"(conv2d|batch_normalization)(?:_(\d+))?")
 
@@ -56,7 +57,7 @@ def _inception_v3() -> Layout:
         dialect="keras",
         body=tuple(_counted(1, 94)),
         heads=("predictions",),
-        options={"norm_scale": False},
+        options=PUBLISHED["keras"]["inception_v3"],
         preprocess=published(299, 0.875, "bicubic"),
     )
 
@@ -84,7 +85,7 @@ def _inception_resnet_v2() -> Layout:
         dialect="keras",
         body=(*body, "conv_7b", "conv_7b_bn"),
         heads=("predictions",),
-        options={"norm_scale": False},
+        options=PUBLISHED["keras"]["inception_resnet_v2"],
         preprocess=published(299, 0.8975, "bicubic"),
     )
 

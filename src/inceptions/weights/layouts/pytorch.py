@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from inceptions.weights.layouts.layout import Layout, published
+from inceptions.zoo.publishers import PUBLISHED
 
 # --- blocks: what a publisher calls the convolutions of one, in the order of ours -----------------------------------
 
@@ -65,7 +66,7 @@ def _googlenet() -> Layout:
         body=_conv_bn(units),
         heads=("fc",),
         aux={tap: (*_conv_bn([f"{head}.conv"]), f"{head}.fc1", f"{head}.fc2") for tap, head in aux.items()},
-        options={"norm": "batch", "five": "3x3", "fourth_pool": "2x2", "aux_pool": "adaptive"},
+        options=PUBLISHED["torchvision"]["googlenet"],
         # ImageNet's statistics, then transform_input back to [-1, 1]: together (x - 0.5) / 0.5
         preprocess=published(224, 0.875, "bilinear"),
     )
@@ -81,7 +82,7 @@ def _bn_inception() -> Layout:
         dialect="torch",
         body=tuple(module for unit in units for module in (unit, f"{unit}_bn")),
         heads=("last_linear", "fc"),
-        options={"norm_eps": 1e-5},
+        options=PUBLISHED["cadene"]["bn_inception"],
         # blue, green, red; Cadene's settings say 128 for the red mean where Caffe's tools say 123
         preprocess=published(
             224, 0.875, "bilinear", (104.0, 117.0, 128.0), (1.0, 1.0, 1.0), value_range=255.0, channel_order="bgr"
@@ -101,7 +102,7 @@ def _inception_v3() -> tuple[Layout, Layout]:
         body=_conv_bn(units),
         heads=("fc",),
         aux={"mixed_6e": (*_conv_bn(["AuxLogits.conv0", "AuxLogits.conv1"]), "AuxLogits.fc")},
-        options={"include_border": True},
+        options=PUBLISHED["torchvision"]["inception_v3"],
         preprocess=published(299, 299 / 342, "bilinear"),
     )
     fid = Layout(
@@ -110,7 +111,7 @@ def _inception_v3() -> tuple[Layout, Layout]:
         dialect="torch",
         body=torchvision.body,
         heads=("fc",),
-        options={"include_border": False, "last_pool": "max"},
+        options=PUBLISHED["pytorch_fid"]["inception_v3"],
         # pytorch-fid stretches the whole image; its [0, 1] becomes 2x - 1
         preprocess=published(299, 1.0, "bilinear", resize="stretch"),
         labels=None,
@@ -180,7 +181,7 @@ def _inception_resnet_v1() -> Layout:
         body=tuple(body),
         heads=("logits",),
         bottleneck=("last_linear", "last_bn"),
-        options={"bottleneck": 512},
+        options=PUBLISHED["facenet_pytorch"]["inception_resnet_v1"],
         # (pixel - 127.5) / 128 of a face that was found and cut out beforehand
         preprocess=published(160, 1.0, "bilinear", (127.5,) * 3, (128.0,) * 3, value_range=255.0, resize="stretch"),
         labels=None,
@@ -213,7 +214,7 @@ def _xception() -> Layout:
         dialect="torch",
         body=_xception_body(),
         heads=("fc", "last_linear"),
-        options={"padding": "symmetric", "norm_eps": 1e-5},
+        options=PUBLISHED["cadene"]["xception"],
         preprocess=published(299, 0.8975, "bicubic"),
     )
 

@@ -7,9 +7,9 @@ slim keeps a class 0, "background", before the thousand; its batch norms have no
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from inceptions.weights.layouts.layout import Layout, published
+from inceptions.zoo.publishers import PUBLISHED
 
 # --- blocks: slim's scopes of the convolutions of one, in the order of ours; "1:0b_3x3" is Branch_1/Conv2d_0b_3x3 -----
 
@@ -51,7 +51,6 @@ def _aux(*scopes: str, classifier: str) -> tuple[str, ...]:
 
 def _slim(
     network: str, scope: str, body: Iterable[str], head: str, size: int, *, tap: str = "", aux: Iterable[str] = (),
-    **options: Any,
 ) -> Layout:  # fmt: skip
     """A network of slim's, all under one scope."""
     return Layout(
@@ -61,7 +60,7 @@ def _slim(
         body=tuple(f"{scope}/{name}" for name in body),
         heads=(f"{scope}/{head}",),
         aux={tap: tuple(f"{scope}/{name}" for name in aux)} if tap else {},
-        options={"norm_scale": False, **options},
+        options=PUBLISHED["tf_slim"][network],
         preprocess=published(size, 0.875, "tf1_bilinear", resize="central"),
     )
 
@@ -74,10 +73,7 @@ def _inception_v1() -> Layout:
     for block in ("3b", "3c", "4b", "4c", "4d", "4e", "4f", "5b", "5c"):
         odd = V1_BLOCK.replace("2:0b", "2:0a")  # in one block the 3x3 convolution has the letter of the 1x1
         scopes += _in(f"Mixed_{block}", odd if block == "5b" else V1_BLOCK)
-    return _slim(
-        "googlenet", "InceptionV1", _conv_bn(scopes), "Logits/Conv2d_0c_1x1", 224,
-        norm="batch", five="3x3", fourth_pool="2x2", padding="tf_same",
-    )  # fmt: skip
+    return _slim("googlenet", "InceptionV1", _conv_bn(scopes), "Logits/Conv2d_0c_1x1", 224)
 
 
 def _inception_v2() -> Layout:
@@ -85,10 +81,7 @@ def _inception_v2() -> Layout:
     for block in ("3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b", "5c"):
         scopes += _in(f"Mixed_{block}", V2_REDUCTION if block.endswith("a") else V2_BLOCK)
     first = ["Conv2d_1a_7x7"] * 2  # depthwise and pointwise part of one scope; biased, not normalized
-    return _slim(
-        "bn_inception", "InceptionV2", [*first, *_conv_bn(scopes)], "Logits/Conv2d_1c_1x1", 224,
-        first_conv="separable", late_pool_width=96, padding="tf_same", include_border=False, conv_bias=False,
-    )  # fmt: skip
+    return _slim("bn_inception", "InceptionV2", [*first, *_conv_bn(scopes)], "Logits/Conv2d_1c_1x1", 224)
 
 
 def _inception_v3() -> Layout:
@@ -167,7 +160,7 @@ def _facenet() -> Layout:
         body=tuple(f"{scope}/{name}" for name in body),
         heads=("Logits",),
         bottleneck=(f"{scope}/Bottleneck", f"{scope}/Bottleneck/BatchNorm"),
-        options={"bottleneck": 512, "norm_scale": False},
+        options=PUBLISHED["facenet"]["inception_resnet_v1"],
         # (pixel - 127.5) / 128 of a face that was found and cut out beforehand
         preprocess=published(160, 1.0, "bilinear", (127.5,) * 3, (128.0,) * 3, value_range=255.0, resize="stretch"),
         labels=None,
@@ -231,7 +224,7 @@ def _inception_2015() -> Layout:
         dialect="slim",
         body=tuple(module for unit in units for module in (unit, f"{unit}/batchnorm")),
         heads=("softmax",),
-        options={"last_pool": "max"},
+        options=PUBLISHED["fid_2015"]["inception_v3"],
         # the graph itself resizes the whole image as TensorFlow 1 did, and computes (pixel - 128) / 128
         preprocess=published(
             299, 1.0, "tf1_bilinear", (128.0,) * 3, (128.0,) * 3, value_range=255.0, resize="stretch"
