@@ -116,14 +116,14 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
 _STARTS = (
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself: git lfs pull fetches that"),
-    (b"PK\3\4", "a zip archive: unpack it"),
+    (b"PK\3\4", "a zip archive: unpack it first"),
     (b"PK\5\6", "an empty zip archive"),
-    (b"\x1f\x8b", "compressed by gzip: unpack it"),
-    (b"BZh", "compressed by bzip2: unpack it"),
-    (b"\xfd7zXZ\0", "compressed by xz: unpack it"),
-    (b"\x28\xb5\x2f\xfd", "compressed by Zstandard: unpack it"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
-    (b"Rar!\x1a\x07", "a RAR archive: unpack it"),
+    (b"\x1f\x8b", "compressed by gzip: unpack it first"),
+    (b"BZh", "compressed by bzip2: unpack it first"),
+    (b"\xfd7zXZ\0", "compressed by xz: unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "compressed by Zstandard: unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it first"),
+    (b"Rar!\x1a\x07", "a RAR archive: unpack it first"),
     (b"\0\5\x16\7", "what macOS keeps beside a file (._NAME), not the file itself"),
     (b"%PDF-", "a PDF document"),
     (b"8BPS", "a Photoshop document (PSD)"),
@@ -148,7 +148,7 @@ def foreign_kind(head: bytes) -> str | None:
     if told is not None:
         return told
     if head[257:262] == b"ustar":
-        return "a tar archive: unpack it"
+        return "a tar archive: unpack it first"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"<"):
         if b"<svg" in head:

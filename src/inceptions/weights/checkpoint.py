@@ -61,7 +61,8 @@ def zip_names(path: Path) -> frozenset[str]:
         with zipfile.ZipFile(path) as archive:
             return frozenset(archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, EOFError) as error:
-        raise DataError(f"{path}: a damaged zip archive ({error})") from error
+        cut = "its end is missing: was it copied whole?" if "not a zip file" in str(error) else error
+        raise DataError(f"{path}: a damaged zip archive ({cut})") from error
 
 
 def refuse_large(shapes: Iterable[tuple[str, int]], available: int, source: str) -> None:

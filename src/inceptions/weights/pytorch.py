@@ -95,8 +95,10 @@ def _reason(error: Exception) -> str:
     text = str(error)
     if "TorchScript" in text:
         return f"TorchScript; {ADVICE}"
-    if found := re.search(r"Unsupported operand (\d+)|WeightsUnpickler error: ([^\n]*)", text):
-        return f"a pickle of another kind than torch.save's; {ADVICE}" if found[1] else found[2]
+    if "Unsupported operand" in text:
+        return f"a pickle of a later protocol than torch.save's own, 2; {ADVICE}"
+    if found := re.search(r"WeightsUnpickler error: *([^\n]+)", text):
+        return found[1]
     return text.split("\n")[0] or type(error).__name__
 
 
@@ -126,7 +128,8 @@ def _refuse_bombs(path: Path) -> dict[str, str]:
     except DataError as error:
         raise DataError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
     except Exception as error:  # zipfile and pickletools meet arbitrary bytes as well
-        raise DataError(f"{path}: not readable as PyTorch weights ({error or type(error).__name__})") from error
+        told = f"{error or type(error).__name__}: cut off, or not written by torch.save?"
+        raise DataError(f"{path}: not readable as PyTorch weights ({told})") from error
     return foreign
 
 

@@ -29,10 +29,15 @@ def statistics(tensors: Mapping[str, Tensor], names: Iterable[str]) -> Statistic
         other = f"{place}.".lstrip(".") + last[: match.start(1)] + "std" + last[match.end(1) :]
         mean, std = tensors[name], tensors.get(other)
         if std is not None and mean.numel() == std.numel() == _COLORS:
-            values = tuple(mean.double().flatten().tolist()), tuple(std.double().flatten().tolist())
+            values = _values(mean), _values(std)
             if all(0 <= value <= 255 for value in values[0]) and all(0 < value <= 255 for value in values[1]):
                 found.add(values)
     return found.pop() if len(found) == 1 else None
+
+
+def _values(tensor: Tensor) -> tuple[float, ...]:
+    """The numbers as somebody wrote them, before they became float32."""
+    return tuple(float(f"{value:.6g}") for value in tensor.double().flatten().tolist())
 
 
 def white(values: Statistics) -> float:
