@@ -84,7 +84,7 @@ def test_parts_that_do_not_go_together_stay_missing(tmp_path: Path) -> None:
     state = state_dict(V3)
     weight = state.pop("fc.weight")
     with pytest.raises(ValueError, match=r"classifier fc is no linear layer.*fc\.weight_orig.*give num_classes"):
-        load(V3, tmp_path, state | {"fc.weight_orig": weight, "fc.weight_mask": weight[1:]})
+        load(V3, tmp_path, state | {"fc.weight_orig": weight, "fc.weight_mask": weight[1:].clone()})
 
 
 # --- classifiers in other forms ---------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def test_a_classifier_of_no_known_form_is_never_replaced_in_silence(shape: tuple
     assert load(V3, tmp_path, state, num_classes=3).num_classes == 3
 
 
-@pytest.mark.parametrize("name", ["arc_margin", "head.arcface", "metric_fc.cosine", "margin"])
+@pytest.mark.parametrize("name", ["arc_margin", "head.arcface", "fc.cosine", "margin"])
 def test_a_classifier_that_compares_angles_is_no_linear_layer(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="compare angles"):
         load(V3, tmp_path, own_head(nn.Linear(48, 4, bias=False), name))
@@ -215,5 +215,50 @@ def test_a_folder_of_other_names_says_what_lies_in_it(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-500").mkdir()
     (tmp_path / "checkpoint-500" / "model.safetensors").touch()
     (tmp_path / "best.pth").touch()
-    with pytest.raises(FileNotFoundError, match=r"there is best\.pth, checkpoint-500.model\.safetensors: give the file"):
+    with pytest.raises(FileNotFoundError, match=r"there is best\.pth, checkpoint-500.model\.safetensors: give"):
         load_weights(tmp_path)
+
+
+# --- names of classes -------------------------------------------------------------------------------------------------
+
+NAMED: dict[str, dict[str, Any]] = {
+    "ImageFolder's": {"class_to_idx": {"dog": 2, "cat": 0, "cow": 1}},
+    "turned around": {"idx_to_class": {2: "dog", 0: "cat", 1: "cow"}},
+    "Hugging Face's": {"config": {"id2label": {"0": "cat", "1": "cow", "2": "dog"}, "num_labels": 3}},
+    "Lightning's": {"hyper_parameters": {"class_names": ["cat", "cow", "dog"], "lr": 0.1}},
+    "MMPretrain's": {"meta": {"dataset_meta": {"classes": ("cat", "cow", "dog")}}},
+    "of another number beside": {"classes": ["cat", "cow", "dog"], "labels": ["a", "b"]},
+}  # fmt: skip
+
+
+def three(**beside: Any) -> dict[str, Any]:
+    return {"model": state_dict(X) | {"fc.weight": torch.ones(3, 24), "fc.bias": torch.zeros(3)}, **beside}
+
+
+@pytest.mark.parametrize("how", NAMED)
+def test_classes_are_called_as_the_file_calls_them(how: str, tmp_path: Path) -> None:
+    assert load(X, tmp_path, three(**NAMED[how])).classes == ("cat", "cow", "dog")
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"classes": 3},
+        {"classes": ["cat", "cat", "dog"]},
+        {"classes": ["cat", "cow"]},
+        {"classes": ["cat", "cow", " "]},
+        {"class_to_idx": {"cat": 0, "cow": 1, "dog": 3}},
+        {"class_to_idx": {"cat": 1, "cow": 2, "dog": 3}},
+        {"class_to_idx": {"cat": 0, "cow": 1, "dog": torch.tensor(2)}},
+        {"classes": ["cat", "cow", "dog"], "labels": ["dog", "cow", "cat"]},
+    ],
+    ids=str,
+)
+def test_names_that_do_not_fit_the_outputs_are_nobodys(beside: dict[str, Any], tmp_path: Path) -> None:
+    assert load(X, tmp_path, three(**beside)).classes == ("class 0", "class 1", "class 2")
+
+
+def test_the_names_of_one_output_are_its_two_classes(tmp_path: Path) -> None:
+    state = state_dict(X) | {"fc.weight": torch.ones(1, 24), "fc.bias": torch.zeros(1)}
+    net = load(X, tmp_path, {"state_dict": state, "class_to_idx": {"ants": 0, "bees": 1}})
+    assert net.classes == ("ants", "bees")

@@ -35,6 +35,8 @@ class Checkpoint:
     """The layers around the tensors, where the file describes them (whole Keras models)."""
     averages: Mapping[str, Tensor] = field(default_factory=dict)
     """Moving averages that the file keeps of some of `tensors`, by the same names (TensorFlow's)."""
+    labels: tuple[tuple[str, ...], ...] = ()
+    """Lists of class names in the file's settings, in the order of outputs; which is meant their number tells."""
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """Mean and standard deviation of each color, where the file keeps them beside the network."""
     unreadable: Mapping[str, str] = field(default_factory=dict)

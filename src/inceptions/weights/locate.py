@@ -23,6 +23,7 @@ from inceptions.image import Preprocess
 from inceptions.progress import log
 from inceptions.weights import archive, bundle, caffe, keras, pytorch, saved_model, shards, tensorflow
 from inceptions.weights.checkpoint import Checkpoint, some
+from inceptions.weights.labels import labels_in
 from inceptions.zoo.options import nearest
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -124,9 +125,9 @@ def read(path: Path) -> Checkpoint:
         other = foreign_kind(file.read(512))
     came = f"{other}; it is " if other else ""
     raise DataError(
-        f"{path}: {came}of no kind that is read: PyTorch (.pth, .pt, .bin), safetensors, Keras (.h5, .weights.h5, .keras), "
-        "TensorFlow (.ckpt, .index, .pb, and their .tar.gz), Caffe (.caffemodel), or a folder written by inceptions or "
-        "by the Hugging Face hub"
+        f"{path}: {came}of no kind that is read: PyTorch (.pth, .pt, .bin), safetensors, Keras (.h5, .weights.h5, "
+        ".keras), TensorFlow (.ckpt, .index, .pb, and their .tar.gz), Caffe (.caffemodel), or a folder written by "
+        "inceptions or by the Hugging Face hub"
     )
 
 
@@ -185,7 +186,8 @@ def hub_facts(folder: Path) -> Facts:
             raise ValueError("label_names is no list of names")
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise DataError(f"{path}: {error}") from error
-    return Facts(preprocess=preprocess, classes=tuple(labels) if labels else None)
+    named = labels_in(config)
+    return Facts(preprocess=preprocess, classes=tuple(labels) if labels else named[0] if len(named) == 1 else None)
 
 
 def _timm_preprocess(config: Mapping[str, Any]) -> Preprocess | None:

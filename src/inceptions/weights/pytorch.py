@@ -17,6 +17,7 @@ from torch import Tensor
 from inceptions.errors import DataError
 from inceptions.files import text_path
 from inceptions.weights.checkpoint import ADVICE, Checkpoint, refuse_large, some, without_code, zip_names
+from inceptions.weights.labels import labels_in
 from inceptions.weights.opcodes import ForeignError, refuse_hostile
 from inceptions.weights.standins import stand_ins
 
@@ -78,13 +79,13 @@ def read_pickle(path: Path) -> Checkpoint:
         DataError: damaged, larger than the file can be, or without tensors that can be had without the file's code.
     """
     foreign = _refuse_bombs(path)
+    allowed = torch.serialization.safe_globals(stand_ins(foreign))
     try:
-        with path.open("rb") as file, _ONE_AT_A_TIME, torch.serialization.safe_globals(stand_ins(foreign)):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what is refused below
-                # by its name PyTorch would take a pickle called .safetensors for what it is not
-                given = file if path.suffix == ".safetensors" else path
-                content = torch.load(given, map_location="cpu", weights_only=True)
+        with path.open("rb") as file, _ONE_AT_A_TIME, warnings.catch_warnings(), allowed:
+            warnings.simplefilter("ignore")  # of what is refused below
+            # by its name PyTorch would take a pickle called .safetensors for what it is not
+            given = file if path.suffix == ".safetensors" else path
+            content = torch.load(given, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler meets arbitrary bytes and answers with any kind of error
         raise DataError(f"{path}: not readable as PyTorch weights ({_reason(error)})") from error
     return _checkpoint(content, path, foreign)
@@ -193,7 +194,14 @@ def _checkpoint(content: object, path: Path, foreign: Collection[str]) -> Checkp
         raise DataError(f"{path}: {_without_tensors(content, unreadable, foreign)}")
     refuse_large(claimed.values(), path.stat().st_size, str(path))
     modules = tuple(sorted(name for name in foreign if name.startswith("torch.nn.modules.")))
-    return Checkpoint(source=str(path), dialect="torch", tensors=tensors, unreadable=unreadable, pickled=modules)
+    return Checkpoint(
+        source=str(path),
+        dialect="torch",
+        tensors=tensors,
+        labels=labels_in(content),
+        unreadable=unreadable,
+        pickled=modules,
+    )
 
 
 def _without_tensors(content: object, unreadable: Mapping[str, str], foreign: Collection[str]) -> str:

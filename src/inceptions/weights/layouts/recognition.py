@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from inceptions.errors import DataError
-from inceptions.weights.checkpoint import Checkpoint
+from inceptions.weights.checkpoint import Checkpoint, some
 from inceptions.weights.layouts import caffe, keras, pytorch, slim
 from inceptions.weights.layouts.heads import head_modules
 from inceptions.weights.layouts.layout import Layout
@@ -42,7 +42,7 @@ def recognize(checkpoint: Checkpoint, network: str | None = None, *, new_head: b
         )
         raise DataError(
             f"{checkpoint.source}: the nearest layout, {match.layout.title}, has no place for {len(surplus)} of its "
-            f"modules: {_some(surplus)}{hint}"
+            f"modules: {some(surplus)}{hint}"
         )
     return match
 
@@ -100,13 +100,8 @@ def _nothing_fits(nearest: Match) -> str:
     found = len(body) - len(missing)
     text = f"{nearest.checkpoint.source}: its names fit no known layout. "
     if not found:
-        held = _some(tuple(nearest.checkpoint.tensors))
+        held = some(tuple(nearest.checkpoint.tensors))
         return f"{text}It holds {held}; known are {', '.join(dict.fromkeys(layout.title for layout in LAYOUTS))}"
     text += f"The nearest is {nearest.layout.title}, of whose {len(body)} modules {found} are there; missing: "
-    text += _some(tuple(missing))
-    return text + (f"; unknown: {_some(nearest.beside)}" if nearest.beside else "")
-
-
-def _some(names: tuple[str, ...], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(name[:100] for name in names[:most]) + more
+    text += some(tuple(missing))
+    return text + (f"; unknown: {some(nearest.beside)}" if nearest.beside else "")
