@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-browser slow parity fixtures docs clean
+.PHONY: help install demo test test-browser test-matrix slow parity fixtures docs clean
 
 help:
 	@echo "make demo          train a small network on handwritten digits, evaluate it, predict (under 2 minutes)"
 	@echo "make test          format, lint, types and tests (what CI runs)"
 	@echo "make test-browser  the pages in a real browser (needs Debian's chromium)"
+	@echo "make test-matrix   the tests on every Python found, with the lowest and the newest libraries; own environments"
 	@echo "make slow          the tests that take minutes"
 	@echo "make parity        every network against independent implementations, others' networks inspected; own environment"
 	@echo "make fixtures      tests/golden written anew by those implementations: their weight files, their numbers"
@@ -38,6 +39,10 @@ test-browser: $(INSTALLED)
 	@command -v chromium >/dev/null || { echo "there is no chromium: apt-get install chromium"; exit 1; }
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m browser
 
+# ARGS go to pytest: make test-matrix ARGS="tests/test_zoo.py"
+test-matrix:
+	$(PYTHON) tests/matrix.py $(ARGS)
+
 slow: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
 
@@ -62,4 +67,4 @@ docs: $(INSTALLED)
 	$(BIN)/python docs/build.py
 
 clean:
-	rm -rf $(VENV) $(PARITY) build dist demo .mypy_cache .ruff_cache .pytest_cache src/inceptions.egg-info
+	rm -rf $(VENV) $(PARITY) .matrix build dist demo .mypy_cache .ruff_cache .pytest_cache src/inceptions.egg-info

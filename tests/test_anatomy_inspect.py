@@ -83,7 +83,7 @@ def test_principles_are_shown_with_their_cures(capsys: pytest.CaptureFixture[str
     assert main(["inspect", *words]) == 0
     table = capsys.readouterr().out
     assert "beside the pool" in table
-    assert "checks are kept" in table
+    assert "checks passed" in table
 
 
 def test_the_table_says_what_the_json_says(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -241,14 +241,14 @@ def test_anybodys_module_is_inspected_as_far_as_it_can_be(capsys: pytest.Capture
 
 def test_tokens_have_no_grid_to_speak_of(capsys: pytest.CaptureFixture[str], own: str) -> None:
     assert main(["inspect", f"{own}:Tokens", "--principles", "--stage", "block"]) == 0
-    assert "do not speak of it" in capsys.readouterr().out
+    assert "do not apply to it" in capsys.readouterr().out
     row = of(capsys, f"{own}:Tokens", "--img-size", "32")["stages"][1]
     assert (row["channels"], row["height"], row["width"], row["activations"]) == (8, 64, 1, 8 * 8 * 8)
 
 
 def test_a_table_without_rows_has_its_header(own: str) -> None:
     assert main(["inspect", f"{own}:Patches", "--img-size", "16", "--principles", "--csv", "found.csv"]) == 0
-    assert Path("found.csv").read_text() == "principle,stage,kept,number,text,cure\n"
+    assert Path("found.csv").read_text() == "principle,stage,kept,number,text,suggestion\n"
 
 
 @pytest.mark.parametrize("words", [[], ["--stage", "mixed_7b"], ["--principles"]])
@@ -269,9 +269,9 @@ def test_a_terminal_shows_whole_numbers(
     ("words", "code", "said"),
     [
         (["inception_v3", "--img-size", "74"], 2, "at least 75 x 75"),
-        (["inception_v3", "--options.factorize", "false"], 2, "did you mean 'factorize'"),
+        (["inception_v3", "--options.factorise", "false"], 2, "did you mean 'factorize'"),
         (["runs/nowhere"], 2, "no network is called"),
-        (["my_nets:number"], 2, "is no torch.nn.Module, nor a function that returns one, but 3"),
+        (["my_nets:number"], 2, "is neither a torch.nn.Module nor a function that returns one: 3"),
         (["my_nets:table", "--options.width", "2"], 2, "is built already"),
         (["my_nets:absent"], 2, "my_nets has no absent"),
         (["my_nets:raising"], 1, "error: my_nets:raising raised TypeError: no such width\n"),

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from inceptions.anatomy import Finding, principles
-from inceptions.anatomy.principles import Principle, narrowest_place
+from inceptions.anatomy.principles import narrowest_place
+from inceptions.anatomy.rules import Principle
 from inceptions.anatomy.trace import trace
 from inceptions.layers import Head, Layer, branches, chain, convolution, max_pool
 from inceptions.zoo import MEMBERS, Network, Table, build
@@ -43,10 +44,10 @@ def test_the_papers_bottleneck_is_named_and_its_cure_is_not() -> None:
     assert (found.stage, found.kept) == ("halved", False)
     assert found.number == 17 * 17 / (35 * 35)
     assert "35x35x320 come in, 17x17x320 leave" in found.text
-    assert found.cure is not None
-    assert "beside the pool" in found.cure
+    assert found.suggestion is not None
+    assert "beside the pool" in found.suggestion
     (kept,) = of(cured, "bottleneck", 35)
-    assert (kept.stage, kept.kept, kept.cure) == ("halved", True, None)
+    assert (kept.stage, kept.kept, kept.suggestion) == ("halved", True, None)
     assert kept.number == 2 * 17 * 17 / (35 * 35)
 
 
@@ -123,7 +124,7 @@ def test_a_costly_convolution_without_a_reducer_is_named_though_it_narrows_nothi
     dear, cheap = 9 * 96 * 128, 96 * 48 + 9 * 48 * 128
     assert found.number == pytest.approx(1 - cheap / dear)
     assert f"reads 96 channels to write 128: {256 * dear:,} multiply-adds" in found.text
-    assert found.cure == f"a 1x1 convolution to 48 channels in front: {256 * cheap:,} together"
+    assert found.suggestion == f"a 1x1 convolution to 48 channels in front: {256 * cheap:,} together"
     assert broken(network(a=conv(96), b=chain(conv(48), conv(128, 3))), "reduction", 16) == []
 
 
@@ -163,7 +164,7 @@ def test_a_large_kernel_is_named_with_what_would_be_cheaper() -> None:
     sevens = [f for f in of(whole, "factorisation") if f.stage == "mixed_6e"]
     assert len(sevens) == 3
     for found in sevens:
-        assert (found.kept, found.cure) == (False, "1x7 and 7x1")
+        assert (found.kept, found.suggestion) == (False, "1x7 and 7x1")
         assert found.number == pytest.approx(1 - 14 / 49)
     assert "mixed_6e" not in broken(factorized, "factorisation")
 
@@ -318,4 +319,4 @@ def test_balance_tells_depth_and_width_of_every_grid() -> None:
 def test_every_network_gets_a_verdict_on_every_principle_it_can_break(name: str) -> None:
     found = principles(hollow(name))
     assert {"bottleneck", "widening", "balance"} <= {finding.principle for finding in found}
-    assert all((finding.cure is None) == finding.kept for finding in found)
+    assert all((finding.suggestion is None) == finding.kept for finding in found)

@@ -171,7 +171,7 @@ def test_precision_and_size_act(model: str, folder: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ((), 2, "which images"),
+        ((), 2, "no images given"),
         (("x.png", "--output", "p.xlsx"), 2, "must end in .csv or .jsonl"),
         (("x.png", "-j", "-1"), 2, "--workers -1"),
         (("x.png", "--top-k", "0"), 2, "top_k is 0"),

@@ -286,6 +286,10 @@ def test_the_record_survives_json() -> None:
         ("brightness", -0.1),
         ("hue", 0.6),
         ("erase", 2.0),
+        ("erase", float("nan")),
+        ("flip", 1),
+        ("pad", 1.5),
+        ("contrast", "much"),
     ],
 )
 def test_a_field_out_of_range_is_named_with_what_is_allowed(field: str, value: object) -> None:

@@ -191,7 +191,7 @@ def test_a_crash_inside_a_worker_brings_its_traceback(split: Split) -> None:
     next(feed)
     os.kill(workers_alive()[0], signal.SIGSEGV)
     with pytest.raises(
-        ChildProcessError, match=r"(?s)killed by SIGSEGV.*Fatal Python error: Segmentation fault.*worker\.py"
+        ChildProcessError, match=r"(?s)killed by SIGSEGV.*Fatal Python error: Segmentation fault.*worker_process\.py"
     ):
         list(feed)
 
@@ -292,9 +292,12 @@ def test_a_forked_child_does_not_talk_to_its_parents_workers(split: Split) -> No
     list(batches(split, SMALL, batch_size=4, workers=1))
     child = os.fork()
     if child == 0:
-        from inceptions.data import workers
+        try:
+            from inceptions.data import worker_pool
 
-        os._exit(len(workers._idle))
+            os._exit(len(worker_pool._idle))
+        finally:
+            os._exit(100)
     assert os.waitpid(child, 0)[1] == 0
     assert len(workers_alive()) == 1
 

@@ -136,7 +136,7 @@ def test_what_does_not_exist_or_is_no_data_set_is_an_error(tmp_path: Path) -> No
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(DataError, match="no such folder or file"):
         load(tmp_path / "nothing")
-    with pytest.raises(DataError, match="no data set"):
+    with pytest.raises(DataError, match="not a data set"):
         load(tmp_path / "a.txt")
 
 

@@ -54,7 +54,7 @@ def test_every_usual_form_of_text_is_the_same_text(tmp_path: Path, form: object,
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"cat\nK\xe4fer\n", r"labels.txt: byte 5 \(line 2\) is e4, .*no UTF-8 \(as Windows-1252 .*'Käfer'\)"),
+        (b"cat\nK\xe4fer\n", r"labels.txt: byte 5 \(line 2\) is e4, .*not UTF-8 \(as Windows-1252 .*'Käfer'\)"),
         ("cat\ndog".encode("utf-16-le"), r"labels.txt: byte 1 \(line 1\) is 00, .*UTF-16 without a byte-order mark"),
         (b"cat\0dog", r"labels.txt: byte 3 \(line 1\) is 00"),
         (codecs.BOM_UTF16_LE + b"c\0a", r"labels.txt: byte 4 .*is 61"),
@@ -143,7 +143,7 @@ def test_a_line_separator_inside_json_ends_no_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        ((os.fsdecode(b"caf\xe9"),), r"class 'caf\\xe9' is no text"),
+        ((os.fsdecode(b"caf\xe9"),), r"class 'caf\\xe9' is not text"),
         ((" ",), "nothing that can be seen"),
         (("\u200b\u00a0",), "nothing that can be seen"),
         (("a\nb",), "control character"),

@@ -209,7 +209,7 @@ def test_the_command_of_a_study_asks_for_the_same_runs(
 ) -> None:
     asked: list[tuple[TrainConfig, int]] = []
 
-    def conduct(name: str, base: TrainConfig, output: Path, *, seeds: int) -> None:
+    def conduct(name: str, base: TrainConfig, output: Path, *, seeds: int, study: object) -> None:
         asked.append((base, seeds))
         raise ValueError("enough")
 

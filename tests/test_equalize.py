@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from inceptions.engines import open_engine, openvino
-from inceptions.engines.equalize import _pairs, equalize
-from inceptions.engines.prepared import Prepared, fold_batch_norm
+from inceptions.engines.prepared import Prepared
 from inceptions.image import Preprocess
+from inceptions.passes import fold_batch_norm
+from inceptions.passes.equalize import _pairs, equalize
 from inceptions.weights import create_model
 from inceptions.zoo import Network
 

@@ -348,7 +348,7 @@ def test_the_command_refuses_in_words(
     model: Path, files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words, code, said in (
-        ([str(model)], 2, "which images?"),
+        ([str(model)], 2, "no images given"),
         ([str(model), str(files[0]), "--target", "z"], 2, "no class is called 'z'"),
         ([str(model), str(files[0]), "--stage", "nope"], 2, "has no stage 'nope'; it has: conv1"),
         ([str(model), str(files[0]), "--top-k", "0"], 2, "top_k is 0; at least one class is named"),

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from inceptions.engines import open_engine
 from inceptions.engines.onnx_runtime import to_onnx
 from inceptions.engines.openvino import compiled, quantize, to_openvino
-from inceptions.engines.operators import whole_operators
 from inceptions.engines.prepared import Prepared
 from inceptions.image import Preprocess
 from inceptions.layers import LRN, Head, convolution, max_pool
+from inceptions.passes import whole_operators
 from inceptions.zoo import Network
 from inceptions.zoo.network import Table
 

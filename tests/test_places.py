@@ -40,6 +40,8 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def blocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Caches below what is a file: they cannot be made, not even by root."""
+    import huggingface_hub.constants  # noqa: F401 - it keeps what the environment is at its first import
+
     (tmp_path / "file").write_bytes(b"")
     for name in ("HOME", "XDG_CACHE_HOME", "TORCH_HOME", "INCEPTIONS_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / "file" / "below"))
@@ -99,7 +101,8 @@ def test_a_table_is_read_where_the_cache_of_datasets_cannot_be_made(
     blocked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     datasets = pytest.importorskip("datasets")
-    from inceptions.data import load, tables
+    from inceptions.data import load
+    from inceptions.data.readers import parquet as tables
 
     pixels = [{"bytes": bytes([n]), "path": None} for n in range(4)]
     table = datasets.Dataset.from_dict({"image": pixels, "label": ["a", "b"] * 2})
@@ -181,9 +184,9 @@ def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_written(
     assert not odd.exists()
     net = create_model("bn_inception", num_classes=2, width=0.05, depth=0.2, stem="small")
     net.preprocess, net.classes = Preprocess(size=(32, 32)), ("a", "b")
-    with pytest.raises(DataError, match="no UTF-8"):
+    with pytest.raises(DataError, match="not UTF-8"):
         artifact.save(net, odd)
     artifact.save(net, tmp_path / "model")
     (tmp_path / "model").rename(odd)
-    with pytest.raises(DataError, match="no UTF-8"):
+    with pytest.raises(DataError, match="not UTF-8"):
         artifact.load(odd)

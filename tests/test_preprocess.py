@@ -259,6 +259,8 @@ def test_a_record_with_other_keys_is_refused() -> None:
         ("mean", "abc"),
         ("std", (1, 1, 0)),
         ("value_range", 0),
+        ("value_range", 10**400),
+        ("size", (True, 8)),
         ("channel_order", "rbg"),
     ],
 )

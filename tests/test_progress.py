@@ -38,7 +38,12 @@ def run(screen: StringIO) -> None:
                 time.sleep(0.06)  # bars are drawn ten times a second
 
 
-def test_a_terminal_shows_nested_bars_with_notes(terminal: Terminal) -> None:
+@pytest.mark.parametrize("rich", ["this", "before 15"])
+def test_a_terminal_shows_nested_bars_with_notes(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, rich: str
+) -> None:
+    if rich == "before 15":  # what Rich puts in the place of stderr was no terminal
+        monkeypatch.setattr("rich.file_proxy.FileProxy.isatty", lambda self: False, raising=False)
     run(terminal)
     shown = terminal.getvalue()
     for text in ("reading [x]", "3/7", "images/s", "inner", "loss 0.5"):

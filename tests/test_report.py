@@ -180,7 +180,7 @@ def test_an_unfinished_run_is_refused_in_words(finished: Path, tmp_path: Path) -
     (copied / "predictions.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"predictions\.csv is missing"):
         write_report(copied)
-    with pytest.raises(FileNotFoundError, match="no finished run"):
+    with pytest.raises(FileNotFoundError, match="not a finished run"):
         write_report(tmp_path / "nowhere")
 
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from inceptions import create_model
 from inceptions.engines.prepared import Prepared
-from inceptions.engines.siblings import SiblingsModule, merge_siblings
 from inceptions.image import Preprocess
+from inceptions.passes import SiblingsModule, merge_siblings
 
 BLOCKS = {
     "googlenet": 9,

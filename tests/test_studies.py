@@ -240,7 +240,7 @@ def test_fewer_seeds_than_an_interval_needs_are_told(
     conduct("reduction", BASE, tmp_path, seeds=3)
     assert "fewer than" not in caplog.text
     conduct("reduction", BASE, tmp_path, seeds=2)
-    assert "seeds is 2: fewer than 3 runs of each arm allow no interval worth the name" in caplog.text
+    assert "seeds is 2: with fewer than 3 runs of each arm the interval is meaningless" in caplog.text
 
 
 def test_curves_are_means_over_the_seeds(imagined: Any, tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_arms_say_how_they_differ(imagined: Any, tmp_path: Path, caplog: pytest.
     assert "<td>learning rate times 5</td>" in page
     assert "<td>options norm –; learning rate times 5</td>" in page
     assert "running" in caplog.text
-    assert "starting anew" not in caplog.text  # nothing was there to go on with
+    assert "starting over" not in caplog.text  # nothing was there to go on with
 
 
 def test_a_network_without_an_arms_option_is_refused_before_anything_is_trained(imagined: Any, tmp_path: Path) -> None:

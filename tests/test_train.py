@@ -581,7 +581,7 @@ def test_a_run_killed_before_anything_was_saved_starts_anew_and_says_so(
     caplog.clear()
     with caplog.at_level(logging.INFO):
         train(settings)
-    assert "starting anew" in caplog.text
+    assert "starting over" in caplog.text
 
 
 # Tuning a part

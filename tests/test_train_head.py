@@ -155,7 +155,7 @@ def test_resuming_a_fitted_head_fits_the_same_again(
     before = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
     with caplog.at_level(logging.INFO):
         train(settings.replace(resume=True))
-    assert "fitting the head anew" in caplog.text
+    assert "fitting the head again" in caplog.text
     assert "before anything was saved" not in caplog.text  # it had been
     assert (tmp_path / "run" / "model" / "model.safetensors").read_bytes() == before
 

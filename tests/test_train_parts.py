@@ -46,6 +46,11 @@ def test_all_problems_of_a_configuration_are_named_at_once() -> None:
         {"freeze_norm": True},  # without weights
         {"override": True},  # without resume
         {"data": ""},
+        {"epochs": 0.5},
+        {"seed": True},
+        {"flip": "no"},
+        {"opt": "lion"},
+        {"smoothing": math.nan},
     ],
 )
 def test_a_setting_out_of_range_is_refused(wrong: dict[str, object]) -> None:

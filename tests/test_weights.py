@@ -293,7 +293,7 @@ def test_labels_come_from_a_file(tmp_path: Path) -> None:
     ("fixture", "flags", "code", "message"),
     [
         ("xception_hidden.h5", ["--labels", "a,b"], 2, "names 2 classes; the network has 4"),
-        ("xception_hidden.h5", ["--labels", "a,a,b,c"], 2, "4 different names"),
+        ("xception_hidden.h5", ["--labels", "a,a,b,c"], 2, "class 'a' is named twice"),
         ("xception_hidden.h5", ["--model", "inception_v4"], 3, "not inception_v4"),
         ("xception_hidden.h5", ["--crop-pct", "7"], 2, "crop_pct is 7"),
         ("xception_nested.keras", ["--input", "unit"], 2, "scales the pixels itself"),

@@ -226,7 +226,7 @@ def test_a_file_with_holes_is_refused_where_it_claims_more_than_memory(tmp_path:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "weights.h5")
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match="not a regular file"):
         create_model("xception", weights=tmp_path / "weights.h5")
 
 

@@ -72,7 +72,7 @@ def test_the_address_of_a_file_on_the_hub_is_that_file(
 def test_what_is_no_name_on_the_hub_is_not_asked_for(hub: list[tuple[str, str | None]]) -> None:
     with pytest.raises(ValueError, match="write owner/name behind hf-hub:"):
         locate("hf-hub:xception")
-    with pytest.raises(FileNotFoundError, match="is no weights"):
+    with pytest.raises(FileNotFoundError, match="names no weights"):
         locate("local-dir:owner/name")
     assert not hub
 

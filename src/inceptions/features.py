@@ -231,7 +231,7 @@ class Store:
 
 
 def _digest(split: Split, index: int) -> bytes:
-    """An image's SHA-256; empty for what is no readable file (whoever decodes it will say so)."""
+    """An image's SHA-256; empty for a file that cannot be read (whoever decodes it will say so)."""
     source = split.source(index)
     try:
         return bytes.fromhex(split.hash(index)) if isinstance(source, bytes) or source.is_file() else b""

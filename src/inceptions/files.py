@@ -23,7 +23,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet compute a
 def write_atomically(path: Path, data: bytes | str) -> None:
     """Writes `data` so that `path` holds either its old content or all of the new one, even after a power cut.
 
-    A str is written as UTF-8; file names that are no UTF-8 (surrogate escapes) keep their bytes.
+    A str is written as UTF-8; file names that are not UTF-8 (surrogate escapes) keep their bytes.
 
     Raises:
         OSError: the folder is missing, full or not writable; `path` is then as it was.
@@ -37,7 +37,7 @@ def to_json(value: object, *, indent: int | None = None) -> str:
     UTF-8 becomes an escape, which reads back as the same name.
 
     Raises:
-        TypeError, ValueError: JSON cannot hold it; NaN and infinities are no JSON.
+        TypeError, ValueError: JSON cannot hold it; NaN and infinities are not JSON.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -77,13 +77,13 @@ def text_path(path: Path) -> Path:
     except UnicodeDecodeError as error:
         raise DataError(
             f"{whole.decode('utf-8', 'backslashreplace')}: files of tensors can be neither written nor read where a "
-            "folder's name is no UTF-8: rename it, or choose another place"
+            "folder's name is not UTF-8: rename it, or choose another place"
         ) from error
     return path
 
 
 def safe_cell(text: str) -> str:
-    """`text` as a CSV cell: no formula to a spreadsheet (a leading apostrophe), bytes that are no UTF-8 as `\\xff`."""
+    """`text` as a CSV cell: no formula to a spreadsheet (a leading apostrophe), bytes that are not UTF-8 as `\\xff`."""
     readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return f"'{readable}" if readable.startswith(FORMULA) else readable
 

@@ -30,7 +30,7 @@ class Prediction:
     """What a classifier says about one image; with an `error` it says nothing else."""
 
     file: str | None
-    """The path as it was given; None for images that are no files."""
+    """The path as it was given; None for images that are not files."""
     top_k: tuple[tuple[str, float], ...] = ()
     """(label, probability), the most probable first."""
     error: str | None = None
@@ -107,7 +107,7 @@ class Classifier:
         return self._engine
 
     def predict(self, images: Source | Sequence[Source], top_k: int = 5) -> list[Prediction]:
-        """Classify images; one that cannot be read is told in its `error` and stops nothing.
+        """Classify images; one that cannot be read carries an `error` and stops nothing.
 
         Args:
             images: one image or several: paths, encoded bytes, open binary files, PIL images, arrays (H, W[, C])
@@ -212,7 +212,7 @@ def load(path_or_name: str | Path, *, weights_part: str | None = None, **options
         options: of `Classifier`: engine, precision, ...
 
     Raises:
-        FileNotFoundError: there is no such model.
+        FileNotFoundError: the model does not exist.
         DataError: it is damaged.
         ValueError: it has no class names.
     """
@@ -229,7 +229,7 @@ def load_network(path_or_name: str | Path, weights_part: str | None = None) -> N
 
 
 def unlabeled(files: Sequence[str | os.PathLike[str]], classes: tuple[str, ...] = ()) -> Split:
-    """Files whose classes nobody knows, as a split."""
+    """Files whose classes are unknown, as a split."""
     return Split(
         root=Path(),
         files=np.array([os.fsencode(file) for file in files], dtype=np.bytes_),
@@ -241,7 +241,7 @@ def unlabeled(files: Sequence[str | os.PathLike[str]], classes: tuple[str, ...] 
 def images_in(paths: Iterable[str | os.PathLike[str]]) -> list[str]:
     """The images that `paths` name: files as they are, folders with everything below them.
 
-    Folders are walked as for training (`data.readers.walk`), and what is not taken is told in one line. Names sort
+    Folders are walked as for training (`data.readers.walk`), and what is left out is reported in one line. Names sort
     naturally (`2.jpg` before `10.jpg`); the order of `paths` is kept. A path that does not exist, or leads nowhere,
     stays in the list: whoever reads it will say so.
     """

@@ -30,7 +30,7 @@ def track(
 ) -> Iterator[T]:
     """Yields the items of `iterable` unchanged, with a bar on stderr: done, rate and time left.
 
-    Plain iteration where stderr is no terminal or `CI` is set. Bars may be nested; `note` adds a line to the innermost.
+    Plain iteration where stderr is not a terminal or `CI` is set. Bars nest; `note` adds a line to the innermost.
 
     Args:
         iterable: what to go through.
@@ -92,7 +92,8 @@ _stack: list[_Bar] = []  # the running bars, outermost first; they share one dis
 
 
 def _wants_bars() -> bool:
-    return sys.stderr.isatty() and not os.environ.get("CI")
+    # While bars run, stderr is what Rich put in its place, and before Rich 15 that said it was no terminal.
+    return bool(_stack) or (sys.stderr.isatty() and not os.environ.get("CI"))
 
 
 def _open_display() -> Progress:
@@ -122,7 +123,7 @@ def _open_display() -> Progress:
     console = Console(stderr=True)  # honors NO_COLOR by itself
     display = Display(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=min(24, max(6, console.width - 70))),  # the numbers must fit beside it
+        BarColumn(bar_width=min(24, max(6, console.width - 70))),  # the numbers must fit next to it
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
         Rate(table_column=Column(no_wrap=True)),
         Left(table_column=Column(no_wrap=True)),

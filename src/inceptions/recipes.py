@@ -1,6 +1,6 @@
 """Recipes: named settings of `inceptions train`, each with its source and with what it gave when we measured it.
 
-A recipe changes the defaults; what is given beside it (flags, keywords) changes the recipe. The papers trained on
+A recipe changes the defaults; what is given in addition (flags, keywords) changes the recipe. The papers trained on
 ImageNet with dozens of machines, so their recipes state the paper's result; what we measured is smaller and says so.
 """
 
@@ -132,7 +132,7 @@ RECIPES: Mapping[str, Recipe] = {
         measured=f"100 % top-1 (95 %: 97.6 to 100, n=153) on {_INSECTS}; 42 s {_CORE}",
     ),
     "modern": Recipe(
-        title="Today's habits for training from nothing",
+        title="Modern recipe for training from scratch",
         source="2110.00476 (ResNet strikes back) and torchvision's new recipe, shortened: cosine with warm-up, "
         "Nesterov, averaged weights, TrivialAugment (2103.10158), mixup (1710.09412), cutmix (1905.04899), smoothing.",
         published="",
@@ -152,15 +152,15 @@ def configure(recipe: str | None, data: str, **given: Any) -> TrainConfig:
     """Settings for training on `data`: the defaults, changed by the recipe, changed by what is `given`.
 
     Raises:
-        ValueError: there is no such recipe; settings out of range.
+        ValueError: unknown recipe; settings out of range.
     """
     return TrainConfig(data, **{**settings(recipe), **given})
 
 
 def settings(recipe: str | None) -> dict[str, Any]:
-    """What a recipe changes of the defaults; None: nothing. Raises `ValueError` where there is no such recipe."""
+    """What a recipe changes of the defaults; None: nothing. Raises `ValueError` for an unknown recipe."""
     if recipe is None:
         return {}
     if recipe not in RECIPES:
-        raise ValueError(f"there is no recipe {recipe!r}{nearest(recipe, RECIPES)}; there are: {', '.join(RECIPES)}")
+        raise ValueError(f"unknown recipe {recipe!r}{nearest(recipe, RECIPES)}; there are: {', '.join(RECIPES)}")
     return dict(RECIPES[recipe].settings)

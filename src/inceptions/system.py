@@ -33,7 +33,7 @@ def peak_memory() -> int:
 
 def keep_freed_memory() -> None:
     """Has the C library keep what is freed: the system would clear every page again that the next step asks for, which
-    takes a tenth of a training step. glibc can be told so; elsewhere nothing happens."""
+    takes a tenth of a training step. Only glibc has such a setting; elsewhere nothing happens."""
     if sys.platform != "linux":
         return
     library = ctypes.CDLL(None)

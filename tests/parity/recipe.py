@@ -99,7 +99,7 @@ def filled(name: str, options: Mapping[str, object], gain: float) -> Network:
 
 def images(height: int, width: int, amplitude: float = 1.0, batch: int = 2) -> npt.NDArray[np.float32]:
     """Images (N, 3, height, width) of this standard deviation: squares of 16 pixels and noise upon them."""
-    name = f"pictures {height} x {width}"  # a seed of the golden values, not a word
+    name = f"pictures {height} x {width}"  # the seed of the stored numbers
     squares = numbers(f"{name}, squares", (batch, 3, -(-height // 16), -(-width // 16)))
     coarse = squares.repeat(16, axis=2).repeat(16, axis=3)[:, :, :height, :width]
     return (coarse + numbers(name, (batch, 3, height, width))) * np.float32(amplitude / math.sqrt(2))

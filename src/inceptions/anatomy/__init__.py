@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from inceptions.anatomy.cost import Cost, LayerCost, StageCost, cost
 from inceptions.anatomy.memory import kept_for_training
-from inceptions.anatomy.principles import RULES, Finding, principles
+from inceptions.anatomy.principles import Finding, principles
 from inceptions.anatomy.receptive import Field, Rectangle, is_block, parts, receptive_fields
+from inceptions.anatomy.rules import RULES
 
 __all__ = [
     "RULES",

@@ -1,4 +1,4 @@
-"""All that can be told of a network, as plain values under names: what `inceptions inspect` shows and writes."""
+"""All facts about a network, as plain values under names: what `inceptions inspect` shows and writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Facts = dict[str, Any]
 
 
 class Inspection:
-    """The facts of one network at one size of image, each computed when it is first asked for.
+    """The facts of one network at one size of image, each computed at its first use.
 
     Receptive fields are known of our networks and of tables of your own, not of a foreign module.
 
@@ -65,7 +65,7 @@ class Inspection:
         """One stage, the blocks and branches that it is made of, and its layers.
 
         Raises:
-            ValueError: there is no such stage.
+            ValueError: unknown stage.
         """
         if name not in self.stages:
             raise ValueError(f"{self.cost.model} has no stage {name!r}; it has: {', '.join(self.stages)}")
@@ -122,7 +122,7 @@ class Inspection:
         for name, layer in parts(dict(self.network.table.stages)[row.name], row.name):
             inside = [part for part in row.layers if _under(part.name, f"body.{name}")]
             block = is_block(layer)
-            if inside and not (block and name == row.name):  # an identity does nothing; the stage has been told of
+            if inside and not (block and name == row.name):  # an identity does nothing; the stage is listed already
                 found.append(self._part(name, f"body.{name}", layer.name, inside, block=block))
         return found
 

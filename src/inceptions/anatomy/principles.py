@@ -9,46 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Literal
 
 import networkx
 from torch import nn
 
 from inceptions.anatomy.cost import Work, trace_image, work_of_stages
+from inceptions.anatomy.rules import COSTLY, HEAVIEST, MANY, NARROWEST, NUMERALS, SHRUNK, WORTHWHILE, Principle
 from inceptions.anatomy.trace import Op, depth
 from inceptions.layers import Grid
-
-Principle = Literal["bottleneck", "widening", "reduction", "factorisation", "balance"]
-
-NARROWEST = 0.3
-"""Share of the values entering a stage that must pass its narrowest place."""
-SHRUNK = 0.75
-"""A side of the grid below this share of the last one is a smaller grid; a valid convolution's missing rim is not."""
-HEAVIEST = 0.75
-"""Share of the multiply-adds that one grid may take."""
-WORTHWHILE = 0.2
-"""Share of a convolution's multiply-adds that must be saved for another layer to be worth its while."""
-COSTLY = 0.05
-"""Share of the network's multiply-adds from which on a convolution is costly; no more than twenty can be."""
-MANY = 64
-"""Channels from which on there is something to reduce; the first layers of a network read fewer."""
-NUMERALS = {2: "two", 3: "three"}
-
-RULES: dict[Principle, str] = {
-    "bottleneck": f"a stage lets at least {NARROWEST:.0%} of the values that enter it through its narrowest place. "
-    "Halving the grid alone leaves a quarter of them, so a convolution has to work beside the pool (section 5, "
-    "figure 9).",
-    "widening": "every grid ends with more channels than the larger one before (section 2, principles 1 and 4).",
-    "reduction": "no convolution over space itself reduces the channels where a 1x1 convolution in front of it would "
-    f"save {WORTHWHILE:.0%} of its work; nor does a costly one ({COSTLY:.0%} of the network's work, {MANY} channels "
-    "read) stand behind none, or behind one that adds channels, where one to half of them would (principle 3; arXiv "
-    "1409.4842, section 4).",
-    "factorisation": f"no kernel of 5x5 or more stands where smaller ones in a row would save {WORTHWHILE:.0%} of its "
-    "work (section 3: 3x3 in a row; on grids of 12 to 20, 1 x n and n x 1).",
-    "balance": f"no grid does more than {HEAVIEST:.0%} of the work; the layers (depth) and channels (width) that it is "
-    "made of are told (principle 4).",
-}
-"""Principle -> when it is kept. Sections are of 1512.00567."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +29,12 @@ class Finding:
     number: float
     """What was measured: a share or a factor, as `text` explains."""
     text: str
-    cure: str | None = None
+    suggestion: str | None = None
     """What to do; None where the principle is kept."""
 
 
 def principles(network: nn.Module, size: int | Grid | None = None) -> tuple[Finding, ...]:
-    """Check the principles on every stage that they speak of, principle by principle, in the order of work.
+    """Check the principles on every stage that they apply to, principle by principle, in the order of work.
 
     Args:
         network: one of the family, around a table of your own, or any module that takes one (N, C, H, W) tensor.
@@ -115,7 +83,7 @@ def _bottlenecks(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding
                 number=narrowest / entering,
                 text=f"{came} come in, {_shape(end)} leave; {narrowest:,} of {entering:,} values fit through the "
                 "narrowest place",
-                cure=None
+                suggestion=None
                 if kept
                 else "let strided convolutions work beside the pool and concatenate, so that channels grow while the "
                 "grid shrinks",
@@ -176,7 +144,7 @@ def _widening(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding]:
             number=after.channels / before.channels,
             text=f"the grid shrinks from {_grid(before)} to {_grid(after)}; its channels go from {before.channels} to "
             f"{after.channels}",
-            cure=None if kept else f"more than {before.channels} channels on the smaller grid",
+            suggestion=None if kept else f"more than {before.channels} channels on the smaller grid",
         )
 
 
@@ -239,7 +207,7 @@ def _reductions(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding]
                 kept=without > total,
                 number=1 - total / without,
                 text=f"{total:,} multiply-adds; without the 1x1 in front of its larger kernels {without:,}",
-                cure=None if without > total else "fewer channels out of the 1x1 convolutions",
+                suggestion=None if without > total else "fewer channels out of the 1x1 convolutions",
             )
         for op in filter(_spatial, work):
             widths = [op.shape[1]] if op.shape[1] < op.in_channels else []
@@ -267,7 +235,7 @@ def _of_missing_reducer(stage: str, op: Op, width: int, cost: int) -> Finding:
         number=1 - cost / op.multiply_adds,
         text=f"{_layer(op)}: {_kernel(op)} reads {op.in_channels} channels to write {op.shape[1]}: "
         f"{op.multiply_adds:,} multiply-adds",
-        cure=f"a 1x1 convolution to {width} channels in front: {cost:,} together",
+        suggestion=f"a 1x1 convolution to {width} channels in front: {cost:,} together",
     )
 
 
@@ -324,7 +292,7 @@ def _of_pairs(stage: str, pairs: list[tuple[Op, Op]]) -> Finding:
         number=1 - both / whole,
         text="; ".join(f"{count} x ({kind})" for kind, count in kinds.items())
         + f": {both:,} multiply-adds instead of {whole:,}",
-        cure=None if both < whole else "fewer channels between the two",
+        suggestion=None if both < whole else "fewer channels between the two",
     )
 
 
@@ -336,7 +304,7 @@ def _of_large_kernel(stage: str, op: Op, cost: int, way: str) -> Finding:
         kept=saved < WORTHWHILE,
         number=saved,
         text=f"{_layer(op)}: {_kernel(op)} costs {op.multiply_adds:,} multiply-adds; {way} would cost {cost:,}",
-        cure=None if saved < WORTHWHILE else way,
+        suggestion=None if saved < WORTHWHILE else way,
     )
 
 
@@ -383,7 +351,7 @@ def _balance(ops: Sequence[Op], stages: dict[str, Work]) -> Iterator[Finding]:
                 kept=share <= HEAVIEST,
                 number=share,
                 text=f"share of the work, depth and width from the largest grid to the smallest: {told}",
-                cure=None if share <= HEAVIEST else "fewer or narrower blocks there, more on the other grids",
+                suggestion=None if share <= HEAVIEST else "fewer or narrower blocks there, more on the other grids",
             )
 
 

@@ -158,7 +158,7 @@ def _through(layer: Layer, field: Field, name: str, fields: dict[str, Field]) ->
             pass
         case _:
             raise ValueError(
-                f"the window of layer {name} ({type(layer).__name__}) is not known; receptive fields can be told of "
+                f"the window of layer {name} ({type(layer).__name__}) is not known; receptive fields are known for "
                 "Conv, Separable, Pool, LRN, Act, Identity, Chain, Branches, Projected and Residual"
             )
     fields[name] = field

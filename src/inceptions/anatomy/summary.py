@@ -64,7 +64,7 @@ class Portrait:
     """Of the weights published under this name, per cent; None for a run and where the options are others."""
     published_by: str | None
     latency: Latency | None
-    """None where it was not asked for, and for an export."""
+    """None where it was not requested, and for an export."""
     measured: dict[str, Any] | None
     """What the run found on its validation part: n, top1, top1_interval, as shares from 0 to 1."""
 

@@ -33,7 +33,7 @@ class Op:
     shape: tuple[int, ...]
     """Shape of its (first) output, batch included."""
     axes: tuple[int, ...] | None = None
-    """Where batch, channels, rows and columns lie in `shape`; None where it is no stack of planes."""
+    """Where batch, channels, rows and columns lie in `shape`; None where it is not a stack of planes."""
     multiply_adds: int = 0
     in_channels: int = 0
     """Convolutions and matrix products: channels (features) that are read."""
@@ -49,7 +49,7 @@ class Op:
 
     @property
     def grid(self) -> Grid | None:
-        """(rows, columns) of the output; None where it is no stack of planes, but a vector or a row of tokens."""
+        """(rows, columns) of the output; None where it is not a stack of planes, but a vector or a row of tokens."""
         if self.axes is None or len(self.shape) != 4:
             return None
         return self.shape[self.axes[2]], self.shape[self.axes[3]]

@@ -2,7 +2,7 @@
 
 A verb's module is imported when the verb is chosen; its function's signature becomes the flags, its docstring the help.
 Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 data invalid, 4 a gate
-not met, 130 stopped by Ctrl-C, 143 stopped by SIGTERM, 141 nobody reads the output any more.
+not met, 130 stopped by Ctrl-C, 143 stopped by SIGTERM, 141 the reader of the output has left.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ VERBS = {
     "predict": ("inceptions.cli.predict:predict", "Classify images, and folders of images."),
     "export": (
         "inceptions.cli.export:export",
-        "Write a model as ONNX, OpenVINO or .pt2, and prove on images that it answers the same.",
+        "Export a model to ONNX, OpenVINO or .pt2, and prove on images that it gives the same answers.",
     ),
     "benchmark": (
         "inceptions.cli.benchmark:benchmark",
-        "Measure throughput, latency, memory and parity on every engine, beside the machine's limit.",
+        "Measure throughput, latency, memory and parity on every engine, next to the machine's limit.",
     ),
     "weights convert": (
         "inceptions.cli.weights:convert",
-        "Turn anybody's weights into a model's folder: plain tensors, classes and preprocessing.",
+        "Convert weights of any publisher to a model folder: plain tensors, classes and preprocessing.",
     ),
     "weights list": (
         "inceptions.cli.weights_catalogue:list_weights",
@@ -52,15 +52,15 @@ VERBS = {
     ),
     "weights info": (
         "inceptions.cli.weights_catalogue:info",
-        "Show all that is known of published weights: addresses, hash, preprocessing, accuracy.",
+        "Show what is known about published weights: addresses, hash, preprocessing, accuracy.",
     ),
     "weights pull": (
         "inceptions.cli.weights_catalogue:pull",
-        "Fetch published weights into the cache, checked; print where they lie.",
+        "Download published weights to the cache, verify them, and print their path.",
     ),
     "weights verify": (
         "inceptions.cli.weights_catalogue:verify",
-        "Compare a weight file with the hash its publisher states, or that was recorded when it came.",
+        "Compare a weight file with the hash its publisher states, or that was recorded at its download.",
     ),
     "models": (
         "inceptions.cli.models:models",
@@ -73,13 +73,13 @@ VERBS = {
     "compare": ("inceptions.cli.compare:compare", "Compare networks side by side, or two checkpoints of one network."),
     "study": (
         "inceptions.cli.study:study",
-        "Repeat a paper's ablation on your images: several seeds, curves with intervals, and what chance explains.",
+        "Repeat a paper's ablation on your images: several seeds, curves with intervals, significance.",
     ),
     "explain": (
         "inceptions.cli.explain:explain",
-        "Show which pixels spoke for an answer: Grad-CAM, integrated gradients or occlusion.",
+        "Show which pixels contributed to a prediction: Grad-CAM, integrated gradients or occlusion.",
     ),
-    "report": ("inceptions.cli.report:report", "Write a finished run's report.html: one file that needs nothing else."),
+    "report": ("inceptions.cli.report:report", "Write a finished run's report.html: one self-contained file."),
     "doctor": ("inceptions.cli.doctor:doctor", "Show what this machine offers and what is missing or broken."),
 }
 """verb (one word or two) -> ("module:function", the first line of the function's docstring)."""
@@ -87,16 +87,16 @@ VERBS = {
 _ABOUT = "The GoogLeNet family of image classifiers, from Inception v1 to Xception."
 _EVERYWHERE = """Everywhere:
   -h, --help     show the options of a command
-  -v, --verbose  say more on stderr
+  -v, --verbose  log more to stderr
   --debug        show the traceback of an error (also: INCEPTIONS_DEBUG=1)
   --version      print the version
   --max-megapixels N
-                 decode images of up to N million pixels (also: INCEPTIONS_MAX_MEGAPIXELS=N); none: 128"""
+                 decode images of up to N million pixels (also: INCEPTIONS_MAX_MEGAPIXELS=N); default: 128"""
 _LIMIT = "INCEPTIONS_MAX_MEGAPIXELS"  # as in `inceptions.image`, which is not imported for a page of help
 
 
 class UsageError(ValueError):
-    """The command line cannot be understood. Exit code 2, as for any `ValueError` that is none of `progress`'s."""
+    """The command line cannot be understood. Exit code 2, as for any `ValueError` that is not one of `errors`."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -178,7 +178,7 @@ def _run(verb: str, words: list[str], *, verbose: bool) -> int:
     from inceptions.cli.terminal import configure_log
 
     configure_log(verbose=verbose)
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # what it thinks of files, in the middle of a page or a bar
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # its remarks on files would break a page or a bar
     app = App(
         name=f"inceptions {verb}",
         version_flags=[],

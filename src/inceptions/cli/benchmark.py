@@ -33,7 +33,7 @@ def benchmark(
     image: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Measure throughput, latency, memory and parity on every engine, beside the machine's limit.
+    """Measure throughput, latency, memory and parity on every engine, next to the machine's limit.
 
     Every engine and precision has a process of its own; as many as cores and memory allow are alive at once, and take
     turns. What the processor lacks is left out, and said. The limit is the best of several small kernels of the same
@@ -49,7 +49,7 @@ def benchmark(
         threads: numbers of threads, as 1,2; none: as many as PyTorch uses.
         device: where PyTorch runs; none: a GPU where there is one. The other engines run on the CPU.
         img_size: side of the images, px; none: the network's own.
-        rounds: turns of each case; medians are told.
+        rounds: turns of each case; medians are reported.
         seconds: of one turn.
         options: of bare networks, such as `--options.width 0.5`.
         image: write a bar chart there (.png or .svg).
@@ -63,7 +63,7 @@ def benchmark(
     from inceptions.zoo import parse_options
 
     if not models:
-        raise UsageError("which models? give runs, models, or names of `inceptions models`")
+        raise UsageError("no models given: name runs, models, or networks of `inceptions models`")
     wanted = cases(
         models,
         engines=None if engines == "all" else engines.split(","),

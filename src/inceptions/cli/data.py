@@ -1,4 +1,4 @@
-"""`inceptions data check`: what a data set contains, before anybody trains on it."""
+"""`inceptions data check`: what a data set contains, before training on it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from inceptions.cli.terminal import print_json, table
-from inceptions.errors import DataError
+from inceptions.errors import DataError, some
 
 if TYPE_CHECKING:
     from inceptions.data.check import Report
@@ -19,7 +19,7 @@ _SHOWN = 20
 def check(data: str, /, *, label: str | None = None, json: bool = False) -> int:
     """Look at every image: counts, unreadable ones, duplicates, sizes, modes.
 
-    What is not taken for an image is counted by suffix and told, and no fault.
+    Files that are not images are counted by suffix and reported; they are not an error.
     Exit code 3 if an image is unreadable, in two classes, or in two of the splits you made.
 
     Args:
@@ -49,7 +49,7 @@ def _show(report: Report) -> None:
     rows.append(["all", *(sum(report.counts[split].values()) for split in splits)])
     table(rows, ["class", *splits])
     if not report.divided:
-        print("nobody has divided these images: shown is what `train` does by default")
+        print("these images are not divided: this is the split that `train` makes by default")
     print()
     lowest_median_highest = ["lowest", "median", "highest"]
     table([["width", *report.widths], ["height", *report.heights]], ["pixels", *lowest_median_highest])
@@ -71,7 +71,5 @@ def _list(title: str, lines: Sequence[str]) -> None:
 
     if lines:
         print(f"\n{title}: {len(lines)}")
-        for line in lines[:_SHOWN]:
-            print(f"  {plain(line)}")
-        if len(lines) > _SHOWN:
-            print(f"  ... and {len(lines) - _SHOWN} more (--json lists all)")
+        text = some((f"  {plain(line)}" for line in lines), _SHOWN, lines=True)
+        print(text + " (--json lists all)" * (len(lines) > _SHOWN))

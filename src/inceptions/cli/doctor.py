@@ -202,5 +202,4 @@ def _said(value: object) -> object:
 
 
 def _readable(value: object) -> object:
-    is_bytes = isinstance(value, int) and not isinstance(value, bool) and value >= 2**20
-    return f"{value / 2**30:,.1f} GiB" if is_bytes and isinstance(value, int) else value
+    return f"{value / 2**30:,.1f} GiB" if isinstance(value, int) and value >= 2**20 else value  # no bool is so large

@@ -1,4 +1,4 @@
-"""`inceptions explain`: which pixels spoke for an answer."""
+"""`inceptions explain`: which pixels contributed to a prediction."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def explain(
     weights_part: str | None = None,
     json: bool = False,
 ) -> None:
-    """Show which pixels spoke for an answer: Grad-CAM, integrated gradients or occlusion.
+    """Show which pixels contributed to a prediction: Grad-CAM, integrated gradients or occlusion.
 
     Writes a PNG for each image and explained.html, a page with all of them.
 
     Args:
         model: a folder of a run or a model, or published weights.
         images: files, and folders with everything below them.
-        method: grad_cam is fast and coarse, integrated_gradients fine, occlusion slow and true to its word.
+        method: grad_cam is fast and coarse, integrated_gradients fine, occlusion slow and faithful.
         target: the class to explain; none: each image's answer.
         stage: where Grad-CAM, --branches and --feature-maps look; none: the last stage whose grid can say where.
         branches: also which branch of the stage answered, with a map for each.
@@ -66,7 +66,7 @@ def explain(
     from inceptions.report.explained import Explained
 
     if not images:
-        raise UsageError("which images? give files or folders behind the model")
+        raise UsageError("no images given: list files or folders after the model")
     files = some_images(images)
     net = load_network(model, weights_part)
     sheets: list[Explained] = []
@@ -119,13 +119,13 @@ def _plates(found: Explanation, path: Path) -> list[Plate]:
     plates = [
         Plate(title="what the network saw", image=found.image),
         Plate(
-            title=f"what spoke for {found.target}",
+            title=f"evidence for {found.target}",
             image=overlaid(found.image, found.map, side=SIDE),
             path=Path(file("")),
         ),
     ]
     if found.whole is not None:
-        title = f"what spoke for {found.target}, on the whole image"
+        title = f"evidence for {found.target}, on the whole image"
         plates.append(
             Plate(title=title, image=overlaid_whole(found.whole, found.seen, found.map), path=Path(file("-whole")))
         )

@@ -1,4 +1,4 @@
-"""`inceptions export`: a network in the format of another runtime, proven to answer the same."""
+"""`inceptions export`: a network in the format of another runtime, proven to give the same answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def export(
     weights_part: str | None = None,
     json: bool = False,
 ) -> None:
-    """Write a model as ONNX, OpenVINO or .pt2, and prove on images that it answers the same.
+    """Export a model to ONNX, OpenVINO or .pt2, and prove on images that it gives the same answers.
 
     The written file is opened with its own runtime and compared with the original from image file to logits, before
     the folder gets its name: what differs too much leaves nothing behind (exit code 4). The folder holds the model,
@@ -45,7 +45,7 @@ def export(
         model: a run's folder, a model's folder, published weights, or a name of `inceptions models` (fresh weights).
         format: onnx (one file), openvino (the fastest on a CPU), or pt2 (PyTorch's own).
         precision: bf16 and int8 are openvino's (pt2 has bf16); auto: float32.
-        output: the new folder; none: MODEL-FORMAT-PRECISION beside the model.
+        output: the new folder; none: MODEL-FORMAT-PRECISION next to the model.
         data: images to check on, and to measure int8 ranges on; none: the run's own. Those the run was trained on are
             known by their content, and only ranges are measured on them.
         images: how many to check on (int8: all are judged).

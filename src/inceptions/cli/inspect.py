@@ -37,7 +37,7 @@ def inspect(
     A multiply-add is one multiplication with its addition, in convolutions and linear layers, for one image.
     Activations are the values that leave those layers; memory is what training keeps of an image until its gradient is
     known. A receptive field is the smallest rectangle of pixels around all that a unit sees - through branches and
-    shortcuts it sees one rectangle a path, the smallest is told too -, stride the pixels from one unit to the next,
+    shortcuts it sees one rectangle a path, the smallest is reported too -, stride the pixels from one unit to the next,
     padding the border that the first unit sees.
 
     Args:
@@ -46,7 +46,7 @@ def inspect(
             torchvision.models:resnet50 or a network around a table of your own.
         img_size: side of the image, px; none: the one it was trained with or published for.
         stage: show the blocks, branches and layers of this stage instead.
-        principles: check the design principles of Inception v3 instead: what is kept, what is not, and the cure.
+        principles: check the design principles of Inception v3 instead: what passes, what fails, and a suggestion.
         options: options of the network, such as `--options.width 0.5`, or arguments of the function.
         csv: write the table there too.
         html: write a page with all of it too, inspect-MODEL.html in the current folder.
@@ -130,13 +130,13 @@ def _imported(package: str, name: str, options: dict[str, Any]) -> nn.Module:
     elif options:
         raise ValueError(f"{package}:{name} is built already; options can be given to a function that builds it")
     if not isinstance(found, nn.Module):
-        raise ValueError(f"{package}:{name} is no torch.nn.Module, nor a function that returns one, but {found!r}")
+        raise ValueError(f"{package}:{name} is neither a torch.nn.Module nor a function that returns one: {found!r}")
     return found.eval()
 
 
 @contextmanager
 def _raised_by(what: str) -> Iterator[None]:
-    """Says whose an error is that comes out of the user's own code; that a package is missing is told elsewhere."""
+    """Says whose an error is that comes out of the user's own code; a missing package is reported elsewhere."""
     try:
         yield
     except ModuleNotFoundError:
@@ -295,7 +295,7 @@ def _print_principles(rows: list[Facts]) -> None:
                         row["kept"],
                         row["stage"],
                         _NUMBER[principle](row["number"]),
-                        row["text"] + (f". Cure: {row['cure']}" if row["cure"] else ""),
+                        row["text"] + (f". Suggestion: {row['suggestion']}" if row["suggestion"] else ""),
                     )
                     for row in found
                 ],
@@ -303,7 +303,7 @@ def _print_principles(rows: list[Facts]) -> None:
             )
             print()
     if not rows:
-        print("none of its stages ends on a grid that is known: the principles do not speak of it")
+        print("none of its stages ends on a known grid: the principles do not apply to it")
         return
     kept = sum(row["kept"] for row in rows)
-    print(f"{kept} of {len(rows)} checks are kept; the thresholds are ours, the paper states none")
+    print(f"{kept} of {len(rows)} checks passed; the thresholds are ours, the paper states none")

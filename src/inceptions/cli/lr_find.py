@@ -49,6 +49,6 @@ def lr_find(
         print(f"--lr {found.suggestion:.2g} is where the loss falls fastest; the curve is {plot}")
     else:
         print(
-            f"the loss falls nowhere more than chance lets it: more --steps, a larger --batch-size? The curve is {plot}"
+            f"the loss never falls by more than chance: try more --steps or a larger --batch-size; the curve is {plot}"
         )
     return 0 if found.suggestion else 1

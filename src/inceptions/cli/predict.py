@@ -78,7 +78,7 @@ def predict(
     from inceptions.predict import Classifier, load_network, some_images
 
     if not images:
-        raise UsageError("which images? give files or folders behind the model")
+        raise UsageError("no images given: list files or folders after the model")
     if output is not None and output.suffix.lower() not in (".csv", ".jsonl"):
         raise UsageError(f"--output {output}: the name must end in .csv or .jsonl")
     if features is not None and features.suffix.lower() != ".npz":
@@ -171,7 +171,7 @@ def _file(path: Path) -> Iterator[Sink]:
     from inceptions.files import safe_cell, safe_path
 
     with open_atomically(path) as raw:
-        # a name that is no UTF-8 becomes an escape: readable in CSV, and exact in JSON
+        # a name that is not UTF-8 becomes an escape: readable in CSV, and exact in JSON
         text = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
         writer = csv.writer(text, lineterminator="\n")
 

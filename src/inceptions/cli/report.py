@@ -8,7 +8,7 @@ from inceptions.cli.terminal import print_json
 
 
 def report(run: Path, /, *, output: Path | None = None, data: Path | None = None, json: bool = False) -> None:
-    """Write a finished run's report.html: one file that needs nothing else.
+    """Write a finished run's report.html: one self-contained file.
 
     Curves, metrics with intervals, confusion, reliability, classes, the most confident errors and the least certain
     images with Grad-CAM, cost and latency, command and environment.

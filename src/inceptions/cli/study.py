@@ -23,15 +23,15 @@ def study(
     rewrite: str | None = None,
     json: bool = False,
 ) -> None:
-    """Repeat a paper's ablation on your images: several seeds, curves with intervals, and what chance explains.
+    """Repeat a paper's ablation on your images: several seeds, curves with intervals, significance.
 
     Every arm is trained with every seed by ordinary runs in OUTPUT/ARM/seed-N; study.html says what was found, and
-    whether it is significant at this budget. After an interruption the same command goes on where it stopped. Without a
-    name, the studies are listed.
+    whether it is significant at this budget. After an interruption the same command continues. Without a name, the
+    studies are listed.
 
     Args:
         name: which study.
-        seeds: runs of each arm, from --seed on; fewer than 3 allow no interval worth the name.
+        seeds: runs of each arm, from --seed on; with fewer than 3 the interval is meaningless.
         recipe: settings to start from, as for `inceptions train`.
         rewrite: for `inceptions study rewrite DATA`: MODULE:FUNCTION of your own, which takes a published table and
             returns another; the two are compared.

@@ -1,4 +1,4 @@
-"""What all commands say the same way: tables and JSON on stdout, the log on stderr."""
+"""Output shared by all commands: tables and JSON on stdout, the log on stderr."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inceptions.checks import is_number
 from inceptions.progress import log
 
 if TYPE_CHECKING:
@@ -83,9 +84,7 @@ def _view(cells: Sequence[Sequence[object]], columns: Sequence[str], title: str 
     for i, column in enumerate(columns):
         texts = [_cell(row[i]) for row in cells]
         prose = on_terminal and any(len(text) > PROSE and " " in text.strip() for text in texts)
-        numeric = bool(cells) and all(
-            row[i] is None or (isinstance(row[i], (int, float)) and not isinstance(row[i], bool)) for row in cells
-        )
+        numeric = bool(cells) and all(row[i] is None or is_number(row[i]) for row in cells)
         heading = column.replace(" ", "\n") if on_terminal and not prose else column
         view.add_column(
             heading,
@@ -128,7 +127,7 @@ def plain(text: str) -> str:
 def configure_log(*, verbose: bool) -> None:
     """Sends the package's log to stderr: from INFO on, with `verbose` from DEBUG on; once, however often called."""
     log.setLevel(logging.DEBUG if verbose else logging.INFO)
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # else it tells where it keeps its list of fonts
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # else it logs where it keeps its list of fonts
     if not any(isinstance(handler, _StandardError) for handler in log.handlers):
         log.addHandler(_StandardError())
 

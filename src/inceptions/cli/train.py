@@ -26,7 +26,7 @@ class Given(TrainConfig):
         """The defaults, or those of the run that is resumed, changed by the recipe, by `preset` and by those given.
 
         Raises:
-            ValueError: there is no such recipe; settings out of range or in conflict.
+            ValueError: unknown recipe; settings out of range or in conflict.
         """
         from inceptions.recipes import configure, settings
         from inceptions.training.folder import stored_settings

@@ -50,7 +50,7 @@ def val(
     """Evaluate a model on labeled images: accuracy with its interval, per class, confusion, calibration.
 
     Images that the run was trained on are known by their content, wherever they lie now and whatever they are called;
-    they are counted, and not judged. The classes of the images are matched with the model's by name. Images that
+    they are counted, but not judged. The classes of the images are matched with the model's by name. Images that
     cannot be read and those of classes that the model does not have are counted, and not judged. Counts are exact:
     batch size, workers and the number of processes (under torchrun) change none (of loss and calibration error the last
     digits). Writes predictions.csv, confusion.csv, confusion.png and val.json.
@@ -224,7 +224,7 @@ def _thresholds(early_exit: str | None) -> list[float]:
 
 @contextmanager
 def _processes() -> Iterator[bool]:
-    """Joins the processes that torchrun started; True in the one that speaks for all."""
+    """Joins the processes that torchrun started; True in the one that reports for all."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield True
         return
@@ -246,7 +246,7 @@ def _calibrate(run: str, net: Network, outcome: Outcome) -> tuple[dict[str, floa
     from inceptions.weights import artifact
 
     if not artifact.is_artifact(Path(run)):
-        raise ValueError(f"--calibrate: {run} is no model's folder, so a temperature cannot be stored in it")
+        raise ValueError(f"--calibrate: {run} is not a model folder, so a temperature cannot be stored in it")
     temperature, after = outcome.calibrated()
     folder = Path(run)
     Classifier(net, temperature=temperature).save(folder / "model" if (folder / "model").is_dir() else folder)
@@ -325,7 +325,7 @@ def _show(facts: dict[str, Any]) -> None:
         print(f"no longer what the run recorded: {len(facts['changed']):,} images")
     for kind, names in (
         ("not in the model", "unknown_classes"),
-        ("with no images, so of unknown recall", "missing_classes"),
+        ("without images, so of unknown recall", "missing_classes"),
     ):
         if facts[names]:
             print(f"classes {kind}: {', '.join(map(plain, facts[names]))}")

@@ -1,4 +1,4 @@
-"""`inceptions weights convert`: anybody's weights become a model's folder of ours."""
+"""`inceptions weights convert`: weights of any publisher become a model folder of ours."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def convert(
     options: dict[str, str] | None = None,
     json: bool = False,
 ) -> None:
-    """Turn anybody's weights into a model's folder: plain tensors, classes and preprocessing.
+    """Convert weights of any publisher to a model folder: plain tensors, classes and preprocessing.
 
     The publisher is recognized by the names and shapes in the file, and with it the network's numeric options and the
-    preprocessing. What a file cannot know is said by flags; without them it is as published, and the log says so.
+    preprocessing. Flags state what a file does not; without them it is as published, and the log says so.
 
     Args:
         source: a file of PyTorch (.pth, .pt, .safetensors), Keras (.h5, .weights.h5, .keras), TensorFlow or Caffe, a
@@ -70,7 +70,7 @@ def convert(
     net = loaded.net
     if loaded.new_head or net.preprocess is None:
         raise ValueError(
-            f"{source} has no head that can be taken over, so there is nothing to predict with; "
+            f"{source} has no classifier head that can be kept, so it cannot predict; "
             f"train one on your images: inceptions train DATA --model {net.name} --weights {source}"
         )
     if input is not None and input != "raw" and loaded.scales_pixels:
@@ -117,6 +117,6 @@ def _names(labels: str, count: int) -> tuple[str, ...]:
 
     names = read_names(labels)
     if len(names) != count:
-        came = f"the file {labels}" if Path(labels).exists() else f"{labels!r}, which is no file,"
+        came = f"the file {labels}" if Path(labels).exists() else f"{labels!r}, which is not a file,"
         raise ValueError(f"--labels: {came} names {len(names)} classes; the network has {count}")
     return names

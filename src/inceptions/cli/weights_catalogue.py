@@ -40,7 +40,7 @@ def list_weights(*, model: str | None = None, json: bool = False) -> None:
 
 
 def info(name: str, /, *, json: bool = False) -> None:
-    """Show all that is known of published weights: addresses, hash, preprocessing, accuracy.
+    """Show what is known about published weights: addresses, hash, preprocessing, accuracy.
 
     Args:
         name: a name of the catalogue.
@@ -59,7 +59,7 @@ def info(name: str, /, *, json: bool = False) -> None:
         *(("address", url) for url in record.urls),
         *([("Hugging Face hub", record.hub)] if record.hub else []),
         ("bytes", unknown if record.size is None else record.size),
-        *(record.hashes.items() or [("hash", "not stated; recorded when the file first comes")]),
+        *(record.hashes.items() or [("hash", "not stated; recorded at the first download")]),
         ("license", record.license or unknown),
         ("accuracy", accuracy),
         ("classes", record.classes or "no classifier"),
@@ -71,7 +71,7 @@ def info(name: str, /, *, json: bool = False) -> None:
 
 
 def pull(name: str, /, *, json: bool = False) -> None:
-    """Fetch published weights into the cache, checked; print where they lie.
+    """Download published weights to the cache, verify them, and print their path.
 
     What is there already is checked again, without a request.
 
@@ -89,7 +89,7 @@ def pull(name: str, /, *, json: bool = False) -> None:
 
 
 def verify(what: str, /, *, json: bool = False) -> None:
-    """Compare a weight file with the hash its publisher states, or that was recorded when it came.
+    """Compare a weight file with the hash its publisher states, or that was recorded at its download.
 
     Exit code 1 if it differs, or if nothing is known to compare it with.
 
@@ -111,12 +111,12 @@ def verify(what: str, /, *, json: bool = False) -> None:
         raise FileNotFoundError(f"{what} is not on this machine; `inceptions weights pull {what}` fetches it")
     record = record or next((r for r in RECORDS.values() if r.file and r.file == path.name), None)
     if record is None and recorded(path) is None:
-        raise RunError(f"{path}: no name of the catalogue's files, and {path.name}.sha256 is not beside it")
+        raise RunError(f"{path}: not a file of the catalogue, and there is no {path.name}.sha256 next to it")
     digest = compare(path, record)
     if json:
         print_json({"path": path, "sha256": digest, "record": None if record is None else record.name})
     else:
-        print(f"{path}: good, SHA-256 {digest}")
+        print(f"{path}: OK, SHA-256 {digest}")
 
 
 def _record(name: str) -> Record:

@@ -4,7 +4,7 @@ Everything random is a function of (seed, epoch, index), so workers, processes a
 imports torch before the first batch is made.
 """
 
-from inceptions.data.augment import Augment, augmented
+from inceptions.data.augment import Augment, Ratio, Scale, Strength, Turn, augmented
 from inceptions.data.batches import Batch, batches
 from inceptions.data.dataset import Dataset, Refused, Split
 from inceptions.data.judged import evaluation_split, learned_part, record_of
@@ -16,8 +16,12 @@ __all__ = [
     "Augment",
     "Batch",
     "Dataset",
+    "Ratio",
     "Refused",
+    "Scale",
     "Split",
+    "Strength",
+    "Turn",
     "augmented",
     "balanced_order",
     "batches",

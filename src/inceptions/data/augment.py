@@ -9,18 +9,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from inceptions.checks import Rule, at_least, between, validated
 from inceptions.data.color_jitter import distorted
 from inceptions.data.keyed_random import AUGMENT, Draws
 from inceptions.data.trivial_augment import trivial_augment
 from inceptions.image import RESAMPLING, Opened, Preprocess, Source, opened
 
 _ATTEMPTS = 10  # a crop that fits in is nearly always found at once; the search must end for strips, too
+
+_RISING = Rule(lambda limits: 0 < limits[0] <= limits[1])
+Scale = Annotated[tuple[float, Annotated[float, between(0, 1)]], _RISING, "(lowest, highest) in (0, 1]"]
+Ratio = Annotated[tuple[float, Annotated[float, between(0, 100)]], _RISING, "(lowest, highest) in (0, 100]"]
+Strength = Annotated[float, between(0, 1)]
+Turn = Annotated[float, between(0, 0.5)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,48 +38,32 @@ class Augment:
         ValueError: a field is out of its range; the message lists every one.
     """
 
-    crop: str = "inception"
+    crop: Literal["inception", "pad", "none"] = "inception"
     """"inception": a random part, stretched to the input. "pad": the evaluation's view, moved by up to `pad` pixels
     over a mirrored border (small images). "none": the evaluation's view."""
-    scale: tuple[float, float] = (0.08, 1.0)
+    scale: Scale = (0.08, 1.0)
     """The part's share of the image's area, uniform in this range ("inception")."""
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    ratio: Ratio = (3 / 4, 4 / 3)
     """The part's width / height, log-uniform in this range ("inception")."""
-    pad: int = 4
+    pad: Annotated[int, at_least(1), "at least 1 pixel"] = 4
     """Pixels ("pad")."""
     flip: bool = True
     """Mirror every second image; not for digits."""
-    brightness: float = 0.0
+    brightness: Strength = 0.0
     """Multiply by a factor in 1 -+ this."""
-    contrast: float = 0.0
+    contrast: Strength = 0.0
     """Scale the distance to the image's mean gray by a factor in 1 -+ this."""
-    saturation: float = 0.0
+    saturation: Strength = 0.0
     """Scale the distance to each pixel's own gray by a factor in 1 -+ this (color images)."""
-    hue: float = 0.0
+    hue: Turn = 0.0
     """Turn the colors by an angle in -+ this share of the circle, at most 0.5 (color images)."""
     trivial: bool = False
     """TrivialAugment (2103.10158): one operation of 14, of random strength."""
-    erase: float = 0.0
+    erase: Strength = 0.0
     """Random erasing (1708.04896): the probability that a rectangle becomes noise."""
 
     def __post_init__(self) -> None:
-        for name in ("scale", "ratio"):
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
-        problems = []
-        if self.crop not in ("inception", "pad", "none"):
-            problems.append(f"crop is {self.crop!r}; inception, pad or none expected")
-        for name, most in (("scale", 1.0), ("ratio", 100.0)):
-            limits = getattr(self, name)
-            if not (isinstance(limits, tuple) and len(limits) == 2 and 0 < limits[0] <= limits[1] <= most):
-                problems.append(f"{name} is {limits!r}; (lowest, highest) in (0, {most:g}] expected")
-        for name, most in (("brightness", 1.0), ("contrast", 1.0), ("saturation", 1.0), ("hue", 0.5), ("erase", 1.0)):
-            if not 0 <= getattr(self, name) <= most:
-                problems.append(f"{name} is {getattr(self, name)!r}; a number in [0, {most:g}] expected")
-        if self.pad < 1:
-            problems.append(f"pad is {self.pad!r}; at least 1 pixel expected")
-        if problems:
-            raise ValueError("; ".join(problems))
+        validated(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON types; `from_dict` reads them."""

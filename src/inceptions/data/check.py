@@ -1,4 +1,4 @@
-"""Looking at every image of a data set before anybody trains on it."""
+"""Looks at every image of a data set before training on it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Report:
     duplicates: tuple[tuple[Copy, ...], ...]
     """Images of the same content (bytes), each group once."""
     straddling: tuple[tuple[Copy, ...], ...]
-    """Those of them that are in more than one split: what is evaluated has been learned by heart."""
+    """Those of them that are in more than one split: what is evaluated has been memorized."""
     contradicting: tuple[tuple[Copy, ...], ...]
     """Those of them that are in more than one class."""
     formats: dict[str, int]

@@ -1,4 +1,4 @@
-"""What reading a data set gives: its classes and its splits, and how images are divided when nobody has."""
+"""What reading a data set gives: its classes and its splits, and how undivided images are divided."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
     """Relative to the root, or absolute."""
     label: str
     split: str | None = None
-    """"train", "val", "test"; None: nobody has divided the images."""
+    """"train", "val", "test"; None: the images are not divided."""
     group: str | None = None
     """Images of one group (a patient, a scene) stay together."""
     row: int = -1
@@ -224,10 +224,3 @@ def _units(entries: Sequence[Entry]) -> dict[bytes, list[int]]:
     for number, key in enumerate(keys):
         units[first(key)].append(number)
     return units
-
-
-def listing(problems: Iterable[str], limit: int = 20) -> str:
-    """Many problems as the lines of one message."""
-    lines = list(problems)
-    shown = lines[:limit] + ([f"... and {len(lines) - limit} more"] if len(lines) > limit else [])
-    return "\n".join(shown)

@@ -39,7 +39,7 @@ def evaluation_split(
     """What to evaluate a model on.
 
     Without `source`, or where `source` is what the run divided itself: the run's own validation images. Else the
-    "val" part of `source`, or "test" if it has no other, or all of it if nobody divided it. Images that a run learned
+    "val" part of `source`, or "test" if it has no other, or all of it if it is not divided. Images that a run learned
     from are left out: they are known by their content, wherever they lie now, under any name and in any format. So of a
     copy of what the run divided its validation part is left.
 
@@ -119,8 +119,8 @@ def _unlearned(
     place = dataset.source
     if len(seen) and not any(rest):
         raise LearnedError(
-            f"{place}: the model was trained on all {len(seen)} images of it: what it says about them was learned by "
-            "heart and is no measure; name others to evaluate on"
+            f"{place}: the model was trained on all {len(seen)} images of it and has memorized "
+            "them, so its accuracy on them means nothing; name other images to evaluate on"
         )
     held = set[str]() if run is None or run.divided else run.contents("val") - learned
     found = set(filter(None, rest))

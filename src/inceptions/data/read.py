@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from inceptions.data.contents import with_hashes
-from inceptions.data.dataset import Dataset, Entry, Refused, Split, divide, listing, natural
+from inceptions.data.dataset import Dataset, Entry, Refused, Split, divide, natural
 from inceptions.data.readers.folders import Found, read_folders
 from inceptions.data.readers.manifest import SUFFIXES, read_manifest
 from inceptions.data.readers.names import folded, label_of
 from inceptions.data.readers.parquet import is_table, read_table
 from inceptions.data.readers.walk import say_skipped
 from inceptions.data.text import same_name
-from inceptions.errors import DataError
+from inceptions.errors import DataError, some
 from inceptions.image import EXTENSIONS
 from inceptions.image.formats import ARCHIVES
 from inceptions.progress import log
@@ -95,7 +95,7 @@ def _read(source: str | Path, label: str | None) -> tuple[Path, Found, Callable[
     if path.suffix.lower() in ARCHIVES:
         raise DataError(f"{path} is an archive: unpack it, and give the folder")
     if path.exists():
-        raise DataError(f"{path} is no data set: a folder, a .csv, .jsonl, .parquet or .arrow file expected")
+        raise DataError(f"{path} is not a data set: a folder, a .csv, .jsonl, .parquet or .arrow file expected")
     raise DataError(f"{path}: no such folder or file")
 
 
@@ -111,7 +111,7 @@ def _refuse_or_tell(source: str, found: Found, unmapped: Sequence[Sequence[str]]
     if found.problems:
         skipped = found.skipped.line()[1]
         told = [*left_out, *([f"not taken: {skipped}"] if skipped else [])]
-        raise DataError("\n".join([f"{source} cannot be used:", listing(found.problems), *told]))
+        raise DataError("\n".join([f"{source} cannot be used:", some(found.problems, 20, lines=True), *told]))
     say_skipped(source, found.skipped)
     for part, count in found.unlabeled.items():
         log.warning("left out: %d images of %s, which have no class", count, part)
@@ -141,7 +141,7 @@ def _classes(
         missing = [name for name in given if name not in counts]
         if len(missing) == len(given):
             found.problems.append(
-                f"none of its classes ({_some(unknown)}) is one of the model's ({_some(list(given))}): "
+                f"none of its classes ({some(unknown, 10)}) is one of the model's ({some(list(given), 10)}): "
                 f"they are mapped to classes by name{advice}"
             )
         return tuple(given), unknown, missing
@@ -154,16 +154,16 @@ def _classes(
     for name in sorted(counts, key=natural) if found.layout in ("manifest", "table") else ():
         same.setdefault(folded(name), []).append(name)
     if twins := [name for names in same.values() if len(names) > 1 for name in names]:
-        log.warning("%s: classes that differ only in capitals or accents: %s", source, _some(twins))
+        log.warning("%s: classes that differ only in capitals or accents: %s", source, some(twins, 10))
     trained = {e.label for e in found.entries if e.split in (None, "train")} or set(counts)
     for split, folders in found.folders.items():
         held = {entry.label for entry in found.entries if entry.split == split}
         empty = [name for name in folders if name not in held]
         if empty and split in (None, "train"):
-            found.problems.append(f"no images in the folder of class {_some(empty)}: fill or remove it")
+            found.problems.append(f"no images in the folder of class {some(empty, 10)}: fill or remove it")
     untrained = sorted(set(counts) - trained, key=natural)
     if untrained:
-        found.problems.append(f"classes without training images: {_some(untrained)}")
+        found.problems.append(f"classes without training images: {some(untrained, 10)}")
     return tuple(sorted(counts, key=natural)), [], []
 
 
@@ -193,7 +193,7 @@ def _by_reason(refused: Iterable[Refused]) -> list[str]:
     for reason, names in files.items():
         more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
         lines.append(f"left out: {names[0]}: {reason}{more}")
-    return listing(lines).splitlines() if len(lines) > 20 else lines
+    return some(lines, 20, lines=True).splitlines() if lines else []
 
 
 def _respell(found: Found, given: Sequence[str]) -> None:
@@ -243,9 +243,5 @@ def _tell_absent(parts: Mapping[str, Split], classes: Sequence[str]) -> None:
             log.warning(
                 "no %s images of class %s (none there, or too few images or groups): its recall is not known, and "
                 "averages leave it out",
-                *(called, _some(absent)),
+                *(called, some(absent, 10)),
             )
-
-
-def _some(names: Sequence[str], limit: int = 10) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

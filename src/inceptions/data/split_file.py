@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from inceptions.data.contents import EMPTY, hashed
-from inceptions.data.dataset import Dataset, Refused, Split, listing
+from inceptions.data.dataset import Dataset, Refused, Split
 from inceptions.data.read import load
 from inceptions.data.readers.parquet import is_table, read_table
-from inceptions.errors import DataError
+from inceptions.errors import DataError, some
 from inceptions.files import write_atomically
 
 _FORMAT = 1
@@ -123,7 +123,7 @@ def read_record(file: Path) -> Record:
         for one in entries:
             os.fsencode(one["file"])
             if not isinstance(one["sha256"], str | None) or not isinstance(one["split"], str):
-                raise TypeError(f"{one} is no image's entry")
+                raise TypeError(f"{one} is not the entry of an image")
         return Record(
             file=file,
             root=Path(record["root"]),
@@ -136,7 +136,7 @@ def read_record(file: Path) -> Record:
             before=frozenset(record.get("learned", ())),
         )
     except (KeyError, TypeError, AttributeError, UnicodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{file} is no split.json: {type(error).__name__} {error}") from error
+        raise DataError(f"{file} is not a split.json: {type(error).__name__} {error}") from error
 
 
 def read_split(
@@ -229,7 +229,8 @@ def _found(record: Record, splits: dict[str, Split], place: str | Path) -> dict[
     total = sum(map(len, splits.values()))
     if len(missing) == total or (missing and every.content is not None):
         raise DataError(
-            f"{place} does not hold {len(missing)} of the {total} images of {record.file}:\n{listing(missing)}"
+            f"{place} does not hold {len(missing)} of the {total} images of {record.file}:\n"
+            + some(missing, 20, lines=True)
         )
     return moved
 
@@ -242,7 +243,7 @@ def _with_content(splits: dict[str, Split], record: Record, hint: str | None) ->
     rows = {entry.file: entry.row for entry in found.entries}
     gone_rows = [split.name(i) for split in splits.values() for i in range(len(split)) if split.files[i] not in rows]
     if gone_rows:
-        raise DataError(f"{record.source} lacks rows of this split.json:\n{listing(gone_rows)}")
+        raise DataError(f"{record.source} lacks rows of this split.json:\n{some(gone_rows, 20, lines=True)}")
     return {
         part: replace(split, content=content, rows=np.array([rows[name] for name in split.files], dtype=np.int64))
         for part, split in splits.items()

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from inceptions.errors import DataError
+from inceptions.errors import DataError, some
 
 LARGEST = 1 << 28
 """Bytes of a text that `read_text` takes unless it is told otherwise."""
@@ -75,7 +75,7 @@ def read_json(path: str | os.PathLike[str], *, meant: str = "JSON") -> Any:
         return dict(pairs)
 
     def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON")
+        raise ValueError(f"{constant} is not JSON")
 
     try:
         return json.loads(read_text(path), object_pairs_hook=whole, parse_constant=refuse)
@@ -123,8 +123,7 @@ def class_problems(names: Iterable[str]) -> list[str]:
 def refuse_names(source: str | os.PathLike[str], names: Iterable[str]) -> None:
     """Raises `DataError` for a data set whose classes no model can have, see `class_problems`."""
     if problems := class_problems(names):
-        more = [f"... and {len(problems) - 10} more"] if len(problems) > 10 else []
-        raise DataError("\n".join([f"{os.fspath(source)} cannot be used:", *problems[:10], *more]))
+        raise DataError(f"{os.fspath(source)} cannot be used:\n{some(problems, 10, lines=True)}")
 
 
 def same_name(name: str) -> str:
@@ -140,10 +139,11 @@ def read_names(spec: str) -> tuple[str, ...]:
             Face hub (`{"0": "cat"}`) or with Keras's pairs (`{"0": ["n02123045", "tabby"]}`); or the names themselves.
 
     Raises:
-        DataError: the file is no text, or a JSON file of another kind; a name that no class can have.
+        DataError: the file is no text, or a JSON file of another kind; a name in it that no class can have.
+        ValueError: the same of a name that was typed.
     """
     path = Path(spec)
-    if path.exists() and not path.is_dir():
+    if in_file := path.exists() and not path.is_dir():
         if path.suffix.lower() == ".json":
             names = _listed(read_json(path, meant="JSON list of names"), spec)
         else:
@@ -153,7 +153,7 @@ def read_names(spec: str) -> tuple[str, ...]:
     problems = class_problems(names)
     problems += [f"class {_shown(name)} is named twice" for name, count in Counter(names).items() if count > 1]
     if problems:
-        raise DataError(f"{spec}: {'; '.join(problems[:10])}")
+        raise (DataError if in_file else ValueError)(f"{spec}: {'; '.join(problems[:10])}")
     return tuple(names)
 
 
@@ -175,7 +175,7 @@ def _unfit(name: str) -> str | None:
         return None
     kinds = {unicodedata.category(character) for character in name}
     if "Cs" in kinds:
-        return "is no text: its bytes are no UTF-8; rename it"
+        return "is not text: its bytes are not UTF-8; rename it"
     if all(kind[0] in "CZ" for kind in kinds):
         return "is empty, or nothing that can be seen: rename it"
     if "Cc" in kinds or "\ufeff" in name or kinds & {"Zl", "Zp"}:
@@ -193,7 +193,7 @@ def _no_text(path: str | os.PathLike[str], content: bytes, encoding: str, place:
     where = f"{os.fspath(path)}: byte {place:,} (line {line}) is {content[place : place + 1].hex() or 'missing'}"
     if b"\0" in content[:64] or content[place : place + 1] == b"\0":
         return (
-            f"{where}, so this is no text, or UTF-16 without a byte-order mark; save it as UTF-8 (in Windows "
+            f"{where}, so this is not text, or UTF-16 without a byte-order mark; save it as UTF-8 (in Windows "
             '"UTF-8" or "CSV UTF-8")'
         )
     if encoding != "utf-8":
@@ -201,6 +201,6 @@ def _no_text(path: str | os.PathLike[str], content: bytes, encoding: str, place:
     start = max(content.rfind(b"\n", 0, place) + 1, place - 20)
     near = content[start : place + 20].split(b"\n")[0].decode("cp1252", "replace").strip()
     return (
-        f"{where}, which is no UTF-8 (as Windows-1252 it would read {near!r}); other encodings cannot be told apart: "
+        f"{where}, which is not UTF-8 (as Windows-1252 it would read {near!r}); other encodings cannot be told apart: "
         'save it as UTF-8 (in spreadsheets "CSV UTF-8")'
     )

@@ -1,4 +1,4 @@
-"""Ship a network: write it in a runtime's own format, quantize it within a bound, prove that it answers the same.
+"""Ship a network: write it in a runtime's own format, quantize it within a bound, prove that it gives the same answers.
 
 original    which network
 graph       what is exported: folded batch norm, on request with preprocessing inside
@@ -7,7 +7,7 @@ quantize    8 bits, gated by the accuracy on the user's images
 images    which images the proof runs on
 arithmetic  8 bits as other processors compute with them
 parity      the written file against the original, from image file to logits
-proof       what of that lies beside the file, and repeats it elsewhere
+proof       what of that is stored next to the file, and repeats it elsewhere
 export      all of it, in one folder that appears only when the proof holds
 """
 

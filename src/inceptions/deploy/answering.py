@@ -51,7 +51,7 @@ def get(stream: BinaryIO) -> Any:
 
 def main() -> None:
     """Answer until the input ends."""
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # never phone home
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # no telemetry
     import openvino
 
     file, threads = sys.argv[1:]

@@ -1,7 +1,7 @@
 """8-bit arithmetic as another processor does it: a network that must be right everywhere is judged under the worst.
 
 x86 processors without VNNI add pairs of 8-bit products in 16 bits, which saturate. OpenVINO's oneDNN obeys
-`ONEDNN_MAX_CPU_ISA`, so that one with VNNI runs the same kernels (`jit_avx2`) in a process that is told to.
+`ONEDNN_MAX_CPU_ISA`, so that one with VNNI runs the same kernels (`jit_avx2`) in a process with that limit.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Answering:
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """The outputs (N, classes) for `images`."""
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # what it died of is told below
+        with suppress(BrokenPipeError):  # why it died is reported below
             put(self._process.stdin, images)
         return self._next()
 

@@ -1,4 +1,4 @@
-"""How fast is a network here, on every engine, beside what the machine can do at most.
+"""How fast is a network here, on every engine, next to what the machine can do at most.
 
 Every network, engine and precision has a process of its own, so that memory and threads are its own. As many as cores
 and memory allow are alive at once; they take turns, round after round, so that a noisy machine is noisy for all of
@@ -43,7 +43,7 @@ class Measured:
     model: str
     engine: str
     precision: str
-    """What ran, as the runtime tells it."""
+    """What ran, as reported by the runtime."""
     batch: int
     threads: int
     device: str
@@ -51,13 +51,13 @@ class Measured:
     latency_ms: dict[str, float]
     """p50, p95 and p99 of one batch."""
     share_of_peak: float
-    """Operations per second (two a multiply-add) against the limit. Above 1 the limit is none: that is said loudly."""
+    """Operations per second (two a multiply-add) against the limit. Above 1 the limit is wrong, which is reported."""
     peak_gops: float
     """The limit: 10^9 operations per second."""
     parity: dict[str, float]
     """`equal_top1`: share of equal answers with float32 PyTorch; `max_difference`: of a logit; `max_logit`."""
     load_seconds: float
-    """Opening, converting and the first answers of every size of a batch, while others loaded beside it."""
+    """Opening, converting and the first answers of every size of a batch, while others loaded next to it."""
     peak_memory: int
     """Bytes of the process; on a GPU, of its memory."""
     file_size: int
@@ -89,7 +89,7 @@ def cases(
         device: where PyTorch runs, "cpu" or "cuda"; None: a GPU where there is one. The other engines run on the CPU.
 
     Raises:
-        ValueError: an engine, precision or device that is unknown or not installed, or nothing is left.
+        ValueError: an unknown or missing engine, precision or device, or nothing is left to measure.
     """
     if device not in (None, *DEVICES) or (device == "cuda" and not torch.cuda.is_available()):
         raise ValueError(f"device {device}: cpu, or cuda where PyTorch finds a GPU")
@@ -121,7 +121,7 @@ def _is_here(engine: str, precision: str, device: str, *, asked: bool) -> bool:
     """Whether it is measured; why not is said.
 
     Args:
-        asked: the precision was asked for by name, so that emulated arithmetic is measured too.
+        asked: the precision was requested by name, so that emulated arithmetic is measured too.
     """
     one = support(engine, precision, torch.device(device))
     here = one.computes == precision and (asked or one.pays)
@@ -204,7 +204,7 @@ class _Series:
     latencies: list[list[float]]
 
     def result(self, case: Case, original: NDArray[np.float32], peak: Peak) -> Measured:
-        """What came out, beside the answers of the original and the limit."""
+        """The result, with the answers of the original and the limit."""
         logits = self.opened.logits
         turn = float(np.median([np.median(latencies) for latencies in self.latencies]))
         every = np.concatenate(self.latencies) * 1000
@@ -310,7 +310,7 @@ def _peaks(wanted: Sequence[Case]) -> dict[tuple[str, int, str], Peak]:
 
 
 def _most(case: Case) -> float:
-    """Seconds that a process may take for an answer, beside the turn itself."""
+    """Seconds that a process may take for an answer, in addition to the turn itself."""
     return PATIENCE if support(case.engine, case.precision, torch.device(case.device)).emulated else LONGEST
 
 

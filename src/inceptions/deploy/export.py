@@ -1,4 +1,4 @@
-"""Write a network in a runtime's own format, open what was written, and keep it only if it answers the same."""
+"""Export a network to a runtime's format, open what was written, and keep it only if it gives the same answers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ from inceptions.deploy.onnx_file import OPSET, OPSETS, write_onnx
 from inceptions.deploy.parity import Parity
 from inceptions.deploy.proof import Exportable, batches_of_inputs, metadata, prove
 from inceptions.engines import refuse_damaged
-from inceptions.engines.equalize import equalize
 from inceptions.engines.exported import FILES
 from inceptions.engines.openvino import convert
-from inceptions.engines.operators import whole_operators
 from inceptions.engines.prepared import quiet
 from inceptions.errors import GateError
 from inceptions.files import text_path, to_json
+from inceptions.passes import equalize, whole_operators
 from inceptions.progress import log
 from inceptions.weights import artifact
 from inceptions.zoo import Network
@@ -121,7 +120,7 @@ def export(
         (new / artifact.CONFIG).write_text(to_json(config, indent=2) + "\n", encoding="utf-8")
         parity = prove(net, new, images, max_drop=max_drop, workers=workers)
         if parity.verdict != "passed":
-            raise GateError(f"the export does not answer as the original: {parity.verdict} ({parity.n} images)")
+            raise GateError(f"the export's answers differ from the original's: {parity.verdict} ({parity.n} images)")
         (new / artifact.CARD).write_text(export_card(config, parity), encoding="utf-8", errors="backslashreplace")
     return Exported(folder=folder, parity=parity, kept_float=kept)
 
@@ -134,13 +133,13 @@ def check(net: Network, folder: str | Path, images: Images, *, max_drop: float =
     """
     parity = prove(net, Path(folder), images, max_drop=max_drop, workers=workers)
     if parity.verdict != "passed":
-        raise GateError(f"{folder} does not answer as the original: {parity.verdict} ({parity.n} images)")
+        raise GateError(f"the answers of {folder} differ from the original's: {parity.verdict} ({parity.n} images)")
     return parity
 
 
 def _refuse(net: Network, folder: Path, format: str, precision: str, target: str) -> None:
     if format not in FORMATS:
-        raise ValueError(f"unknown format {format!r}; one of {', '.join(FORMATS)}")
+        raise ValueError(f"unknown format {format!r}; choose one of {', '.join(FORMATS)}")
     if precision not in FORMATS[format]:
         able = [name for name, precisions in FORMATS.items() if precision in precisions]
         raise ValueError(
@@ -148,18 +147,18 @@ def _refuse(net: Network, folder: Path, format: str, precision: str, target: str
             + (f"; {' and '.join(able)} can be" if able else "")
         )
     if target not in TARGETS:
-        raise ValueError(f"unknown target {target!r}; one of {', '.join(TARGETS)}")
+        raise ValueError(f"unknown target {target!r}; choose one of {', '.join(TARGETS)}")
     if net.preprocess is None or net.classes is None:
-        raise ValueError(f"{net.name} has no preprocessing or no classes: an export holds what a prediction needs")
+        raise ValueError(f"{net.name} has no preprocessing or no classes: an export needs both")
     refuse_damaged(net)
     text_path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} exists and is not empty; choose a new folder, or remove this one first")
+        raise ValueError(f"{folder} exists and is not empty; choose a new folder, or delete this one first")
 
 
 def _refuse_onnx(format: str, opset: int | None, dynamic_size: bool) -> None:
     if opset is not None and format != "onnx":
-        raise ValueError(f"an opset is ONNX's; {format} has none")
+        raise ValueError(f"only ONNX has opsets; {format} has none")
     if opset is not None and opset not in OPSETS:
         raise ValueError(f"opset {opset}: from {OPSETS[0]} to {OPSETS[-1]} can be written")
     if dynamic_size and format == "pt2":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from inceptions.engines.prepared import fold_batch_norm
+from inceptions.passes import fold_batch_norm
 from inceptions.zoo import Network
 
 

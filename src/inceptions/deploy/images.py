@@ -47,7 +47,7 @@ def find_images(
     """
     if data is None and (recorded is None or not recorded.is_file()):
         with TemporaryDirectory() as folder:
-            log.warning("no images are known for this network (--data names some): parity is checked on made-up ones")
+            log.warning("no images are known for this network (use --data): parity is checked on generated ones")
             yield Images(check=made_up(Path(folder), classes), name="made-up images", labeled=False)
         return
     part, dataset = _to_check(classes, data, recorded)

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from inceptions.engines.operators import onnx_translations
 from inceptions.engines.prepared import quiet
+from inceptions.passes import onnx_translations
 
 OPSETS = range(18, 24)
 """Opsets that can be written. PyTorch writes 18 and converts upwards; there is no way down. ONNX Runtime

@@ -1,4 +1,4 @@
-"""Whether an exported file answers as the network it was made from, on real images, from the file to the logits."""
+"""Whether an exported file gives the answers of its original, on real images, from the file to the logits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEAST = -20.0  # logarithm of a probability below which float32 says nothing exa
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """An export beside its original, on the same images."""
+    """An export compared with its original, on the same images."""
 
     images: str
     """Which images."""
@@ -112,7 +112,7 @@ def _verdict(
     top1_original: float | None, top1_export: float | None, max_drop: float | None,
 ) -> str:  # fmt: skip
     if not finite:
-        return "the export answers with numbers that are not finite"
+        return "the export's answers are not finite"
     if precision == "int8":
         if top1_original is None or top1_export is None or max_drop is None:
             return "passed"

@@ -1,7 +1,7 @@
 """What a machine can do at most in each precision: the best of several small kernels over the engines, measured, and
-beside it what its registers allow, computed from the instruction set and the measured clock.
+for comparison what its registers allow, computed from the instruction set and the measured clock.
 
-One large product is no limit: it waits for memory, and a runtime may have no 8-bit product where it has 8-bit
+One large product is not the limit: it waits for memory, and a runtime may have no 8-bit product where it has 8-bit
 convolutions. The best of small kernels that live in the caches reaches 88 to 100 % of what the registers allow.
 """
 
@@ -82,7 +82,7 @@ def kernels(precision: str, device: str, threads: int) -> Iterator[Kernel]:
         try:
             kernel = make()
             kernel[2]()
-        except Exception as error:  # what is not installed, or a runtime lacks, is said in ways of its own
+        except Exception as error:  # every runtime has its own error for what is missing
             log.debug("a kernel is not measured here: %s", error)
         else:
             yield kernel

@@ -1,4 +1,4 @@
-"""The proof that lies beside an export: `parity.json`, and the probe that repeats it in small on other processors."""
+"""The proof next to an export: `parity.json`, and the probe that repeats it in small on other processors."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def check_here(folder: str | Path) -> dict[str, Any]:
     difference, here = probe.difference(exported.graph), processor().instruction_set
     if difference > probe.tolerance:
         raise GateError(
-            f"{folder} does not answer on this processor ({here}) as its original does: the outputs of its probe "
+            f"on this processor ({here}) the answers of {folder} differ from its original's: the outputs of its probe "
             f"differ by {difference:.3g}, {probe.tolerance:.3g} allowed"
         )
     told = {"probe_difference": difference, "probe_tolerance": probe.tolerance, "checked_on": here}

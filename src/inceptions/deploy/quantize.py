@@ -95,7 +95,7 @@ def quantize_within(
             if search.over():
                 return search.result(layers)
         log.info(
-            "int8 everywhere loses %.2f points at best, %g allowed: searching the layers that must stay in float",
+            "int8 in all layers loses %.2f points at best, %g allowed: searching for the layers to keep in float",
             search.best.drop,
             max_drop,
         )
@@ -271,7 +271,7 @@ def _behind(op: Any) -> Iterator[Any]:
 
 @contextmanager
 def _silent(name: str) -> Iterator[None]:
-    """Keeps what the logger `name` says, short of errors, from a user who can do nothing about it."""
+    """Keeps what the logger `name` says, short of errors, which a user can do nothing about."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Processes that measure, each its own memory and threads: what they are told, what they say, and their parent's side.
+"""Processes that measure, each its own memory and threads: what they receive, what they send, and their parent's side.
 
 A process opens one network on one engine in one precision, for every size of a batch, and measures when it is its turn.
 """
@@ -45,7 +45,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Job:
-    """What every process is told."""
+    """What every process receives."""
 
     files: tuple[Path, ...]
     img_size: int | None
@@ -54,7 +54,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Opened:
-    """What a process says when it is ready."""
+    """What a process sends when it is ready."""
 
     logits: NDArray[np.float32]
     multiply_adds: int
@@ -68,7 +68,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class _Refusal:
-    """What a process says where the user, not the program, has to mend something."""
+    """A failure caused by user input rather than a bug."""
 
     kind: type[Exception]
     reason: str
@@ -104,7 +104,7 @@ class Process:
 
         Raises:
             TooLongError: nothing.
-            ValueError, OSError: what the user has to mend.
+            ValueError, OSError: caused by user input.
             RuntimeError: the process failed or died.
         """
         if not self.connection.poll(seconds):
@@ -194,7 +194,7 @@ def _open(case: Case, batches: Sequence[int], job: Job) -> tuple[list[Callable[[
             size = batch if case.device == "cuda" else None
             engines.append(open_engine(net, batch_size=size, calibration=calibration, **options))
         engine, part = engines[-1], images[torch.arange(batch) % len(images)]
-        if not engine.emulated:  # its rate is no reason to wait
+        if not engine.emulated:  # its rate is not worth the wait
             engine.tune(part[0], most=batch, seconds=2.0)
         engine(part)
         memory.append(torch.cuda.max_memory_allocated() if case.device == "cuda" else peak_memory())

@@ -8,7 +8,7 @@ from torch import Tensor
 from inceptions.engines.engine import Engine
 from inceptions.engines.precisions import layers_of
 from inceptions.engines.prepared import Prepared
-from inceptions.engines.siblings import merge_siblings
+from inceptions.passes import merge_siblings
 
 
 class TorchEngine(Engine):

@@ -51,7 +51,7 @@ class EarlyExit(Engine):
 
     def features(self, images: Tensor) -> Tensor:
         """Raises `ValueError`: an image that left early has none."""
-        raise ValueError("with an early exit there are no features of images that left; leave the early exit out")
+        raise ValueError("images that leave at an early exit have no features: run without it")
 
     @property
     def at_once(self) -> int:

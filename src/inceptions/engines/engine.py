@@ -23,7 +23,7 @@ class Engine(ABC):
 
     Attributes:
         name: the runtime.
-        precision: "float32", "bf16" or "int8": of the arithmetic that runs, as its runtime tells it after the first
+        precision: "float32", "bf16" or "int8": of the arithmetic that runs, as its runtime reports it after the first
             run; answers are float32 always.
         executed: precision -> how many of the layers that multiply run in it, the most first; known after the first
             run at the latest, empty where the runtime does not tell.
@@ -120,7 +120,7 @@ class Engine(ABC):
             best = max(best, rate := measured(size))
             if rate < 0.9 * best or time.perf_counter() - begin > seconds:
                 break  # where one is slower, larger ones are slower still
-        for size in [*rates] * 2:  # by turns: what else the machine does meanwhile, slows all of them
+        for size in [*rates] * 2:  # interleaved, so that background load affects all of them equally
             if time.perf_counter() - begin < seconds:
                 measured(size)
         medians = {size: statistics.median(found) for size, found in rates.items()}

@@ -1,4 +1,4 @@
-"""Answers that are no finite numbers: an error wherever they appear, which names the images and the likely cause."""
+"""Answers that are not finite: an error wherever they appear, which names the images and the likely cause."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from inceptions.errors import DataError
+from inceptions.errors import DataError, some
 from inceptions.zoo import Network
 
 _NAMED = 3  # images, and tensors, that a message names
@@ -44,8 +44,7 @@ def blaming(net: Network, name: Callable[[int], str | None]) -> Iterator[None]:
         yield
     except NotFiniteError as error:
         names = [called for row in error.rows if (called := name(row)) is not None]
-        some = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-        about = f" about {some}" if some else ""
+        about = f" about {some(names, _NAMED)}" if names else ""
         raise NotFiniteError(
             f"what {net.name} answers{about} is no finite number: {_cause(net)}", error.rows
         ) from error
@@ -60,9 +59,8 @@ def refuse_damaged(net: Network) -> None:
 
 def _cause(net: Network) -> str:
     if found := _damage(net):
-        more = f" and {len(found) - _NAMED} more tensors" if len(found) > _NAMED else ""
         return (
-            f"its weights are damaged, not finite are {', '.join(found[:_NAMED])}{more}; "
+            f"its weights are damaged, not finite are {some(found, _NAMED)}; "
             "take them from where they came from again, or from an earlier checkpoint"
         )
     if net.export is not None:

@@ -22,7 +22,7 @@ from inceptions.files import write_atomically
 from inceptions.progress import log
 from inceptions.zoo import Network
 
-ROUNDS = 3  # turns of each engine, by turns: what else the machine does slows all of them
+ROUNDS = 3  # turns of each engine, interleaved, so that background load affects all of them equally
 SECONDS = 4.0  # no further round begins after so many
 AS_FAST = 0.98  # of the best rate: between these the order of `ENGINES` decides, and so the answer is the same again
 _LIBRARIES = ("inceptions", "torch", "openvino", "onnxruntime")
@@ -108,7 +108,7 @@ def remember(name: str, rates: Mapping[str, float]) -> None:
         facts = {"rates": dict(rates), "processor": processor().to_dict()}
         write_atomically(_folder() / f"{name}.json", json.dumps(facts) + "\n")
     except (OSError, RuntimeError) as error:
-        log.info("which engine is fastest cannot be kept for the next time: %s", error)
+        log.info("cannot keep the measured speeds for the next time: %s", error)
 
 
 def _folder() -> Path:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from inceptions.engines.engine import Engine
-from inceptions.engines.operators import onnx_translations
 from inceptions.engines.prepared import Prepared, exported, quiet
+from inceptions.passes import onnx_translations
 
 
 class OnnxRuntimeEngine(Engine):

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inceptions.engines.engine import Engine
-from inceptions.engines.equalize import equalize
-from inceptions.engines.operators import openvino_extensions, pad_rounded_pools
 from inceptions.engines.precisions import executed
 from inceptions.engines.prepared import Prepared, exported, quiet
 from inceptions.engines.processor import processor
+from inceptions.passes import equalize, openvino_extensions, pad_rounded_pools
 from inceptions.progress import log
 
 # OpenVINO and NNCF report their use to an analytics host as soon as they find this package; we never phone home.
@@ -98,7 +97,7 @@ class OpenVinoEngine(Engine):
         return logits, features
 
     def _tell(self, layers: dict[str, int]) -> None:
-        """Say what runs, as the runtime tells it, where that is not what was asked for."""
+        """Report what runs, as the runtime states it, where that is not what was requested."""
         self.executed = layers
         if layers and self.precision not in layers:
             ran = next(iter(layers))
@@ -151,7 +150,7 @@ class Streams:
 
     @property
     def executed(self) -> dict[str, int]:
-        """Precision -> how many layers that multiply run in it, as the runtime tells it; empty before the first run."""
+        """Precision -> how many layers that multiply run in it, as the runtime reports; empty before the first run."""
         ready = next(iter((*self._single.values(), *(queue[0] for queue in self._queues.values()))), None)
         return {} if ready is None else executed(ready.get_compiled_model())
 

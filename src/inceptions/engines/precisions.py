@@ -109,7 +109,7 @@ def _openvino(precision: str, here: Processor) -> Support:
     elif computes is None:
         note = f"OpenVINO has no {precision} on this processor ({here.instruction_set})"
     elif computes != precision:
-        note = f"OpenVINO computes {computes} where {precision} is asked for ({here.instruction_set})"
+        note = f"OpenVINO computes {computes} where {precision} is requested ({here.instruction_set})"
     elif not pays:
         note = _emulation("OpenVINO", here)
     return Support(engine="openvino", precision=precision, computes=computes, pays=pays, note=note)

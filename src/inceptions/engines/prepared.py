@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import logging
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from inceptions.engines.operators import whole_operators
 from inceptions.image import Preprocess
+from inceptions.passes import fold_batch_norm, whole_operators
 from inceptions.zoo import Network
 
 
@@ -83,27 +80,6 @@ def preprocess_of(net: Network) -> Preprocess:
         raise ValueError(f"{net.name} carries no preprocessing: set net.preprocess to an inceptions.Preprocess")
     preprocess: Preprocess = net.preprocess
     return preprocess
-
-
-def fold_batch_norm(net: Network, *, aux: bool = False) -> Network:
-    """A copy of `net` in evaluation mode whose convolutions carry the scale and shift of the norms behind them.
-
-    Exact up to rounding: w' = w * gamma / sqrt(var + eps), b' = beta + (b - mean) * gamma / sqrt(var + eps).
-
-    Args:
-        aux: keep the auxiliary heads.
-    """
-    folded = copy.deepcopy(net).eval()
-    if not aux:
-        folded.aux = nn.ModuleDict()
-    for parent in folded.modules():
-        if not isinstance(parent, nn.Sequential):
-            continue
-        for (conv_name, conv), (norm_name, norm) in pairwise(list(parent.named_children())):
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
-                setattr(parent, norm_name, nn.Identity())
-    return folded.requires_grad_(False)
 
 
 def exported(prepared: Prepared, images: Tensor, *, whole: bool = True) -> torch.export.ExportedProgram:

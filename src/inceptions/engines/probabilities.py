@@ -29,7 +29,7 @@ def rank(logits: Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
     Equal logits rank by class index, as they are counted.
 
     Raises:
-        NotFiniteError: logits that are no finite numbers, which have no order.
+        NotFiniteError: logits that are not finite, which have no order.
     """
     probabilities = np.exp(log_softmax(finite(logits)))
     order = np.argsort(-logits.detach().cpu().double().numpy(), axis=1, kind="stable")[:, :k]

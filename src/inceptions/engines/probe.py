@@ -1,4 +1,4 @@
-"""A few images with the original's answers, beside an export: whether it answers on this processor as it was proven to.
+"""A few images with the original's answers, next to an export: whether it answers on this processor as it was proven.
 
 An int8 export that is right where four products are added in 32 bits can be wrong where pairs saturate in 16. Where an
 export is opened on another instruction set than it was proven on, the probe runs first, once a machine.
@@ -85,7 +85,7 @@ def read_probe(folder: Path) -> Probe | None:
     except Exception as error:  # zip, zlib and NumPy's headers each fail in their own ways
         raise DataError(f"{file}: no probe can be read from it ({type(error).__name__}: {error})") from error
     if inputs.ndim != 4 or outputs.ndim != 2 or not 0 < len(inputs) == len(outputs) or not tolerance >= 0:
-        raise DataError(f"{file}: inputs {tuple(inputs.shape)} and outputs {tuple(outputs.shape)} are no probe")
+        raise DataError(f"{file}: inputs {tuple(inputs.shape)} and outputs {tuple(outputs.shape)} are not a probe")
     return Probe(inputs=inputs, outputs=outputs, tolerance=tolerance)
 
 
@@ -133,7 +133,7 @@ def refuse_elsewhere(folder: Path, run: Run, parity: Mapping[str, Any], *, preci
 
 
 def _memory(key: str) -> Path | None:
-    """Where it is remembered that a probe held; None: nowhere, there is no home."""
+    """Where it is remembered that a probe held; None: nowhere, the user has no home."""
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "inceptions"
     except RuntimeError:

@@ -1,6 +1,6 @@
 """Exact counts of right and wrong answers, for any callable over any batches.
 
-    answers  a model's logits beside what is known about each batch     (answers, mean)
+    answers  a model's logits with what is known about each batch     (answers, mean)
     count    integers that add up over batches and processes            (Counts)
     Metrics  accuracy with intervals, per class, calibration            (Metrics.of)
 

@@ -1,4 +1,4 @@
-"""A stream of answers: logits beside what is known about the images they belong to."""
+"""A stream of answers: logits with what is known about the images they belong to."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Coverage:
     """What is left when answers below a probability are rejected."""
 
     wanted: float
-    """The accuracy asked for."""
+    """The requested accuracy."""
     threshold: float
     """Keep an answer when its probability is at least this; 1.0 with coverage 0 where no threshold reaches it."""
     coverage: float

@@ -55,8 +55,8 @@ class Counts:
         Equal logits rank by class index, so a tie is never luck.
 
         Raises:
-            NotFiniteError: logits that are no finite numbers.
-            ValueError: a wrong number of classes, a target that is no class.
+            NotFiniteError: logits that are not finite.
+            ValueError: a wrong number of classes, a target that is not a class.
         """
         self.skipped += skipped
         if not len(targets):

@@ -18,7 +18,7 @@ from inceptions.evaluation.protocol import Protocol, judge, opened, sized
 from inceptions.zoo import Network
 
 TIMED = 128  # images that the speed is measured on, evenly chosen
-ROUNDS = 5  # in which everybody has its turn with all of them
+ROUNDS = 5  # in each of which every engine runs all of them
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from inceptions.progress import log
 
 _OWN = "DejaVu Sans"  # matplotlib brings it
-_LAST_RESORT = "last ?resort"  # has a sign for every script, and no letter
+_LAST_RESORT = "last ?resort"  # has a sign for every script, and no letters
 _FIRST = (
     *("Noto Sans CJK", "Noto Sans SC", "Noto Sans JP", "Noto Sans KR", "Source Han Sans", "WenQuanYi", "Droid Sans"),
     *("Microsoft YaHei", "SimHei", "PingFang", "Hiragino", "Malgun", "Noto Sans", "Arial Unicode", "Segoe UI"),
@@ -39,7 +39,7 @@ def legible(names: Sequence[str], *, figure: str) -> tuple[list[str], list[str]]
         some = ", ".join(numbered[:3]) + (", ..." if len(numbered) > 3 else "")
         log.info(
             "%s: no font here can draw the names of %d classes (%s): they are written as class N, counted from 0; "
-            "a Noto font of their script solves it",
+            "install a Noto font for their script",
             *(figure, len(numbered), some),
         )
     return shown, [_OWN, *families]

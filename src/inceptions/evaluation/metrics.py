@@ -32,7 +32,7 @@ def wilson(right: int, n: int) -> Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
-    """How one class fared. What is of no images is not known, and None: 0 would say that all of them were wrong."""
+    """The results of one class. Without images they are unknown, so None: 0 would mean that all were wrong."""
 
     label: str
     support: int
@@ -43,9 +43,9 @@ class ClassMetrics:
     precision: float | None
     """right / predicted; None: no image was called this class."""
     recall: float | None
-    """right / support: the accuracy on this class; None: there is no image of it."""
+    """right / support: the accuracy on this class; None: it has no images."""
     f1: float | None
-    """2 right / (support + predicted), the harmonic mean of the two; None: there is no image of this class."""
+    """2 right / (support + predicted), the harmonic mean of the two; None: this class has no images."""
     recall_interval: Interval | None
     """95 %, Wilson; None as `recall`."""
 

@@ -1,4 +1,4 @@
-"""`Outcome`: what an evaluation found out about each image, beside the counts of all of them."""
+"""`Outcome`: what an evaluation found out about each image, with the counts of all of them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Outcome:
     refused: tuple[Refused, ...]
     """What could not be read, and why."""
     ran: tuple[str, ...] = ()
-    """The engine of each network, and what it computed in, as its runtime tells it."""
+    """The engine of each network, and what it computed in, as reported by its runtime."""
 
     @cached_property
     def metrics(self) -> Metrics:

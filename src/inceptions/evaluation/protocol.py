@@ -110,7 +110,7 @@ def _stream(
     feed = batches(
         split,
         preprocess,
-        batch_size=max(1, protocol.batch_size // protocol.crops),  # the memory of one batch stays what was asked for
+        batch_size=max(1, protocol.batch_size // protocol.crops),  # the memory of one batch stays as requested
         workers=reading_workers(len(order), preprocess) if protocol.workers is None else protocol.workers,
         order=order,
     )
@@ -144,11 +144,11 @@ def ranges(training: Path | Split, net: Network, *, images: int = 300) -> list[T
         images: how many at most.
 
     Raises:
-        ValueError: there is no such record of a run.
+        ValueError: the record of the run does not exist.
         DataError: its images are gone.
     """
     if isinstance(training, Path) and not training.is_file():
-        raise ValueError(f"int8 measures its ranges on training images, and there is no {training} to name any")
+        raise ValueError(f"int8 measures its ranges on training images, but {training} does not exist")
     train = training if isinstance(training, Split) else read_split(training, hint=_INT8).splits["train"]
     chosen = np.unique(np.linspace(0, len(train) - 1, images).round().astype(np.int64))
     feed = batches(train, net.preprocess, batch_size=16, order=chosen)

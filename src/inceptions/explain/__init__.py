@@ -1,6 +1,6 @@
-"""Why this answer: which pixels spoke for a class, which branch answered, what the channels look for.
+"""Why this answer: which pixels contributed to a class, which branch answered, what the channels look for.
 
-A map shows what the network used, not what is right; where it lies says nothing of how sure the network is.
+A map shows what the network used, not what is right; its place does not show how confident the network is.
 """
 
 from __future__ import annotations

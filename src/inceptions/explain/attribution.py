@@ -1,4 +1,4 @@
-"""Which pixels spoke for a class: Grad-CAM, integrated gradients, occlusion."""
+"""Which pixels contributed to a class: Grad-CAM, integrated gradients, occlusion."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def attribute(
     method: Method = "grad_cam",
     stage: str | None = None,
 ) -> Tensor:
-    """How much each pixel spoke for a class; negative where it spoke against it.
+    """How much each pixel contributed to a class; negative where it is evidence against it.
 
     - `grad_cam` (1610.02391): the channels of a stage, weighted by how the logit depends on them, added up; positive
       part only. As coarse as the stage's grid.
@@ -72,7 +72,7 @@ def attribute(
 def grid_stage(net: Network, size: Grid) -> str:
     """The last stage whose grid is at least 4x4 at this size of image; else the one with the largest grid.
 
-    Later stages know more of what there is, and less of where.
+    Later stages know more about what is there, and less about where.
     """
     height, width = size
     grids: dict[str, int] = {}

@@ -15,7 +15,7 @@ from inceptions.image import Preprocess
 FRAME = (20, 20, 20)
 """Of the part that the network saw."""
 WARM, COLD = (228, 62, 24), (34, 98, 228)
-"""Colors of what spoke for a class, and of what spoke against it."""
+"""Colors of the evidence for a class, and of the evidence against it."""
 STRONGEST = 0.75
 """How much of the image the strongest place of a map covers."""
 LONGEST = 2048

@@ -36,7 +36,7 @@ def branch_answers(net: Network, image: Tensor, target: int, stage: str) -> tupl
         stage: one that has branches; of a residual stage those of its body.
 
     Raises:
-        ValueError: no such stage, or one without branches.
+        ValueError: unknown stage, or one without branches.
     """
     module = next((part for part in stage_module(net, stage).modules() if isinstance(part, BranchesModule)), None)
     if module is None:

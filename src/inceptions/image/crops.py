@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptions.checks import Rule
 from inceptions.image.decoding import Source
 from inceptions.image.limits import MAX_PIXELS
 from inceptions.image.preprocess import Preprocess
@@ -31,17 +32,15 @@ class Crops(Preprocess):
     the whole image), or at the first of the four scales where that leaves no room to move.
 
     Raises:
-        ValueError: the number is no protocol, or the network's images are not square.
+        ValueError: the number is not a protocol, or the network's images are not square.
     """
 
-    crops: int = 10
+    crops: Annotated[int, Rule(PROTOCOLS[1:].__contains__), f"one of {', '.join(map(str, PROTOCOLS))}"] = 10
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.crops not in PROTOCOLS[1:]:
-            raise ValueError(f"crops is {self.crops}; one of {', '.join(map(str, PROTOCOLS))} expected")
+    def _conflicts(self) -> Iterator[str]:
+        yield from super()._conflicts()
         if self.size[0] != self.size[1]:
-            raise ValueError(f"crops are defined for square images, the network's are {self.size[0]} x {self.size[1]}")
+            yield f"crops are defined for square images, the network's are {self.size[0]} x {self.size[1]}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -111,7 +110,7 @@ def with_crops(preprocess: Preprocess, crops: int) -> Preprocess:
     """`preprocess` for a protocol of 1, 10, 12 or 144 crops.
 
     Raises:
-        ValueError: the number is no protocol, or the network's images are not square.
+        ValueError: the number is not a protocol, or the network's images are not square.
     """
     if crops == 1:
         return preprocess

@@ -33,7 +33,7 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Im
 """What can be decoded: a path, a file's content, an open binary file, a PIL image, an array (H, W[, channels])."""
 
 _NAMES = {"WEBP": "WebP", "JPEG2000": "JPEG 2000"}
-"""What Pillow's names of formats are called by everybody else."""
+"""Pillow's names of formats -> the usual ones."""
 
 _UPRIGHT = {  # EXIF orientation -> what makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -102,7 +102,7 @@ class Opened:
             if self._turn is None:
                 return flat
             upright = flat.transpose(self._turn)
-            upright.info = {}  # whoever reads it as an image must not turn it once more
+            upright.info = {}  # so that a later reader does not turn it again
             return upright
 
 
@@ -111,12 +111,12 @@ def opened(source: Source) -> Iterator[Opened]:
     """Opens an image and closes it at the end; a PIL image given is neither changed nor closed.
 
     Raises:
-        UnreadableImage: no such file, no image, damaged, too large.
-        TypeError: `source` is nothing that could be one.
+        UnreadableImage: missing, not an image, damaged, too large.
+        TypeError: `source` cannot be an image.
     """
     file = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else None
     stream = _stream(source)
-    max_pixels()  # a setting that is wrong is nobody's image's fault
+    max_pixels()  # a wrong setting is not the image's fault
     with ExitStack() as stack:
         with _refusing(file):
             image = _open(source if stream is None else stream, file, stack)
@@ -127,7 +127,7 @@ def _stream(source: object) -> BinaryIO | None:
     """The bytes of an image that came as bytes or as an open file, from its beginning; None: it came otherwise.
 
     Raises:
-        TypeError: it is nothing that could be an image.
+        TypeError: it cannot be an image.
     """
     if isinstance(source, (str, os.PathLike, Image.Image, np.ndarray)):
         return None
@@ -135,11 +135,11 @@ def _stream(source: object) -> BinaryIO | None:
         return io.BytesIO(source)  # type: ignore[arg-type]  # whatever has a buffer
     if callable(read := getattr(source, "read", None)):
         with suppress(AttributeError, OSError):  # a pipe cannot go back
-            source.seek(0)  # type: ignore[attr-defined]  # somebody may have read it: to hash it, to show it
+            source.seek(0)  # type: ignore[attr-defined]  # it may have been read before, to hash it or to show it
         content = read()
         if isinstance(content, (bytes, bytearray, memoryview)):
             return io.BytesIO(content)
-        raise TypeError(f"an image's file has to be open in binary mode; reading gave {type(content).__name__}")
+        raise TypeError(f"an image file must be open in binary mode; reading gave {type(content).__name__}")
     raise TypeError(
         f"{_name(type(source))} is no image: a path, the bytes of a file (bytes, "
         "bytearray, memoryview), an open binary file, a PIL image, or a uint8 array (H, W) or (H, W, 1 | 3 | 4) is"
@@ -242,7 +242,7 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Of an image that somebody else has opened, and may have told another one."""
+    """Of an image that the caller has opened, and may have given another orientation."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
     except Exception:  # Pillow's EXIF reader fails in many ways; the pixels behind damaged metadata are still good

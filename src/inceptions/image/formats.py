@@ -1,4 +1,4 @@
-"""Which files are images: the formats that are read, the suffixes they have, and what is said of all others."""
+"""Which files are images: the formats that are read, their suffixes, and remarks on all others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXTENSIONS = frozenset(
     | (_AVIF_SUFFIXES if _AVIF else frozenset())
     | (_HEIF_SUFFIXES if _HEIF else frozenset())
 )
-"""File names (in lower case) with these endings are taken for images."""
+"""File names (in lower case) with these endings are images."""
 
 NEEDS_HEIF = "HEIC, which needs pillow-heif: pip install 'inceptions[heif]'"
 NEEDS_AVIF = "AVIF, which needs Pillow 11.3 or later: pip install -U pillow"
@@ -46,7 +46,7 @@ REMARKS = {
     **dict.fromkeys(_FILMS.split(), "films: write their frames as images"),
     **dict.fromkeys(_OTHER_IMAGES.split(), "not read: convert them to PNG or JPEG"),
 }
-"""Suffix that is not taken for an image -> what may be said of it."""
+"""Suffix of files that are not images here -> a remark."""
 
 _HEADS = (
     (b"\xff\xd8\xff", "JPEG"),

@@ -19,7 +19,7 @@ _LARGEST = 1 << 30
 
 class _Jpeg(JpegImageFile):
     def _read_dpi_from_exif(self) -> None:
-        """Pillow reads the whole EXIF for a resolution that nobody asks for, and warns of what is damaged in it."""
+        """Pillow reads the whole EXIF for a resolution that is not needed, and warns of what is damaged in it."""
 
 
 def open_jpeg(stream: BinaryIO) -> tuple[Image.Image, int]:
@@ -39,7 +39,7 @@ def open_jpeg(stream: BinaryIO) -> tuple[Image.Image, int]:
 def reduction(image: Image.Image, limit: int) -> int | None:
     """The least of `REDUCTIONS` that brings an opened image down to `limit` pixels; None: none does.
 
-    A JPEG of several scans (a progressive one) is held in memory whole before it is reduced, so nothing helps.
+    A JPEG of several scans (a progressive one) is held in memory whole before it is reduced, so reducing saves nothing.
     """
     for divisor in REDUCTIONS:
         if -(-image.width // divisor) * -(-image.height // divisor) <= limit:

@@ -1,4 +1,4 @@
-"""How many pixels an image may have, and who says so."""
+"""How many pixels an image may have, and where the limit is set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from inceptions.image.unreadable import UnreadableImage
 
 MAX_PIXELS = 128_000_000
-"""What is decoded at most where nobody says otherwise: a few kilobytes can claim gigabytes of pixels."""
+"""The default limit: a few kilobytes can claim gigabytes of pixels."""
 
 VARIABLE = "INCEPTIONS_MAX_MEGAPIXELS"
 """The environment variable that says otherwise, in millions; the commands' `--max-megapixels` sets it for themselves
@@ -19,7 +19,7 @@ def max_pixels() -> int:
     """The largest number of pixels that is decoded: of a JPEG after it was reduced while decoding.
 
     Raises:
-        ValueError: the environment variable is no positive number.
+        ValueError: the environment variable is not a positive number.
     """
     text = os.environ.get(VARIABLE)
     return MAX_PIXELS if not text else megapixels(text, VARIABLE)
@@ -29,7 +29,7 @@ def megapixels(text: str, name: str) -> int:
     """Pixels, from a positive number of millions; `name` says where it stands.
 
     Raises:
-        ValueError: it is no positive number.
+        ValueError: it is not a positive number.
     """
     try:
         value = float(text)

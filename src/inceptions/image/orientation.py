@@ -13,11 +13,11 @@ _XMP = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])")
 
 
 def orientation(exif: bytes | None, xmp: bytes | str | None = None) -> int:
-    """The orientation, 1 to 8; 1 (upright) where none is told.
+    """The orientation, 1 to 8; 1 (upright) where none is stated.
 
     Args:
         exif: an EXIF block, with or without its "Exif" in front.
-        xmp: an XMP packet, which counts where EXIF does not tell.
+        xmp: an XMP packet, which counts where EXIF does not state it.
     """
     told = _of_exif(exif) if exif else None
     if told is None and xmp:

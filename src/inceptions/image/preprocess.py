@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from inceptions.checks import Rule, above, between, validated
 from inceptions.image.decoding import Source, opened
 from inceptions.image.limits import MAX_PIXELS
 from inceptions.image.unreadable import UnreadableImage
@@ -27,6 +28,9 @@ RESAMPLING = {
     "tf1_bilinear": Image.Resampling.BILINEAR,  # both for random crops in training; evaluation: `FRACTIONAL`
     "tf2_bilinear": Image.Resampling.BILINEAR,
 }
+_Side = Annotated[int, between(1, 8192)]
+_Positive = Annotated[float, above(0)]
+_CHANNELS = Rule(lambda values: len(values) in (1, 3))
 _LARGE = 64_000_000
 """Pixels that Pillow cuts out without asking whether the image is a decompression bomb, with room to spare."""
 
@@ -39,37 +43,35 @@ class Preprocess:
         ValueError: a field is out of its range; the message lists every one.
     """
 
-    size: tuple[int, int]
+    size: Annotated[tuple[_Side, _Side], "(height, width) in pixels between 1 and 8192"]
     """(height, width) of the network's input, pixels."""
-    resize: str = "short"
+    resize: Literal["short", "stretch", "central"] = "short"
     """"short": the shorter side to floor(size / crop_pct), aspect kept, then the center. "stretch": the whole image
     to floor(size / crop_pct) whatever its aspect, then the center. "central": the central `crop_pct` of each side
     (TF-slim's evaluation), stretched to `size`."""
-    crop_pct: float = 0.875
+    crop_pct: Annotated[float, between(0.01, 1), "a share between 0.01 and 1"] = 0.875
     """The share of each side that survives the center crop, in (0, 1]."""
-    interpolation: str = "bilinear"
+    interpolation: Annotated[str, Rule(RESAMPLING.__contains__), f"one of {', '.join(RESAMPLING)}"] = "bilinear"
     """"box", "bilinear", "bicubic", "lanczos": Pillow's, with antialiasing. "nearest": the pixel below the center of
-    the new one, Pillow's, which is what Keras's `load_img` does where nobody says otherwise.
+    the new one, Pillow's, which is what Keras's `load_img` does by default.
     "tf1_bilinear": TensorFlow 1's `resize_bilinear(align_corners=False)`: no antialiasing, no half-pixel offset,
     fractional pixel values. "tf2_bilinear": TensorFlow 2's `tf.image.resize(antialias=False)` (Keras's `Resizing`,
     `image_dataset_from_directory`): half-pixel centers, no antialiasing, fractional pixel values."""
-    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    mean: Annotated[tuple[float, ...], _CHANNELS, "1 (gray) or 3 numbers"] = (0.5, 0.5, 0.5)
     """A value for each channel, in units of `value_range`, in the network's channel order; one value: gray images."""
-    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: Annotated[tuple[_Positive, ...], _CHANNELS, "1 (gray) or 3 positive numbers"] = (0.5, 0.5, 0.5)
     """As `mean`: value = (pixel * value_range / 255 - mean) / std."""
-    value_range: float = 1.0
+    value_range: Annotated[_Positive, "a positive number (1 or 255)"] = 1.0
     """What white (255) is before `mean` is subtracted: 1, or 255 for networks fed with raw pixels."""
-    channel_order: str = "rgb"
+    channel_order: Literal["rgb", "bgr"] = "rgb"
     """"rgb" or "bgr" (Caffe's)."""
 
     def __post_init__(self) -> None:
-        for name in ("size", "mean", "std"):
-            value = getattr(self, name)
-            if isinstance(value, list):
-                object.__setattr__(self, name, tuple(value))
-        problems = list(_problems(self))
-        if problems:
-            raise ValueError("; ".join(problems))
+        validated(self, self._conflicts())
+
+    def _conflicts(self) -> Iterator[str]:
+        if len(self.mean) != len(self.std):
+            yield f"mean has {len(self.mean)} channels, std {len(self.std)}; the same number expected"
 
     @property
     def channels(self) -> int:
@@ -133,7 +135,7 @@ class Preprocess:
             raise _elongated(image)
         if image.size != (wide, tall):
             # Pillow resizes along the rows, then along the columns, whether asked at once or one by one. Cutting in
-            # between leaves out columns that nobody sees: an eighth of the time of a 4:3 image.
+            # between leaves out columns that are not seen: an eighth of the time of a 4:3 image.
             filter = RESAMPLING[self.interpolation]
             image = _cut(image.resize((wide, image.height), filter), (left, 0, right, image.height))
             left, right = 0, right - left
@@ -291,7 +293,7 @@ def _bilinear(
 
 
 FRACTIONAL = {"tf1_bilinear": resize_tf1, "tf2_bilinear": resize_tf2}
-"""TensorFlow's interpolations, whose pixels are no whole numbers -> what resizes so."""
+"""TensorFlow's interpolations, whose pixels are not whole numbers -> what resizes so."""
 
 
 def _central_box(width: int, height: int, share: float) -> tuple[int, int, int, int]:
@@ -317,36 +319,3 @@ def _covering(size: tuple[int, int], wide: int, tall: int) -> tuple[int, int]:
     if width * tall <= height * wide:
         return wide, max(tall, int(wide * height / width))
     return max(wide, int(tall * width / height)), tall
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _problems(p: Preprocess) -> Iterator[str]:
-    """What is wrong with the fields, in words."""
-    if not (isinstance(p.size, tuple) and len(p.size) == 2 and all(_whole(v) and 0 < v <= 8192 for v in p.size)):
-        yield f"size is {p.size!r}; (height, width) in pixels between 1 and 8192 expected"
-    for name, allowed in (
-        ("resize", ("short", "stretch", "central")),
-        ("interpolation", tuple(RESAMPLING)),
-        ("channel_order", ("rgb", "bgr")),
-    ):
-        if getattr(p, name) not in allowed:
-            yield f"{name} is {getattr(p, name)!r}; one of {', '.join(allowed)} expected"
-    if not (_finite(p.crop_pct) and 0.01 <= p.crop_pct <= 1):
-        yield f"crop_pct is {p.crop_pct!r}; a share between 0.01 and 1 expected"
-    if not (_finite(p.value_range) and p.value_range > 0):
-        yield f"value_range is {p.value_range!r}; a positive number (1 or 255) expected"
-    for name in ("mean", "std"):
-        values = getattr(p, name)
-        if not (isinstance(values, tuple) and len(values) in (1, 3) and all(_finite(v) for v in values)):
-            yield f"{name} is {values!r}; 1 (gray) or 3 numbers expected"
-        elif name == "std" and not all(v > 0 for v in values):
-            yield f"std is {values!r}; positive numbers expected"
-    if isinstance(p.mean, tuple) and isinstance(p.std, tuple) and len(p.mean) != len(p.std):
-        yield f"mean has {len(p.mean)} channels, std {len(p.std)}; the same number expected"

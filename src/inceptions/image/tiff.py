@@ -1,7 +1,7 @@
-"""TIFF: what its own tags say its samples are, for every number of bits, or a refusal that tells what they say.
+"""TIFF: what its own tags say its samples are, for every number of bits, or a refusal that states the tags.
 
 Pillow knows a list of kinds, and reads some of them wrong: 16 bits of which 0 is white, 12 bits as if they were 16, a
-fourth band that nobody calls transparency. It is given what it reads right, with nothing but the pixels; of the rest
+fourth band that no tag calls transparency. It is given what it reads right, with nothing but the pixels; of the rest
 libtiff only unpacks the bytes, and what they mean is said here (TIFF 6.0).
 """
 
@@ -44,7 +44,7 @@ def open_tiff(stream: BinaryIO) -> tuple[Image.Image, int, int, str]:
     """(the opened image, its orientation, its bits a sample, how it is stored).
 
     Raises:
-        UnreadableImage: what the file says of itself cannot be read; the message tells it.
+        UnreadableImage: what the file describes cannot be read; the message states it.
     """
     try:
         tags = read_tags(stream)

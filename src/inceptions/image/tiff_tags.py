@@ -47,7 +47,7 @@ KINDS = {
     5: "complex numbers",
     6: "complex numbers",
 }
-"""Sample format -> numbers whose black and white nobody knows."""
+"""Sample format -> numbers whose black and white are unknown."""
 _MOST = 1 << 22
 """Values of a tag: tiles of 16 pixels square, in an image as large as is allowed."""
 _SLACK = 1 << 20

@@ -21,7 +21,7 @@ def eight_bit(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I;16"):
         return image
     values = np.asarray(image)
-    tags = getattr(image, "tag_v2", {})  # of a TIFF that somebody else has opened
+    tags = getattr(image, "tag_v2", {})  # of a TIFF that the caller has opened
     told = tags.get(258, 16)
     bits = told if isinstance(told, int) else told[0]
     gray = (values >> max(0, bits - 8)).astype(np.uint8)
@@ -42,7 +42,7 @@ def opaque(image: Image.Image) -> Image.Image:
     if image.mode in ("La", "RGBa"):  # the colors have been multiplied already
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     if image.format in ("BMP", "DIB", "ICO") and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
-        return image.convert("RGB")  # a byte that nobody has filled: nobody stores what cannot be seen
+        return image.convert("RGB")  # an unused byte: no one stores an invisible image
     white = Image.new("RGBA", image.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 

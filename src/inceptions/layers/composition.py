@@ -144,7 +144,7 @@ class ResidualModule(nn.Module):
 
 @dataclass(frozen=True)
 class Residual:
-    """A body beside a shortcut, added (1602.07261, figures 10 to 13; 1610.02357, figure 5)."""
+    """A body and a shortcut, added (1602.07261, figures 10 to 13; 1610.02357, figure 5)."""
 
     body: Layer
     shortcut: Layer = Identity()

@@ -15,7 +15,7 @@ ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {"relu": nn.ReLU, "sigmoid": 
 
 
 def activation_after(activation: Activation) -> nn.Module:
-    """An activation that follows a convolution or a norm: nobody else reads its input, so ReLU may work in place."""
+    """An activation that follows a convolution or a norm: nothing else reads its input, so ReLU may work in place."""
     return nn.ReLU(inplace=True) if activation == "relu" else ACTIVATIONS[activation]()
 
 

@@ -52,7 +52,7 @@ def fast_for_training(net: Network) -> Network:
 
 
 def _relu_can_wait(module: nn.Module) -> TypeGuard[ConvNormAct]:
-    """Whether the module ends in a ReLU, and nobody listens to it as a whole."""
+    """Whether the module ends in a ReLU, and no hook listens to it as a whole."""
     listened = module._forward_hooks or module._forward_pre_hooks
     return isinstance(module, ConvNormAct) and isinstance(module[-1], nn.ReLU) and not listened
 

@@ -54,7 +54,7 @@ def chart(series: Sequence[Series], *, x_title: str, y_title: str, percent: bool
 
 
 def reliability(confidence: Sequence[float], right: Sequence[bool], *, bins: int = 10) -> Markup:
-    """How often an answer is right (height) against how sure it was (place), over the diagonal of honesty.
+    """How often an answer is right (height) against how sure it was (place), against the perfect-calibration diagonal.
 
     Whiskers are the 95 % interval (Wilson) that so many answers allow.
     """
@@ -79,7 +79,7 @@ def reliability(confidence: Sequence[float], right: Sequence[bool], *, bins: int
                     '<path class="whisker" d="M{:.1f} {:.1f}V{:.1f}"/></g>'
                 ).format(said, left + 1, top, far - left - 2, max(bottom - top, 1), middle, lowest, highest)
             )
-    return _svg("reliability: how often answers are right against how sure they were", parts)
+    return _svg("reliability: accuracy against confidence", parts)
 
 
 def ticks(values: Sequence[float], count: int = 5, *, least: float = 0.0) -> list[float]:

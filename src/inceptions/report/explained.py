@@ -1,4 +1,4 @@
-"""The page of `inceptions explain`: images beside what the network used of them."""
+"""The page of `inceptions explain`: images next to what the network used of them."""
 
 from __future__ import annotations
 

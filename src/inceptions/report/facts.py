@@ -73,14 +73,14 @@ def read_run(folder: str | Path, *, data: Path | None = None) -> Run:
     """Read a run folder; `data` is where its images lie now, if they have been moved.
 
     Raises:
-        FileNotFoundError: there is no run, or it has not finished.
+        FileNotFoundError: the run does not exist or has not finished.
         DataError: a file in it is damaged.
     """
     folder = Path(folder)
     for name in ("config.yaml", "environment.json", "split.json", "results.csv", "predictions.csv"):
         if not (folder / name).is_file():
             raise FileNotFoundError(
-                f"{folder} holds no finished run: {name} is missing; `inceptions train ... --output {folder} --resume` "
+                f"{folder} is not a finished run: {name} is missing; `inceptions train ... --output {folder} --resume` "
                 "finishes one that was stopped"
             )
     try:

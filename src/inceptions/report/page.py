@@ -1,4 +1,4 @@
-"""One HTML file that needs nothing but itself: templates with autoescaping, images inside, no request to anywhere."""
+"""One self-contained HTML file: templates with autoescaping, images embedded, no network requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 
 def render(template: str, **facts: Any) -> str:
-    """Fill a template of `templates/`; whatever is no `Markup` is shown as text."""
+    """Fill a template of `templates/`; everything but `Markup` is escaped."""
     return _environment().get_template(template).render(facts)
 
 
@@ -53,7 +53,7 @@ def plain(value: object) -> str:
             return ", ".join(plain(item) for item in value) or "–"
         case Mapping():
             return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or "–"
-    # a file's name need not be valid text
+    # a file name need not be valid text
     return str(value).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

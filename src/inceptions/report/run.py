@@ -1,4 +1,4 @@
-"""`report.html` of a run: everything there is to know of it, in one file."""
+"""`report.html` of a run: everything about it, in one file."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def write_report(folder: str | Path, output: Path | None = None, *, data: Path |
         The file.
 
     Raises:
-        FileNotFoundError: there is no run, or it has not finished.
+        FileNotFoundError: the run does not exist or has not finished.
         DataError: a file in it is damaged.
         OSError: the report cannot be written.
     """

@@ -21,16 +21,16 @@ def study_page(result: StudyResult, command: str) -> str:
 
 
 def verdict(result: StudyResult, arm: ArmResult) -> str:
-    """What was found of one arm against the first, in words that the numbers bear."""
+    """What was found of one arm against the first, in words that the numbers support."""
     first = result.arms[0]
     if arm.diverged and not arm.curves:
         return f"{arm.name}: every run diverged ({next(iter(arm.diverged.values()))})."
     if arm.difference is None:
-        return f"{arm.name}: there is no run of {first.name} to compare it with."
+        return f"{arm.name}: no run of {first.name} to compare it with."
     points, low, high = (100 * value for value in (arm.difference.mean, arm.difference.low, arm.difference.high))
     found = f"{arm.name} against {first.name}: {points:+.2f} points of top-1"
     if arm.difference.n == 1:
-        return f"{found} in one run each: one run says nothing of chance, use more seeds."
+        return f"{found} in one run each: one run says nothing about chance; use more seeds."
     interval = f"{found} (95 %: {low:+.2f} to {high:+.2f}, {arm.difference.n} pairs of runs, p {arm.adjusted_p:.3f})"
     lost = f" {len(arm.diverged)} of {result.seeds} runs diverged." if arm.diverged else ""
     if arm.significant:

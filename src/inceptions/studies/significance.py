@@ -1,4 +1,4 @@
-"""Means and differences of a few runs, with the honesty that a few runs allow (Student's t)."""
+"""Means and differences of a few runs, with intervals that a few runs allow (Student's t)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def paired_difference(values: Sequence[float], reference: Sequence[float], *, im
 
     Args:
         values, reference: of the runs, in the order of their seeds.
-        images: n, where the values are shares of so many images; None: they are no shares.
+        images: n, where the values are shares of so many images; None: they are not shares.
 
     Raises:
         ValueError: not as many of the one as of the other, or none.

@@ -24,7 +24,7 @@ from inceptions.weights import artifact
 
 SEEDS = 3
 DIVERGED = "diverged.txt"
-"""In the folder of a run whose loss was no number any more: what it said."""
+"""In the folder of a run whose loss became NaN: its message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class ArmResult:
     curves: dict[int, tuple[float, ...]]
     """seed -> validation top-1 after each epoch, of the runs that came through."""
     diverged: dict[int, str]
-    """seed -> what a run said whose loss was no number any more."""
+    """seed -> the message of a run whose loss became NaN."""
     parameters: int | None
     multiply_adds: int | None
     """None where no run came through."""
@@ -105,7 +105,7 @@ class StudyResult:
 def resolve(name: str) -> Study:
     """A study by name. Raises `ValueError` saying which there are."""
     if name not in STUDIES:
-        raise ValueError(f"there is no study {name!r}; there are: {', '.join(STUDIES)}")
+        raise ValueError(f"unknown study {name!r}; there are: {', '.join(STUDIES)}")
     return STUDIES[name]
 
 
@@ -127,13 +127,13 @@ def conduct(
         study: one of your own, see `own_study`.
 
     Raises:
-        ValueError: no such study, no seed, settings and data that do not fit, or `output` holds runs of other settings.
+        ValueError: unknown study, no seed, settings and data that do not fit, or `output` holds runs of other settings.
     """
     study = study or resolve(name)
     if seeds < 1:
         raise ValueError(f"seeds is {seeds}; at least 1 is needed")
     if seeds < SEEDS:
-        log.warning("seeds is %d: fewer than %d runs of each arm allow no interval worth the name", seeds, SEEDS)
+        log.warning("seeds is %d: with fewer than %d runs of each arm the interval is meaningless", seeds, SEEDS)
     model = zoo.resolve(base.model or study.model)
     base = base.replace(model=model)
     for arm in study.arms:  # the last must not refuse what the first have been trained for
@@ -228,7 +228,7 @@ def summary(
 
 def _rows(folder: Path) -> list[dict[str, float]]:
     if not (folder / "predictions.csv").exists():
-        raise FileNotFoundError(f"{folder} has not finished; run the study again, and it goes on there")
+        raise FileNotFoundError(f"{folder} has not finished; run the study again, and it continues there")
     with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 

@@ -4,7 +4,7 @@
     run         `train`: data, network, head and loop in their order, and the run's results
     loop        the loop, on one page
     step, mix, optim, ema   what a step computes
-    state, checkpoint, stop   what a kill must not lose
+    state, checkpoint, stop   what an interruption must not lose
     folder, logs   what a run leaves behind
 
 Heavy modules are imported when training begins, so that a command line can be checked at once.

@@ -2,7 +2,7 @@
 
 A checkpoint is `checkpoints/STEP-SHA256.safetensors`: the tensors, and in the header's metadata one JSON text of
 everything else. Nothing is pickled. It is written to a temporary name, flushed and renamed, so a file with such a name
-is complete unless the disk failed - which the SHA-256 in its name would tell.
+is complete unless the disk failed - which the SHA-256 in its name would reveal.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], facts: dict[str, A
         write_atomically(path, content)
     except OSError as error:
         kept = newest(folder)
-        saved = f"the last good one is {kept}" if kept else "there is no earlier one"
+        saved = f"the last good one is {kept}" if kept else "no earlier one exists"
         raise OSError(
             error.errno,
             f"the checkpoint of step {step} ({len(content) / 1e6:.1f} MB) was not written: {error.strerror}; {saved}. "
@@ -61,10 +61,10 @@ def save(folder: Path, step: int, tensors: dict[str, Tensor], facts: dict[str, A
 def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """(tensors on the CPU, facts) of the newest whole checkpoint, or None where none was ever written.
 
-    A damaged one is named in the log and the one before it is used. What a kill left half written is deleted.
+    A damaged one is named in the log and the one before it is used. Temporary files of interrupted writes are deleted.
 
     Raises:
-        DataError: there are some, all damaged: whether to lose the run is not ours to decide.
+        DataError: there are some, all damaged: only the user may discard the run.
     """
     for leftover in folder.glob(".*.tmp"):
         leftover.unlink()

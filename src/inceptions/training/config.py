@@ -5,16 +5,28 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from inceptions.data import Augment
+from inceptions.checks import Rule, above, at_least, between, validated
+from inceptions.data import Augment, Ratio, Scale, Strength, Turn
 
 DEFAULT_MODEL = "xception"
 """What is trained where neither a network nor weights are named."""
+
+Positive = Annotated[float, above(0), "> 0"]
+NotNegative = Annotated[float, at_least(0), ">= 0"]
+Share = Annotated[float, between(0, 1, "[)"), "in [0, 1)"]
+Count = Annotated[int, above(0)]
+Index = Annotated[int, at_least(0)]
+BatchSize = Annotated[Annotated[int, at_least(2)] | Literal["auto"], "at least 2 (batch norm needs two images) or auto"]
+_TUNED = re.compile(r"all|head|last:[1-9]\d*")
+_TIME = re.compile(r"\s*(\d+(?:\.\d+)?)([smh]?)\s*")
+_TIMES = "a number with s, m or h, such as 30m"
 
 
 @dataclass(frozen=True)
@@ -47,96 +59,96 @@ class TrainConfig:
     """A name of `inceptions models`; none: the weights' network, without weights xception."""
 
     weights: str | None = None
-    """Start from these: a file, a folder (model or run), or a published record's name. None: from nothing."""
+    """Start from these: a file, a folder (model or run), or a published record's name. None: from scratch."""
 
     weights_part: str | None = None
     """Of a weight file with several networks: model (as trained), ema (their average), or what its names begin with."""
 
-    tune: str | None = None
+    tune: Annotated[str, Rule(_TUNED.fullmatch), "all, head or last:N with N >= 1"] | None = None
     """What is trained: all, head, or last:N (head and last N stages); none: all, or head with weights and no GPU."""
 
     freeze_norm: bool = False
     """Keep the statistics of the weights' batch norms: few images would only blur them."""
 
-    width: float = 1.0
+    width: Positive = 1.0
     """Multiplies the channels of every stage."""
 
-    depth: float = 1.0
+    depth: Positive = 1.0
     """Multiplies the repeats of every stage."""
 
     stem: Literal["standard", "small"] = "standard"
     """small: a stem for images of 32 to 96 px."""
 
-    drop_rate: Annotated[float | None, Parameter(alias="--drop")] = None
+    drop_rate: Annotated[Share | None, Parameter(alias="--drop")] = None
     """Dropout before the classifier; none: the network's own."""
 
     aux: bool = False
     """Train auxiliary heads too, where the network has them."""
 
-    aux_weight: float | None = None
+    aux_weight: Positive | None = None
     """Weight of an auxiliary head's loss; none: the network's paper's (0.3 for v1, 0.4 for the others)."""
 
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Other options of the network, such as `--options.residual false`."""
 
-    init_scale: float = 1.0
+    init_scale: Positive = 1.0
     """Multiplies the initial weights of every convolution of a network that starts from nothing."""
 
     # Images
 
-    img_size: int | None = None
+    img_size: Count | None = None
     """Side of the square the network sees, px; none: the weights' or the network's own."""
 
     in_channels: Literal[1, 3] = 3
     """3: color, 1: gray."""
 
-    crop_pct: float | None = None
+    crop_pct: Annotated[float, between(0, 1, "(]")] | None = None
     """Share of the resized image that evaluation sees; none: the weights', else 0.875, or 1 up to 96 px."""
 
     interpolation: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] | None = None
     """Resampling filter; none: the weights', else bilinear."""
 
-    val_fraction: float = 0.2
+    val_fraction: Annotated[float, between(0, 1, "()")] = 0.2
     """Share of the training images held out where DATA has no val folder."""
 
-    split_seed: int = 0
+    split_seed: Index = 0
     """Chooses the images that are held out."""
 
     label: str | None = None
     """Column of the labels in a manifest or data set."""
 
-    workers: Annotated[int | None, Parameter(alias="-j")] = None
+    workers: Annotated[Index | None, Parameter(alias="-j")] = None
     """Processes that read images; none: one a core, at most 8; 0: the training process itself."""
 
     crop: Literal["inception", "pad", "none"] = "inception"
     """Training view. inception: a random part of --scale and --ratio; pad: evaluation's, moved by up to 4 px over a
     mirrored border (small images); none: evaluation's."""
 
-    scale: tuple[float, float] = (0.08, 1.0)
+    scale: Scale = (0.08, 1.0)
     """Smallest and largest share of the image's area that a training crop covers."""
 
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    ratio: Ratio = (3 / 4, 4 / 3)
     """Narrowest and widest aspect (width / height) of a training crop."""
 
     flip: bool = True
     """Mirror half of the training images; not for digits and letters."""
 
-    color_jitter: float = 0.0
+    color_jitter: Strength = 0.0
     """Photometric distortion: brightness, contrast and saturation by factors in 1 -+ this, at most 1."""
 
-    hue: float = 0.0
+    hue: Turn = 0.0
     """Turn the colors by an angle in -+ this share of the circle, at most 0.5."""
 
     trivial: bool = False
     """TrivialAugment: one random operation of random strength an image."""
 
-    reprob: float = 0.0
+    reprob: Strength = 0.0
     """Random erasing: the probability that a rectangle of an image becomes noise."""
 
-    mixup: float = 0.0
+    mixup: NotNegative = 0.0
     """Alpha of mixup's Beta distribution; 0: no mixup."""
 
-    cutmix: float = 0.0
+    cutmix: NotNegative = 0.0
     """Alpha of cutmix's Beta distribution; 0: no cutmix. With both, each step takes one of them by a fair coin."""
 
     class_weights: str | None = None
@@ -148,31 +160,31 @@ class TrainConfig:
 
     # Optimization
 
-    epochs: int = 30
+    epochs: Count = 30
     """Passes over the training images."""
 
-    batch_size: Annotated[int | Literal["auto"], Parameter(alias="-b")] = 32
+    batch_size: Annotated[BatchSize, Parameter(alias="-b")] = 32
     """Images a batch; auto: as many as the device's memory holds."""
 
-    grad_accum_steps: int = 1
+    grad_accum_steps: Count = 1
     """Batches that make one step, as if they were one: its loss is over all their images that could be read."""
 
     opt: Literal["sgd", "nesterov", "rmsproptf", "adam", "adamw"] = "sgd"
     """Optimizer; rmsproptf is RMSProp as TensorFlow has it (epsilon inside the root, mean square from one)."""
 
-    lr: float = 0.05
+    lr: Positive = 0.05
     """Largest learning rate."""
 
-    momentum: float = 0.9
+    momentum: Share = 0.9
     """Momentum (sgd, nesterov, rmsproptf) or beta 1 (adam, adamw)."""
 
-    opt_decay: float | None = None
+    opt_decay: Share | None = None
     """Decay of the squared gradients' average: rho of rmsproptf (none: 0.9), beta 2 of adam, adamw (none: 0.999)."""
 
-    opt_eps: float | None = None
+    opt_eps: Positive | None = None
     """Epsilon; none: 1.0 for rmsproptf (the papers'), 1e-8 for adam and adamw."""
 
-    weight_decay: float = 1e-4
+    weight_decay: NotNegative = 1e-4
     """L2 penalty (decoupled in adamw)."""
 
     decay_all: bool = False
@@ -181,37 +193,37 @@ class TrainConfig:
     sched: Literal["cosine", "step", "constant"] = "cosine"
     """Learning rate after the warm-up: cosine to --min-lr; step: times --decay-rate every --decay-epochs."""
 
-    warmup_epochs: float = 0.0
+    warmup_epochs: NotNegative = 0.0
     """Epochs over which the learning rate rises linearly from --warmup-lr."""
 
-    warmup_lr: float = 0.0
+    warmup_lr: NotNegative = 0.0
     """Learning rate at the first step of the warm-up."""
 
-    min_lr: float = 0.0
+    min_lr: NotNegative = 0.0
     """Smallest learning rate after the warm-up."""
 
-    decay_rate: float = 0.94
+    decay_rate: Positive = 0.94
     """Factor of the step schedule."""
 
-    decay_epochs: float = 2.0
+    decay_epochs: Positive = 2.0
     """Epochs between two factors of the step schedule."""
 
-    smoothing: float = 0.0
+    smoothing: Share = 0.0
     """Label smoothing e: targets t are (1 - e) one_hot + e / classes; --class-weights multiply them, as it says."""
 
-    clip_grad: float | None = None
+    clip_grad: Positive | None = None
     """Largest norm of all gradients together."""
 
     model_ema: Annotated[bool, Parameter(alias="--ema")] = False
     """Average the weights over the steps; evaluate and save the average."""
 
-    model_ema_decay: float = 0.9998
+    model_ema_decay: Share = 0.9998
     """Share of the old average a step keeps, at most (1 + step) / (10 + step)."""
 
-    patience: int | None = None
+    patience: Count | None = None
     """Stop after this many epochs without a better validation loss."""
 
-    max_time: str | None = None
+    max_time: Annotated[str, Rule(_TIME.fullmatch), _TIMES] | None = None
     """Stop training after this long (90s, 30m, 2h), evaluate and save; --resume can go on."""
 
     # Machine
@@ -231,19 +243,44 @@ class TrainConfig:
     compile: bool = False
     """torch.compile the training step's forward."""
 
-    seed: int = 0
+    seed: Index = 0
     """Seed of everything random: weights, order, augmentation, dropout, mixup."""
 
     deterministic: bool = False
     """On a GPU, only algorithms that give the same bits each time (slower); the CPU always does."""
 
-    checkpoint_every: float = 30.0
+    checkpoint_every: NotNegative = 30.0
     """Seconds between two checkpoints (there is also one after each epoch); 0: one after each step."""
 
     def __post_init__(self) -> None:
-        problems = list(_problems(self))
-        if problems:
-            raise ValueError("; ".join(problems))
+        validated(self, self._conflicts(), says="{name} must be {allowed}, not {value}")
+
+    def _conflicts(self) -> Iterator[str]:
+        """What does not go together, in words."""
+        from inceptions.zoo import resolve  # only here: it imports PyTorch, which --help does without
+
+        try:
+            resolve(self.model or DEFAULT_MODEL)
+        except ValueError as error:
+            yield str(error)
+        if not self.data:
+            yield "no DATA: give a folder of labeled images, a manifest or a data set"
+        if self.opt == "nesterov" and self.momentum == 0:
+            yield "momentum must be above 0 for nesterov, which looks ahead along it; --opt sgd works without"
+        if self.weights is None:
+            if self.tune not in (None, "all"):
+                yield f"tune={self.tune} needs weights: the frozen part of a network from nothing knows nothing"
+            if self.freeze_norm:
+                yield "freeze_norm needs weights: the statistics of a network from nothing are of nothing"
+            if self.weights_part is not None:
+                yield f"weights_part={self.weights_part} needs weights"
+        if self.override and not self.resume:
+            yield "override goes with resume"
+        for name in ("min_lr", "warmup_lr"):
+            if getattr(self, name) > self.lr:
+                yield f"{name} {getattr(self, name)} must not be above lr {self.lr}"
+        if self.warmup_epochs >= self.epochs:
+            yield f"warmup_epochs {self.warmup_epochs} must be fewer than epochs {self.epochs}"
 
     def replace(self, **changes: Any) -> TrainConfig:
         """A copy with `changes`, checked again."""
@@ -261,12 +298,8 @@ class TrainConfig:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(record) - known):
             raise ValueError(f"unknown settings {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
-        }
-        if values.get("output") is not None:
-            values["output"] = Path(values["output"])
-        return cls(**values)
+        output = record.get("output")
+        return cls(**{**record, "output": None if output is None else Path(output)})
 
     def augment(self) -> Augment:
         """What happens to training images on the CPU. Raises ValueError for settings out of range."""
@@ -304,9 +337,9 @@ DIVIDING = frozenset({"data", "split_seed", "val_fraction", "label"})
 
 
 def changes(stored: TrainConfig, given: TrainConfig) -> dict[str, tuple[Any, Any]]:
-    """What `given` asks for that `stored` (decided) is not: {setting: (stored, given)}.
+    """Where `given` differs from `stored` (decided): {setting: (stored, given)}.
 
-    What is left to the run (None, "auto") differs from nothing.
+    What is left to the run (None, "auto") never differs.
     """
     old, new = stored.to_dict(), given.to_dict()
     return {
@@ -318,9 +351,8 @@ def changes(stored: TrainConfig, given: TrainConfig) -> dict[str, tuple[Any, Any
 
 def seconds(text: str) -> float:
     """`90s`, `30m`, `1.5h` or plain seconds as seconds. Raises ValueError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if not match:
-        raise ValueError(f"a time limit is a number with s, m or h, such as 30m; not {text!r}")
+    if not (match := _TIME.fullmatch(text)):
+        raise ValueError(f"a time limit is {_TIMES}; not {text!r}")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
@@ -349,88 +381,14 @@ _OF_THE_LOOP = (
 
 
 def idle(config: TrainConfig) -> dict[str, str]:
-    """Settings that somebody changed and that act on nothing in this combination: {name: why}."""
+    """Settings that were changed but have no effect in this combination: {name: why}."""
     plain = {field.name: field.default for field in fields(TrainConfig)}
     changed = [name for name in (*_NEEDS, *_OF_THE_LOOP) if getattr(config, name) != plain[name]]
     why: dict[str, str] = {}
     for name in dict.fromkeys(changed):
         other, values = _NEEDS.get(name, ("", ()))
         if config.tune == "head" and name in _OF_THE_LOOP:
-            why[name] = "a head is fitted to features without epochs and augmentation; tune: all trains the network"
+            why[name] = "a head is fitted without epochs and augmentation; tune: all trains the network"
         elif other and getattr(config, other) not in values:
             why[name] = f"{other} is {getattr(config, other)}"
     return why
-
-
-_POSITIVE: tuple[str, ...] = (
-    *("width", "depth", "aux_weight", "img_size", "epochs", "grad_accum_steps", "lr", "decay_rate", "patience"),
-    *("decay_epochs", "opt_eps", "clip_grad", "init_scale"),
-)
-_NOT_NEGATIVE: tuple[str, ...] = (
-    *("workers", "mixup", "cutmix", "weight_decay", "warmup_epochs", "warmup_lr", "min_lr", "split_seed", "seed"),
-    "checkpoint_every",
-)
-_SHARES: tuple[str, ...] = ("drop_rate", "momentum", "opt_decay", "smoothing", "model_ema_decay")  # 0 <= x < 1
-
-
-def _problems(config: TrainConfig) -> list[str]:
-    """Every setting out of range or in conflict, in words."""
-
-    def outside(names: tuple[str, ...], allowed: str) -> list[str]:
-        tests = {"> 0": lambda v: v > 0, ">= 0": lambda v: v >= 0, "in [0, 1)": lambda v: 0 <= v < 1}
-        values = {name: getattr(config, name) for name in names}
-        # `not` around the whole test: a NaN, and what is no number, is outside of every range
-        return [
-            f"{name} must be {allowed}, not {value}"
-            for name, value in values.items()
-            if value is not None
-            and not (isinstance(value, (int, float)) and tests[allowed](value) and math.isfinite(value))
-        ]
-
-    from inceptions.zoo import resolve  # only here: it imports PyTorch, which --help does without
-
-    found = outside(_POSITIVE, "> 0") + outside(_NOT_NEGATIVE, ">= 0") + outside(_SHARES, "in [0, 1)")
-    try:
-        resolve(config.model or DEFAULT_MODEL)
-    except ValueError as error:
-        found.append(str(error))
-    if not config.data:
-        found.append("no DATA: give a folder of labeled images, a manifest or a data set")
-    if not (isinstance(config.batch_size, int) and config.batch_size >= 2) and config.batch_size != "auto":
-        found.append(f"batch_size must be at least 2 (batch norm needs two images) or auto, not {config.batch_size}")
-    if not 0 < config.val_fraction < 1:
-        found.append(f"val_fraction must lie between 0 and 1, not {config.val_fraction}")
-    if config.crop_pct is not None and not 0 < config.crop_pct <= 1:
-        found.append(f"crop_pct must be in (0, 1], not {config.crop_pct}")
-    if not 0 <= config.color_jitter <= 1:
-        found.append(f"color_jitter must be in [0, 1], not {config.color_jitter}")
-    else:
-        try:
-            config.augment()
-        except ValueError as error:
-            found.append(str(error))
-    found += [
-        f"{name} {getattr(config, name)} must not be above lr {config.lr}"
-        for name in ("min_lr", "warmup_lr")
-        if getattr(config, name) > config.lr
-    ]
-    if config.opt == "nesterov" and config.momentum == 0:
-        found.append("momentum must be above 0 for nesterov, which looks ahead along it; --opt sgd works without")
-    if config.warmup_epochs >= config.epochs:
-        found.append(f"warmup_epochs {config.warmup_epochs} must be fewer than epochs {config.epochs}")
-    if config.max_time is not None:
-        try:
-            seconds(config.max_time)
-        except ValueError as error:
-            found.append(f"max_time: {error}")
-    if config.tune is not None and not re.fullmatch(r"all|head|last:[1-9]\d*", config.tune):
-        found.append(f"tune must be all, head or last:N with N >= 1, not {config.tune}")
-    if config.tune not in (None, "all") and config.weights is None:
-        found.append(f"tune={config.tune} needs weights: the frozen part of a network from nothing knows nothing")
-    if config.freeze_norm and config.weights is None:
-        found.append("freeze_norm needs weights: the statistics of a network from nothing are of nothing")
-    if config.weights_part is not None and config.weights is None:
-        found.append(f"weights_part={config.weights_part} needs weights")
-    if config.override and not config.resume:
-        found.append("override goes with resume")
-    return found

@@ -26,11 +26,11 @@ _VERSIONS = ("inceptions", "torch", "numpy", "pillow", "safetensors")
 
 
 def stored_settings(folder: Path, *, resume: bool) -> TrainConfig | None:
-    """The settings of the run that `folder` holds; None where there is no run yet.
+    """The settings of the run that `folder` holds; None where it holds no run yet.
 
     Raises:
-        FileExistsError: there are files, and no resume was asked for; or they are no run's.
-        DataError: the stored settings cannot be read; the folder's name is no text.
+        FileExistsError: it holds files, and resume was not requested; or they are not a run's.
+        DataError: the stored settings cannot be read; the folder's name is not text.
     """
     text_path(folder)
     if folder.exists() and not folder.is_dir():
@@ -38,13 +38,13 @@ def stored_settings(folder: Path, *, resume: bool) -> TrainConfig | None:
     held = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
     if held and not resume:
         some = ", ".join(held[:4]) + (", ..." if len(held) > 4 else "")
-        raise FileExistsError(f"{folder} holds files already ({some}): choose another --output, or --resume this run")
+        raise FileExistsError(f"{folder} is not empty ({some}): choose another --output, or --resume this run")
     settings = folder / "config.yaml"
     if not settings.exists():
-        if any(not name.startswith(".") for name in held):  # what a kill left half written begins with a dot
+        if any(not name.startswith(".") for name in held):  # temporary files of an interrupted write begin with a dot
             raise FileExistsError(f"{folder} holds files but no run (no config.yaml): choose another --output")
         if resume:
-            log.info("%s holds no run yet: starting anew", folder)
+            log.info("%s holds no run yet: starting over", folder)
         return None
     try:
         return TrainConfig.from_dict(yaml.safe_load(read_text(settings)))
@@ -55,7 +55,7 @@ def stored_settings(folder: Path, *, resume: bool) -> TrainConfig | None:
 def write_config(folder: Path, config: TrainConfig) -> None:
     """config.yaml: every setting, decided; `resume` and `override` are requests, not settings.
 
-    What a kill left half written in the folder goes.
+    Deletes temporary files left by an interrupted write.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".*.tmp"):
@@ -72,7 +72,7 @@ def write_environment(folder: Path, device: torch.device) -> None:
     except FileNotFoundError:
         sessions = []
     except ValueError as error:  # nothing depends on it
-        log.warning("%s is damaged (%s): what it said of earlier sessions is lost", path, error)
+        log.warning("%s is damaged (%s): its record of earlier sessions is lost", path, error)
         sessions = []
     sessions.append(
         {

@@ -34,7 +34,7 @@ class Fit:
     bias: Tensor
     """(classes,)"""
     penalty: float
-    """lambda of lambda / 2 * |weight|^2, beside the mean cross-entropy, for features of unit variance."""
+    """lambda of lambda / 2 * |weight|^2, added to the mean cross-entropy, for features of unit variance."""
     held_out_loss: float
     """Mean cross-entropy on the held-out parts, by which the penalty was chosen."""
 

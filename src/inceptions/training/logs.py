@@ -12,7 +12,7 @@ from typing import Any, Self
 from inceptions.files import to_json, write_atomically
 
 TIME_COLUMNS = ("seconds", "waiting", "images_per_second")
-"""The columns of results.csv that tell of the machine and the hour; all others are functions of settings and data."""
+"""The columns of results.csv that depend on the machine and the hour; all others are functions of settings and data."""
 
 
 def write_results(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from inceptions.data import Batch, Dataset, balanced_order, batches, epoch_order
-from inceptions.errors import RunError
+from inceptions.errors import RunError, some
 from inceptions.evaluation import Metrics, evaluate
 from inceptions.progress import log, note, track
 from inceptions.training import checkpoint
@@ -34,7 +34,7 @@ NORMS_EVERY = 10  # steps between two measurements of the gradients
 
 
 class DivergenceError(RunError):
-    """The loss is no finite number any more."""
+    """The loss is not finite."""
 
 
 class Training:
@@ -85,7 +85,7 @@ class Training:
         deadline = time.monotonic() + config.max_seconds
         with stop, Logs(self.folder, purge_from=state.step) as self.logs:
             if state.rows:
-                write_results(self.folder / "results.csv", state.rows)  # whatever happened to the file meanwhile
+                write_results(self.folder / "results.csv", state.rows)  # whatever happened to the file since
             self.clock = self.saved_at = time.monotonic()
             for epoch in track(range(state.epoch, config.epochs), description="epochs", unit="epochs"):
                 if config.patience and epoch - state.best_epoch >= config.patience:
@@ -111,7 +111,7 @@ class Training:
                 if not unfinished:  # else the checkpoint stays where the time limit struck
                     self.save()
                 if time.monotonic() > deadline:
-                    log.info("the time limit of %s is reached; --resume can go on from here", config.max_time)
+                    log.info("the time limit of %s is reached; use --resume to continue", config.max_time)
                     break
             if stop.signal:  # it came after the last step
                 stop.leave()
@@ -239,7 +239,7 @@ class Training:
         good = checkpoint.drop_from(self.folder / "checkpoints", step)
         epoch, place = divmod(batch, self.batches)
         first = place // self.config.grad_accum_steps * self.config.grad_accum_steps  # of the step
-        then = "with --resume --override the run goes on from there" if good else "with another --output"
+        then = "with --resume --override the run continues from there" if good else "with another --output"
         return DivergenceError(
             f"{what} (epoch {epoch + 1}, batch {place + 1}), learning rate "
             f"{learning_rate(self.config, epoch + first / self.batches):.4g}; the last good checkpoint is "
@@ -261,7 +261,7 @@ class Training:
         def answer(images: Tensor) -> Tensor:
             with torch.autocast(self.device.type, self.precision, enabled=self.config.amp):
                 logits: Tensor = net(self._images(images))
-            if not logits.isfinite().all():  # the last step, whose loss nobody has seen, broke the weights
+            if not logits.isfinite().all():  # the last step, whose loss was not checked, broke the weights
                 done, last = self.state.step, self.state.epoch * self.batches + self.state.batch - 1
                 raise self._diverged(f"the answers to validation are not finite after step {done}", last, done)
             return logits
@@ -290,7 +290,7 @@ class Training:
         self.logs.epoch(state.rows, state.refused)
         log.info(
             "epoch %d/%d: loss %.4f, accuracy %.2f %%; validation loss %.4f, accuracy %.2f %%; "
-            "%.0f images a second, %.0f %% of the time waiting for data",
+            "%.0f images/s, %.0f %% of the time waiting for data",
             *(state.epoch, self.config.epochs, row["train_loss"], 100 * row["train_top1"]),
             *(metrics.loss, 100 * metrics.top1, row["images_per_second"]),
             100 * row["waiting"] / max(row["seconds"], 1e-9),
@@ -338,10 +338,9 @@ class Training:
         try:
             self.net.load_state_dict(checkpoint.section(tensors, "net"))
         except RuntimeError as error:
-            _, first, *others = map(str.strip, str(error).splitlines())
-            more = f" (and {len(others)} more)" if others else ""
+            _, *problems = map(str.strip, str(error).splitlines())
             raise ValueError(
-                f"the checkpoint is of another network, these settings cannot continue it: {first}{more}"
+                f"the checkpoint is of another network, these settings cannot continue it: {some(problems, 1)}"
             ) from error
         if facts["settings"]["opt"] == self.config.opt and facts["settings"]["tune"] == self.config.tune:
             checkpoint.restore_optimizer(self.optimizer, checkpoint.section(tensors, "optimizer"), facts["optimizer"])
@@ -351,5 +350,5 @@ class Training:
         if self.scaler.is_enabled() and facts["scaler"]:
             self.scaler.load_state_dict(facts["scaler"])
         self.state.load(checkpoint.section(tensors, "state"), facts["state"])
-        if facts["batches"] != self.batches:  # overridden: the position within the epoch means nothing any more
+        if facts["batches"] != self.batches:  # overridden: the position within the epoch has no meaning now
             self.state.begin_epoch()

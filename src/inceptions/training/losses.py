@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from inceptions.checks import between, kind
 from inceptions.data import class_weights as balanced_weights
 from inceptions.data.text import read_json, same_name
 from inceptions.errors import DataError
+
+_POSITIVE = kind(Annotated[float, between(torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max)])
 
 
 def soft_targets(targets: Tensor, num_classes: int, smoothing: float = 0.0) -> Tensor:
@@ -57,7 +61,7 @@ def class_weights(spec: str, targets: NDArray[np.int64], classes: Sequence[str])
         classes: names of the classes.
 
     Raises:
-        DataError: the file misses or does not know classes, or holds a weight that is no positive number.
+        DataError: the file misses or does not know classes, or holds a weight that is not a positive number.
     """
     if spec == "balanced":
         return torch.from_numpy(balanced_weights(targets, classes))
@@ -68,13 +72,7 @@ def class_weights(spec: str, targets: NDArray[np.int64], classes: Sequence[str])
     if not isinstance(record, dict) or set(record) != set(classes):
         have = sorted(record) if isinstance(record, dict) else record
         raise DataError(f"class weights: {spec} must give a weight to each of {sorted(classes)}, it holds {have}")
-    wrong = {name: weight for name, weight in record.items() if not _positive(weight)}
+    wrong = {name: weight for name, weight in record.items() if not _POSITIVE.fits(weight)}
     if wrong:
         raise DataError(f"class weights must be positive numbers; {spec} holds {wrong}")
     return torch.tensor([float(record[name]) for name in classes])
-
-
-def _positive(weight: object) -> bool:
-    """Whether it is a number that float32 holds, and above 0."""
-    smallest, largest = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
-    return isinstance(weight, int | float) and not isinstance(weight, bool) and smallest <= weight <= largest

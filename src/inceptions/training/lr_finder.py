@@ -18,7 +18,7 @@ from inceptions.training.run import assemble
 from inceptions.training.step import train_mode
 
 SMOOTHING = 0.9  # share of the old average that each loss keeps
-DIVERGED = 4.0  # times the smallest loss: nothing is learnt beyond
+DIVERGED = 4.0  # times the smallest loss: nothing is learned beyond
 SURE = 3.5  # standard deviations of a fall: in a hundred steps chance makes no larger one
 
 
@@ -32,7 +32,7 @@ class Found:
     smoothed: tuple[float, ...]
     """Their bias-corrected exponential average."""
     suggestion: float | None
-    """The rate at which the smoothed loss falls fastest; None: nowhere more than chance lets it."""
+    """The rate at which the smoothed loss falls fastest; None: it never falls by more than chance."""
 
     def plot(self, path: Path) -> None:
         """Draws the curve; the suffix chooses the format (png, svg, pdf)."""

@@ -41,7 +41,7 @@ def mix(
 def cut_box(height: int, width: int, keep: float, random: np.random.Generator) -> tuple[int, int, int, int]:
     """(top, bottom, left, right) of a box of the image's aspect that covers 1 - keep of it, cut off at the border.
 
-    Its center is uniform over the image, so the box that remains can be smaller than asked for.
+    Its center is uniform over the image, so the box that remains can be smaller than requested.
     """
     share = math.sqrt(1 - keep)
     half_height, half_width = int(height * share) // 2, int(width * share) // 2

@@ -76,7 +76,7 @@ def optimizer(net: nn.Module, config: TrainConfig) -> Optimizer:
     """The optimizer of `config` over the trainable parameters of `net`, weight decay as `config.decay_all` says."""
     groups = decay_groups(net, config.weight_decay, everything=config.decay_all)
     # On a CPU one pass over the memory instead of one an operation: a third of the time. Elsewhere PyTorch chooses so.
-    # Not with float16: where its first step overflows, PyTorch's fused SGD goes on with momentum nobody has written.
+    # Not with float16: where its first step overflows, PyTorch's fused SGD continues with uninitialized momentum.
     float16 = config.amp and config.amp_dtype == "float16"
     fused = True if next(net.parameters()).device.type == "cpu" and not float16 else None
     if config.opt in ("sgd", "nesterov"):

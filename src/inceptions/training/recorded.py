@@ -1,4 +1,4 @@
-"""A run and its split.json: written when it starts, believed when it goes on, found again where its data was moved."""
+"""A run and its split.json: written when it starts, trusted when it continues, found again where its data was moved."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def record(config: TrainConfig, data: Dataset, file: Path, *, resumed: bool) -> 
     Args:
         config: its weights may come from a run, which learned from images of its own.
         data: with its hashes.
-        file: split.json; where a run goes on with other images, the old one is there still.
-        resumed: whether the network goes on from a checkpoint.
+        file: split.json; where a run continues with other images, the old one is there still.
+        resumed: whether the network continues from a checkpoint.
     """
     before = frozenset[str]()
     if resumed and file.exists():
@@ -95,9 +95,9 @@ def look(data: Dataset) -> tuple[Dataset, Copies]:
     for part, split in whole.items():
         held = set(split.targets.tolist())
         missing = [name for index, name in enumerate(data.classes) if index not in held]
-        if missing and data.divided:  # of our own division `load` says it
+        if missing and data.divided:  # for our own division `load` reports it
             log.warning(
-                "no %s images of class %s: nothing will be known about it",
+                "no %s images of class %s: its results will be unknown",
                 *({"val": "validation", "train": "training"}.get(part, part), named(missing)),
             )
     data = replace(data, splits=whole)

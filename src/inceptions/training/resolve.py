@@ -1,4 +1,4 @@
-"""From what was asked to what is done: decides what a configuration leaves open, builds network and augmentation."""
+"""From a configuration to a run: decides what it leaves open, builds network and augmentation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def decide(config: TrainConfig) -> TrainConfig:
     """Fills in network, device and tune; what needs data or network follows (`workers`, `batch_size`).
 
     Raises:
-        ValueError: no such device or network; an option the network does not have.
+        ValueError: unknown device or network; an option the network does not have.
     """
     device = config.device
     if device == "auto":
@@ -46,7 +46,7 @@ def network_of(config: TrainConfig) -> str:
     """The network to train: the one named, else the one that the weights are for.
 
     Raises:
-        ValueError, OSError: there is none of this name; the weights cannot be read.
+        ValueError, OSError: the name is unknown; the weights cannot be read.
     """
     if config.model is not None:
         return resolve(config.model)
@@ -67,7 +67,7 @@ def choose_algorithms(config: TrainConfig) -> None:
 
 
 def warn_of_idle(config: TrainConfig) -> None:
-    """Names the settings that were given and do nothing: whoever gave them expects something of them."""
+    """Warns of settings that were given but have no effect: whoever gave them expects one."""
     reasons: dict[str, list[str]] = {}
     for name, why in idle(config).items():
         reasons.setdefault(why, []).append(name)
@@ -221,7 +221,7 @@ def _scale_convolutions(net: Network, factor: float) -> None:
 
 
 def _options(config: TrainConfig) -> dict[str, Any]:
-    """The network's options that were asked for; the others are the weights' or the network's own."""
+    """The network's options that were requested; the others are the weights' or the network's own."""
     asked = {"width": config.width, "depth": config.depth, "aux": config.aux, "stem": config.stem}
     asked["in_channels"] = config.in_channels
     defaults = {field.name: field.default for field in dataclasses.fields(TrainConfig)}

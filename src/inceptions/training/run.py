@@ -1,4 +1,4 @@
-"""`train`: everything a run does, in its order, and what it comes to."""
+"""`train`: everything a run does, in its order, and what comes of it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from inceptions.zoo import Network
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """What a run came to."""
+    """The result of a run."""
 
     output: Path
     """The run folder; `output / "model"` is the artifact."""
@@ -83,7 +83,7 @@ def run(config: TrainConfig) -> RunResult:
     """See `inceptions.training.train`."""
     started = time.monotonic()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("a run is trained by one process, several would write into one folder: leave torchrun out")
+        raise ValueError("one process trains a run, several would write to one folder: run without torchrun")
     if config.output is None:
         config = config.replace(model=network_of(config))
     output = config.output or default_output(config.data, network_of(config))
@@ -103,8 +103,8 @@ def run(config: TrainConfig) -> RunResult:
         _refuse_lost(output, training)
         log.info("resuming in epoch %d after batch %d", training.state.epoch + 1, training.state.batch)
     elif stored:
-        nothing = "this run was stopped before anything was saved: starting anew"
-        log.info("fitting the head anew" if config.tune == "head" else nothing)
+        nothing = "this run was stopped before anything was saved: starting over"
+        log.info("fitting the head again" if config.tune == "head" else nothing)
     run_folder.write_config(output, config)
     run_folder.write_environment(output, torch.device(config.device))
     if known is None or moved is not None:

@@ -19,7 +19,7 @@ _OLD_COLUMNS = {"pictures_per_second": "images_per_second"}  # of runs begun bef
 class State:
     """The position, the finished rows of results.csv, and what the next row is computed from.
 
-    The sums live on the device and are read only when somebody looks, so counting never waits for it.
+    The sums live on the device and are read only on demand, so counting never waits for it.
     """
 
     epoch: int = 0

@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import glob
 import json
-import math
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from inceptions.errors import DataError
+from inceptions.checks import Rule, above, kind
+from inceptions.errors import DataError, some
 from inceptions.files import text_path, to_json
 from inceptions.image import Preprocess
 from inceptions.system import flush
@@ -38,6 +38,8 @@ TENSORS, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
 _LARGEST_CONFIG = 16 << 20  # bytes; 20,000 long class names and a long training history stay far below
 _LONGEST_SAVE = 3600  # seconds
+_POSITIVE = kind(Annotated[float, above(0)])
+_LABEL = kind(Annotated[str, Rule(str.strip)])
 
 
 def save(
@@ -128,11 +130,11 @@ def describe(folder: str | Path) -> Network:
     classes = _classes(config, block, net.num_classes, where)
     preprocess = _preprocess(block, where)
     temperature = block.get("temperature")
-    if temperature is not None and not (_is_number(temperature) and temperature > 0):
+    if temperature is not None and not (_POSITIVE.fits(temperature)):
         raise DataError(f"{where}: temperature is {temperature!r}, it must be a positive number or null")
     for key in ("training", "metrics", "provenance"):
         if not isinstance(block.get(key), dict | None):
-            raise DataError(f"{where}: {key} is {_kind(block[key])}, it must be an object or null")
+            raise DataError(f"{where}: {key} is {_came(block[key])}, it must be an object or null")
     if problem := _unfit(net, preprocess):
         raise DataError(f"{where}: {problem}")
     net.preprocess, net.classes, net.artifact = preprocess, classes, block
@@ -164,12 +166,12 @@ def facts(
     classes = list(net.classes)
     if problem := _unfit(net, net.preprocess):
         raise ValueError(problem)
-    if len(classes) != net.num_classes or len(set(classes)) != len(classes) or not all(_is_label(c) for c in classes):
+    if len(classes) != net.num_classes or len(set(classes)) != len(classes) or not all(map(_LABEL.fits, classes)):
         raise ValueError(
             f"net.classes must be {net.num_classes} different names that are not empty, one for each output; "
             f"it holds {len(classes)}, {len(set(classes))} different"
         )
-    if temperature is not None and not (_is_number(temperature) and temperature > 0):
+    if temperature is not None and not (_POSITIVE.fits(temperature)):
         raise ValueError(f"temperature is {temperature!r}, it must be a positive number")
     return {
         "architecture": net.name,
@@ -259,7 +261,7 @@ def _refuse_foreign(folder: Path) -> None:
     foreign = sorted(path.name for path in folder.iterdir() if path.name not in (TENSORS, CONFIG, CARD))
     if foreign or (any(folder.iterdir()) and not (folder / CONFIG).exists()):
         raise ValueError(
-            f"{folder} holds files that are no artifact's and would be lost ({', '.join(foreign[:5]) or CARD}); "
+            f"{folder} holds files that do not belong to a model and would be lost ({', '.join(foreign[:5]) or CARD}); "
             "choose a new folder or empty this one"
         )
 
@@ -278,14 +280,14 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: {size:,} bytes; a config has at most {_LARGEST_CONFIG:,}")
 
     def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON")
+        raise ValueError(f"{constant} is not JSON")
 
     try:
         config = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(config, dict):
-        raise DataError(f"{path}: {_kind(config)}, it must be an object")
+        raise DataError(f"{path}: {_came(config)}, it must be an object")
     return config
 
 
@@ -307,7 +309,7 @@ def _network(config: dict[str, Any], block: dict[str, Any], where: str) -> Netwo
 
 def _classes(config: dict[str, Any], block: dict[str, Any], count: int, where: str) -> tuple[str, ...]:
     names = _get(config, "label_names", list, where)
-    if not all(_is_label(name) for name in names):
+    if not all(map(_LABEL.fits, names)):
         raise DataError(f"{where}: label_names must hold names (text that is not empty), nothing else")
     if len(names) != count or len(set(names)) != count:
         raise DataError(
@@ -334,14 +336,13 @@ def _read_tensors(path: Path, name: str, wanted: Mapping[str, torch.Tensor]) -> 
             for key in file.keys():  # noqa: SIM118
                 shape, dtype = tuple(file.get_slice(key).get_shape()), file.get_slice(key).get_dtype()
                 if key not in wanted:
-                    problems.append(f"{key} {shape} is no part of this network")
+                    problems.append(f"{key} {shape} is not part of this network")
                 elif shape != tuple(wanted[key].shape):
                     problems.append(f"{key} has shape {shape}, the network's is {tuple(wanted[key].shape)}")
                 elif dtype not in _DTYPES:
                     problems.append(f"{key} holds {dtype}, one of {', '.join(_DTYPES)} is allowed")
             if problems:
-                more = f" and {len(problems) - 8} more" if len(problems) > 8 else ""
-                raise DataError(f"{path} does not fit {name}: {'; '.join(problems[:8])}{more}")
+                raise DataError(f"{path} does not fit {name}: {some(problems, 8, '; ')}")
             return {key: file.get_tensor(key).to(wanted[key].dtype) for key in wanted}
     except FileNotFoundError:
         raise DataError(f"{path} is missing") from None
@@ -352,28 +353,13 @@ def _read_tensors(path: Path, name: str, wanted: Mapping[str, torch.Tensor]) -> 
 _DTYPES = ("F64", "F32", "F16", "BF16", "I64")
 
 
-def _get(mapping: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
-    value = mapping.get(key)
-    if not isinstance(value, kind) or (kind is int and not _is_whole(value)):
-        came = "is missing" if key not in mapping else f"is {_kind(value)}"
-        raise DataError(f"{where}: {key} {came}, it must be {_KINDS[kind]}")
+def _get(mapping: Mapping[str, Any], key: str, hint: type, where: str) -> Any:
+    value, allowed = mapping.get(key), kind(hint)
+    if not allowed.fits(value):
+        came = f"is {_came(value)}" if key in mapping else "is missing"
+        raise DataError(f"{where}: {key} {came}, it must be {allowed.words}")
     return value
 
 
-_KINDS: dict[type, str] = {dict: "an object", list: "a list", str: "text", int: "a whole number"}
-
-
-def _kind(value: object) -> str:
-    return "null" if value is None else _KINDS.get(type(value), type(value).__name__)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_label(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+def _came(value: object) -> str:
+    return "null" if value is None else kind(type(value)).words

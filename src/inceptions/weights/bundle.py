@@ -111,7 +111,7 @@ def _data_files(index: Path, listed: dict[bytes, _Entry], shards: int) -> list[P
             raise ValueError(f"a tensor lies in data file {entry.shard}; the index counts {shards}, from 0")
     missing = [file.name for file in files if not file.is_file()]
     if missing:
-        raise FileNotFoundError(f"{index}: parts of the checkpoint are missing beside it: {', '.join(missing[:5])}")
+        raise FileNotFoundError(f"{index}: parts of the checkpoint are missing next to it: {', '.join(missing[:5])}")
     return files
 
 

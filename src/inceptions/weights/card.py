@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from inceptions.errors import some
+
 _FEW = 20  # classes that a card lists by name
 
 
@@ -13,7 +15,7 @@ def model_card(config: Mapping[str, Any]) -> str:
     """The card (Markdown with the hub's front matter) of the artifact whose config.json holds `config`."""
     block = config["inceptions"]
     names = [_plain(name) for name in config["label_names"]]
-    few = ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
+    few = some(names, _FEW)
     size = "x".join(str(side) for side in config["pretrained_cfg"]["input_size"][1:])
     parts = [
         "---\ntags:\n- image-classification\nlibrary_name: inceptions\npipeline_tag: image-classification\n---\n",

@@ -11,14 +11,14 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor
 
-from inceptions.errors import DataError
+from inceptions.errors import DataError, some
 from inceptions.weights.keras_graph import KerasModel
 
 ADVICE = "save model.state_dict() where the file comes from (torch.save(model.state_dict(), FILE)) and use that"
 """What helps with every file of PyTorch's that cannot be read."""
 
 Dialect: TypeAlias = Literal["torch", "keras", "slim", "caffe"]
-"""Whose habits the tensors follow: how they are called and how their axes are ordered."""
+"""Whose conventions the tensors follow: how they are called and how their axes are ordered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Checkpoint:
 
 def without_code(classes: Iterable[str]) -> str:
     """What is said of a file in which a network is an object of these classes."""
-    return f"it holds Python objects ({some(classes)}), not only tensors; {ADVICE}"
+    return f"it holds Python objects ({some_of(classes)}), not only tensors; {ADVICE}"
 
 
 def zip_names(path: Path) -> frozenset[str]:
@@ -87,8 +87,6 @@ def refuse_large(shapes: Iterable[tuple[str, int]], available: int, source: str)
         raise DataError(f"{source}: its tensors claim {total:,} bytes, but the file has only {available:,}")
 
 
-def some(names: Iterable[str], most: int = 5) -> str:
-    """The first of `names`, and how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(name[:100] for name in listed[:most]) + more
+def some_of(names: Iterable[str], most: int = 5) -> str:
+    """The first of a file's names, which may be of any length, and how many more there are."""
+    return some((name[:100] for name in names), most)

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from inceptions.errors import DataError
+from inceptions.errors import DataError, some
 from inceptions.layers import initialize
 from inceptions.weights.layouts import Match
 from inceptions.zoo import Network
@@ -116,13 +116,11 @@ class _Conversion:
             for suffix, tensor in self._tensors(role, module, theirs):
                 state[".".join(filter(None, (prefix, name, suffix)))] = tensor
         if self._carried is not None:
-            self._problems.append(f"{self._carried[0]} is a bias that this network has not")
+            self._problems.append(f"{self._carried[0]} is an unexpected bias: this layer has none in our network")
         if self._problems:
-            more = f"; and {len(self._problems) - _SHOWN} more" if len(self._problems) > _SHOWN else ""
             raise DataError(
                 f"{source} does not fit {self._match.layout.network} (nearest layout: {title}): "
-                + "; ".join(self._problems[:_SHOWN])
-                + more
+                + some(self._problems, _SHOWN, "; ")
             )
         return state
 
@@ -142,7 +140,7 @@ class _Conversion:
                     self._carried = None
             yield suffix, filled
         if self._carried is not None:
-            self._problems.append(f"{self._carried[0]} is a bias that this network has not")
+            self._problems.append(f"{self._carried[0]} is an unexpected bias: this layer has none in our network")
             self._carried = None
         if "bias" not in module.state_dict() and role != "norm":
             called, bias = self.fetch(role, theirs, "bias")

@@ -14,7 +14,7 @@ from inceptions.image import Preprocess
 from inceptions.progress import log
 from inceptions.weights import artifact
 from inceptions.weights.channels import channels_of, for_channels, with_channels
-from inceptions.weights.checkpoint import some
+from inceptions.weights.checkpoint import some_of
 from inceptions.weights.classifier import aux_state, fresh_head, head_state, two_classes, without_background
 from inceptions.weights.convert import State, materialize, part_state
 from inceptions.weights.defaults import class_names, default_preprocess
@@ -63,7 +63,7 @@ def create_model(
     weights_part: str | None = None,
     **options: Any,
 ) -> Network:
-    """Builds a member of the family, with published or own weights where asked for.
+    """Builds a member of the family, with published or own weights on request.
 
     A checkpoint decides more than tensors: the network's numeric options (batch norm's epsilon, the borders of pools,
     ...), the preprocessing and the class names come with it.
@@ -214,7 +214,7 @@ def _from_checkpoint(match: Match, num_classes: int | None, options: dict[str, A
         net.classes = _classes(match, head, net.num_classes, facts)
         _tell(source, head, net.classes)
     else:
-        came = f"the file has {outputs}" if outputs else "the file has none that can be taken over"
+        came = f"the file has {outputs}" if outputs else "the file has none that can be reused"
         state = fresh_head(net, state, wanted, came)
     if net.aux and not any(name.startswith("aux.") for name in state):
         log.info("new auxiliary heads: the weights hold none")
@@ -231,7 +231,7 @@ def _from_checkpoint(match: Match, num_classes: int | None, options: dict[str, A
 
 
 def _usable_head(match: Match, settings: Mapping[str, Any], num_classes: int | None, *, own: bool) -> FileHead | None:
-    """The file's head, where it can be taken over.
+    """The file's head, where it can be reused.
 
     Args:
         match: the checkpoint.
@@ -240,7 +240,7 @@ def _usable_head(match: Match, settings: Mapping[str, Any], num_classes: int | N
         own: whether the user describes a head of his own.
 
     Raises:
-        ValueError: there is one that cannot be taken over, and no `num_classes` for a new one.
+        ValueError: there is one that cannot be reused, and no `num_classes` for a new one.
     """
     head = None if own else find_head(match)
     if isinstance(head, FileHead):
@@ -251,8 +251,8 @@ def _usable_head(match: Match, settings: Mapping[str, Any], num_classes: int | N
         return head
     if num_classes is None:
         raise ValueError(
-            f"{match.checkpoint.source}: the head cannot be taken over ({head}); give num_classes, and a new one is "
-            "put on (inceptions train DATA --weights does)"
+            f"{match.checkpoint.source}: cannot reuse the classifier head ({head}); give num_classes "
+            "to attach a new one (inceptions train DATA --weights does)"
         )
     log.info("the head of %s is left out (%s)", match.checkpoint.source, head)
     return None
@@ -320,7 +320,7 @@ def _classes(match: Match, head: FileHead, count: int, facts: Facts) -> tuple[st
         return facts.classes
     told = [names for names in match.checkpoint.labels if len(names) == count]
     if len(told) == 1:
-        log.info("%s: its classes are called as its settings say: %s", match.checkpoint.source, some(told[0]))
+        log.info("%s: its classes are called as its settings say: %s", match.checkpoint.source, some_of(told[0]))
         return told[0]
     published = head.classifier in match.layout.heads
     return class_names(match.layout.labels if published else None, match.layout.classes, count)

@@ -95,7 +95,7 @@ def _json(text: bytes | str, source: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{source}: its model configuration is no JSON ({error})") from error
+        raise DataError(f"{source}: its model configuration is not JSON ({error})") from error
 
 
 def _checkpoint(content: Content, source: str, config: Any) -> Checkpoint:

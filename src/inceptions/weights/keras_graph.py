@@ -11,8 +11,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from inceptions.checks import at_least, is_number, kind
 from inceptions.errors import DataError
 from inceptions.weights.keras_head import (
     FLATTENING,
@@ -32,6 +33,7 @@ _TRAINING = ("RandAugment", "AugMix", "CutMix", "MixUp", "GridMask", "ChannelShu
 """Layers that change images only while a model is trained, besides those called Random."""
 _SMALLEST = 1e-7
 """The least deviation that Keras's `Normalization` divides by."""
+_SIDE = kind(Annotated[int, at_least(1)])
 _DEEPEST = 16  # containers in containers
 
 
@@ -64,7 +66,7 @@ class KerasModel:
 
     @property
     def obstacle(self) -> str | None:
-        """Why the head cannot be taken over; None: it can, or there is none."""
+        """Why the head cannot be reused; None: it can, or there is none."""
         return self.head.obstacle
 
 
@@ -259,7 +261,7 @@ def _constant(kind: str, nodes: Any) -> float | None:
     else:
         call = first if isinstance(first[0], str) else first[0]
         values = [value for key, value in (call[3] if len(call) > 3 else {}).items() if key != "name"]
-    numbers = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    numbers = [float(value) for value in values if is_number(value)]
     return numbers[0] if len(numbers) == 1 else None
 
 
@@ -321,7 +323,7 @@ def _input_size(config: Any) -> tuple[int, int] | None:
     facts = _inner(config)[0]["config"]
     shape = facts.get("batch_shape") or facts.get("batch_input_shape") or []
     sides = shape[1:3] if len(shape) == 4 else []
-    if len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
+    if len(sides) == 2 and all(map(_SIDE.fits, sides)):
         return sides[0], sides[1]
     return None
 

@@ -83,7 +83,7 @@ class KerasHead:
     loss: str | None = None
     """What the model was trained with, where the file says so."""
     obstacle: str | None = None
-    """Why the head cannot be taken over; None: it can, or there is none."""
+    """Why the head cannot be reused; None: it can, or there is none."""
 
 
 def read_head(layers: Sequence[ChainLayer], loss: str | None = None) -> KerasHead:
@@ -106,7 +106,7 @@ def read_head(layers: Sequence[ChainLayer], loss: str | None = None) -> KerasHea
             known = "linear, softmax or sigmoid" if allowed is _LAST else "relu"
             return KerasHead(obstacle=f"its layer {layer_.name} ends in {layer_.activation}; understood is {known}")
     if dense and dense[-1].activation == "linear" and loss is not None and _REGRESSION.fullmatch(loss):
-        return KerasHead(obstacle=f"it was trained to estimate numbers (loss {loss}), not to tell classes apart")
+        return KerasHead(obstacle=f"it was trained for regression (loss {loss}), not to tell classes apart")
     return KerasHead(dense=tuple(dense), drop_rate=reading.drop_rate, window=reading.window, loss=loss)
 
 

@@ -1,4 +1,4 @@
-"""SOURCE: what a user may give where weights are asked for.
+"""SOURCE: what a user may give as weights.
 
 An existing path (a file, an artifact, a run), `https://...#sha256:HEX`, a name of the catalogue, `owner/name` on the
 Hugging Face hub (also as `hf-hub:owner/name` or the address of its page), or `none`. Only addresses and names cause
@@ -22,7 +22,7 @@ from inceptions.files import foreign_kind
 from inceptions.image import Preprocess
 from inceptions.progress import log
 from inceptions.weights import archive, bundle, caffe, keras, pytorch, saved_model, shards, tensorflow
-from inceptions.weights.checkpoint import Checkpoint, some
+from inceptions.weights.checkpoint import Checkpoint, some_of
 from inceptions.weights.labels import labels_in
 from inceptions.zoo.options import nearest
 
@@ -94,8 +94,9 @@ def locate(source: str | Path) -> Path:
     if isinstance(source, str) and _HUB_NAME.fullmatch(text):
         return _from_hub(text)
     raise FileNotFoundError(
-        f"{text!r} is no weights: neither a path that exists, nor https://...#sha256:HEX, nor a name of the catalogue"
-        f"{nearest(text, RECORDS)} (see `inceptions weights list`), nor owner/name on the Hugging Face hub, nor none"
+        f"{text!r} names no weights: neither a path that exists, nor https://...#sha256:HEX, nor a name of the "
+        f"catalogue{nearest(text, RECORDS)} (see `inceptions weights list`), nor owner/name on the Hugging Face "
+        "hub, nor none"
     )
 
 
@@ -106,7 +107,7 @@ def read(path: Path) -> Checkpoint:
         DataError: damaged, hostile, or of no known kind.
     """
     if not path.is_file():  # a pipe would make its reader wait for ever
-        raise DataError(f"{path} is no regular file")
+        raise DataError(f"{path} is not a regular file")
     if shards.is_index(path):
         return shards.read_shards(path, read)
     if keras.is_hdf5(path) or keras.is_archive(path):
@@ -144,7 +145,7 @@ def hub_file(folder: Path) -> Path:
     if (index := saved_model.checkpoint_in(folder)) is not None:
         return index
     files = sorted(str(file.relative_to(folder)) for ending in _ENDINGS for file in _below(folder, ending))
-    hint = f"; there is {some(files)}: give the file that is meant" if files else ""
+    hint = f"; there is {some_of(files)}: give the file that is meant" if files else ""
     raise FileNotFoundError(
         f"{folder} holds no weights: neither {_HUB_CONFIG} of inceptions nor {' nor '.join(_HUB_WEIGHTS)} nor a "
         f"SavedModel or a checkpoint of TensorFlow{hint}"
@@ -183,7 +184,7 @@ def hub_facts(folder: Path) -> Facts:
         preprocess = _timm_preprocess(published)
         labels = config.get("label_names") or published.get("label_names")
         if labels is not None and not (isinstance(labels, list) and all(isinstance(name, str) for name in labels)):
-            raise ValueError("label_names is no list of names")
+            raise ValueError("label_names is not a list of names")
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise DataError(f"{path}: {error}") from error
     named = labels_in(config)
@@ -228,7 +229,7 @@ def _from_hub(name: str, revision: str | None = None, file: str | None = None) -
         return _held(folder, file)
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise OSError(
-            f"{name} is no path that exists here (is it spelt right?), and cannot be fetched from the Hugging Face hub "
+            f"{name} does not exist here (check the spelling), and cannot be fetched from the Hugging Face hub "
             f"(where HF_HUB_OFFLINE is set, it forbids that; else download its files yourself): {error}"
         ) from error
 

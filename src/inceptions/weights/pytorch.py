@@ -16,7 +16,7 @@ from torch import Tensor
 
 from inceptions.errors import DataError
 from inceptions.files import text_path
-from inceptions.weights.checkpoint import ADVICE, Checkpoint, refuse_large, some, without_code, zip_names
+from inceptions.weights.checkpoint import ADVICE, Checkpoint, refuse_large, some_of, without_code, zip_names
 from inceptions.weights.labels import labels_in
 from inceptions.weights.opcodes import ForeignError, refuse_hostile
 from inceptions.weights.standins import stand_ins
@@ -209,5 +209,5 @@ def _without_tensors(content: object, unreadable: Mapping[str, str], foreign: Co
         return f"{name} is {kind}; {_PLAIN}"
     if foreign:  # a whole module, pickled: its tensors are inside of objects that only its own code can build
         return without_code(sorted(foreign))
-    held = some([str(key) for key in content]) if isinstance(content, Mapping) else type(content).__name__
+    held = some_of([str(key) for key in content]) if isinstance(content, Mapping) else type(content).__name__
     return f"no state dict in it (found: {held or 'nothing'}); {ADVICE}"

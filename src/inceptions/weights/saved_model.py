@@ -44,7 +44,7 @@ def checkpoint_in(folder: Path) -> Path | None:
     if (folder / PROGRAM).is_file():
         raise DataError(
             f"{folder} is a SavedModel, but its {_VARIABLES} is missing: copy the whole folder, variables/ too. (A "
-            "program without variables is not read; where Keras has it, save it anew: model.save('model.keras'))"
+            "program without variables is not read; where Keras is installed, save it again: model.save('model.keras'))"
         )
     state = folder / _STATE
     if state.is_file() and state.stat().st_size <= _LARGEST_STATE:

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from inceptions.errors import DataError
-from inceptions.weights.checkpoint import Checkpoint, some
+from inceptions.weights.checkpoint import Checkpoint, some_of
 
 _LARGEST = 16 << 20  # bytes of an index
 
@@ -40,9 +40,9 @@ def read_shards(index: Path, read: Callable[[Path], Checkpoint]) -> Checkpoint:
         raise DataError(f"{index}: not readable as an index of weights ({error})") from error
     names = dict.fromkeys(listed.values())
     if outside := [name for name in names if Path(name).name != name or is_index(Path(name))]:
-        raise DataError(f"{index}: names {some(outside)}; the files must lie beside it")
+        raise DataError(f"{index}: names {some_of(outside)}; the files must lie beside it")
     if missing := [name for name in names if not (index.parent / name).is_file()]:
-        raise DataError(f"{index}: parts of the weights are missing beside it: {some(missing)}")
+        raise DataError(f"{index}: parts of the weights are missing beside it: {some_of(missing)}")
     tensors: dict[str, Tensor] = {}
     unreadable: dict[str, str] = {}
     for name in names:
@@ -50,9 +50,9 @@ def read_shards(index: Path, read: Callable[[Path], Checkpoint]) -> Checkpoint:
         if part.dialect != "torch":
             raise DataError(f"{index}: {name} is no file of PyTorch tensors")
         if twice := tensors.keys() & part.tensors.keys():
-            raise DataError(f"{index}: several files hold {some(sorted(twice))}")
+            raise DataError(f"{index}: several files hold {some_of(sorted(twice))}")
         tensors |= part.tensors
         unreadable |= part.unreadable
     if absent := [name for name in listed if name not in tensors and name not in unreadable]:
-        raise DataError(f"{index}: the files lack {some(absent)}")
+        raise DataError(f"{index}: the files lack {some_of(absent)}")
     return Checkpoint(source=str(index), dialect="torch", tensors=tensors, unreadable=unreadable)

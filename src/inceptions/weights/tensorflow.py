@@ -98,7 +98,7 @@ def _nameless(tensors: Collection[str]) -> str:
     if any(name.endswith(OBJECT) for name in tensors):
         return (
             f"{len(tensors)} tensors of a SavedModel or of Keras's save_weights that are not called by their layers' "
-            "names, so nobody can tell them apart without the program; load the model where it comes from, and give "
+            "names, so they cannot be identified without the program; load the model where it comes from, and give "
             "what model.save('model.keras') writes there"
         )
     return (
@@ -120,7 +120,7 @@ def read_checkpoint(path: Path) -> dict[str, Array]:
     if not path.exists():
         raise FileNotFoundError(f"{path}: neither this file nor {path.name}.index exists")
     raise DataError(
-        f"{path}: no TensorFlow checkpoint; give its prefix (model.ckpt, beside which model.ckpt.index and "
+        f"{path}: not a TensorFlow checkpoint; give its prefix (model.ckpt, next to which model.ckpt.index and "
         "model.ckpt.data-* lie), or the single file of an old one"
     )
 

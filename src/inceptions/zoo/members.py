@@ -5,24 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from inceptions.checks import Rule, between
 from inceptions.layers import Activation
 from inceptions.zoo import bn_inception, googlenet, inception_resnet, inception_v3, inception_v4, variants, xception
-from inceptions.zoo.options import Option, choice
+from inceptions.zoo.depth import deepened
+from inceptions.zoo.options import Option, Size, choice
 from inceptions.zoo.plain import from_plain
 from inceptions.zoo.table import Changes, Table
 
+_Factor = Annotated[float, between(0.01, 16)]
+_Share = Annotated[float, between(0, 1)]
+_Scale = Annotated[float, between(-1e30, 1e30)]
+_FEW = Rule(lambda values: len(values) <= 16, "(at most 16)")
+
 TABLE = {"table": Option(dict | None, None, lambda table, plain: from_plain(plain) if plain else table)}
 # In front: what changes the list of stages. At the end: what changes every layer.
-SHAPE = {"depth": Option(float, 1.0, variants.deepened)}
+SHAPE = {"depth": Option(_Factor, 1.0, deepened)}
 LAYERS = {
-    "width": Option(float, 1.0, variants.scaled),
-    "drop_rate": Option(float, 0.0, lambda table, rate: variants.with_head(table, drop_rate=rate)),
-    "hidden": Option(tuple[int, ...], (), lambda table, widths: variants.with_head(table, hidden=widths)),
+    "width": Option(_Factor, 1.0, variants.scaled),
+    "drop_rate": Option(
+        Annotated[float, between(0, 0.999)], 0.0, lambda table, rate: variants.with_head(table, drop_rate=rate)
+    ),
+    "hidden": Option(
+        Annotated[tuple[Size, ...], _FEW], (), lambda table, widths: variants.with_head(table, hidden=widths)
+    ),
     "activation": Option(Activation, "relu", variants.with_activation),
-    "norm_eps": Option(float, 1e-3, lambda table, eps: variants.with_norm(table, eps=eps)),
-    "norm_momentum": Option(float, 0.1, lambda table, weight: variants.with_norm(table, momentum=weight)),
+    "norm_eps": Option(_Share, 1e-3, lambda table, eps: variants.with_norm(table, eps=eps)),
+    "norm_momentum": Option(_Share, 0.1, lambda table, weight: variants.with_norm(table, momentum=weight)),
     "norm_scale": Option(bool, True, lambda table, scale: variants.with_norm(table, scale=scale)),
 }
 COMMON = ("width", "depth", "drop_rate", "stem", "hidden", "activation", "norm_eps", "norm_momentum", "norm_scale")
@@ -39,7 +50,7 @@ AUX = Option(bool, False, variants.with_aux)
 BORDER = Option(bool, False, variants.padding_counted)
 RESIDUAL = choice({True: None, False: variants.without_residuals})
 TF_PADDING = choice({"caffe": None, "tf_same": variants.tensorflow_padding})
-SCALES = Option(tuple[float, ...], (0.17, 0.10, 0.20), variants.residual_scales)
+SCALES = Option(Annotated[tuple[_Scale, ...], _FEW], (0.17, 0.10, 0.20), variants.residual_scales)
 SEPARABLE = {
     "separable": choice({True: None, False: variants.regular_convolutions}),
     "middle_activation": choice({False: None, True: variants.activated_middles}),
@@ -158,7 +169,7 @@ MEMBERS: dict[str, Member] = {
     "inception_resnet_v1": _V4(
         table=inception_resnet.INCEPTION_RESNET_V1,
         rewrites=_options(inception_resnet.SMALL_STEM_V1, {
-            "bottleneck": Option(int | None, None, lambda table, width: variants.with_head(table, bottleneck=width)),
+            "bottleneck": Option(Size | None, None, lambda table, width: variants.with_head(table, bottleneck=width)),
             "scales": SCALES,
             "residual": RESIDUAL,
         }),

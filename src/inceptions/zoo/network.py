@@ -68,9 +68,10 @@ class Network(nn.Module):
                 modules[stage], width = layer.build(width)
                 if stage in taps:
                     aux[stage] = taps[stage].build(width, num_classes)
-            self.head = table.head.build(width, num_classes)
-        self.body = nn.Sequential(modules)
+            head = table.head.build(width, num_classes)
+        self.body = nn.Sequential(modules)  # body, head, aux: layouts go by the order of tensors
         self.num_features = width
+        self.head = head
         self.aux = aux
         if device.type != "meta":
             self.to_empty(device=device)

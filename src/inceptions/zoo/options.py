@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import difflib
 import json
-import types
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from inceptions.checks import between, kind, shown
 from inceptions.zoo.table import Table
 
-LIMITS: dict[str, tuple[float, float]] = {
-    "num_classes": (1, 1_000_000),
-    "in_channels": (1, 1024),
-    "width": (0.01, 16),
-    "depth": (0.01, 16),
-    "drop_rate": (0, 0.999),
-    "norm_eps": (0, 1),
-    "norm_momentum": (0, 1),
-    "bottleneck": (1, 1_000_000),
-    "hidden": (1, 1_000_000),
-}
-"""Smallest and largest value, of lists: of each of their values."""
-_ANY = (-1e30, 1e30)  # neither infinite nor NaN
-_LONGEST = 16  # values in a list
+Size = Annotated[int, between(1, 1_000_000)]
+_COUNTS = {"num_classes": Size, "in_channels": Annotated[int, between(1, 1024)]}
 
 
 @dataclass(frozen=True)
@@ -65,50 +52,18 @@ def checked(name: str, own: Mapping[str, Option], options: Mapping[str, Any]) ->
     Raises:
         ValueError: saying what came, what is allowed, and which name was probably meant.
     """
-    hints = {"num_classes": int, "in_channels": int, **{key: option.hint for key, option in own.items()}}
+    hints = {**_COUNTS, **{key: option.hint for key, option in own.items()}}
     found = {}
     for key, value in options.items():
         if key not in hints:
             raise ValueError(f"{name} has no option {key!r}{nearest(key, hints)}; it has: "
                              f"{', '.join(hints)}")  # fmt: skip
         value = tuple(value) if isinstance(value, list) else value
-        if not _fits(value, hints[key]):
-            raise ValueError(f"{name}: {key}={value!r} is not allowed; {_allowed(hints[key])}")
-        if problem := _out_of_range(key, value):
-            raise ValueError(f"{name}: {key}={value!r:.200} is out of range; {problem}")
+        allowed = kind(hints[key])
+        if not allowed.fits(value):
+            raise ValueError(f"{name}: {key}={shown(value)} is not allowed; choose {allowed.words}")
         found[key] = value
     return found
-
-
-def _out_of_range(key: str, value: object) -> str:
-    """What is allowed, where a number (or one in a list) is too small, too large or none; else nothing."""
-    values = value if isinstance(value, tuple) else (value,)
-    numbers = [item for item in values if isinstance(item, int | float)]
-    low, high = LIMITS.get(key, _ANY)
-    if len(values) > _LONGEST:
-        return f"at most {_LONGEST} values are allowed"
-    return "" if all(low <= number <= high for number in numbers) else f"allowed are {low:g} to {high:g}"
-
-
-def _fits(value: object, hint: Any) -> bool:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return any(value == choice and type(value) is type(choice) for choice in arguments)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, argument) for argument in arguments)
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-
-
-def _allowed(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return "choose " + " or ".join(repr(choice) for choice in typing.get_args(hint))
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(_allowed(argument) for argument in typing.get_args(hint))
-    return f"it must be {getattr(hint, '__name__', hint)}"
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

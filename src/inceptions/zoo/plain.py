@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, Literal
 
 from inceptions import layers
+from inceptions.checks import is_number
 from inceptions.layers import Layer
 from inceptions.zoo.table import Table
 
@@ -99,8 +100,7 @@ def _value(value: object, hint: Any, where: str, deep: int, left: list[int]) -> 
     elif hint is bool or hint is str:
         fits = isinstance(value, hint) and len(str(value)) < 200
     else:
-        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST
-        fits = number and (hint is float or isinstance(value, int))
+        fits = is_number(value) and 0 <= value <= _LARGEST and (hint is float or isinstance(value, int))
     if not fits:
         raise ValueError(f"{where} is {value!r:.80}, which is not allowed")
     return value

@@ -6,7 +6,6 @@ ablation of your own is such a function, and needs no change of a network.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,7 +15,6 @@ from inceptions.layers import (
     LRN,
     Act,
     Activation,
-    AuxHead,
     BatchNorm,
     Branches,
     Chain,
@@ -30,6 +28,7 @@ from inceptions.layers import (
     chain,
     scale_width,
 )
+from inceptions.zoo.depth import split_name
 from inceptions.zoo.table import Changes, Table
 
 
@@ -70,56 +69,6 @@ def with_rows(table: Table, rows: Changes) -> Table:
     """Other layers in the named rows; None takes the row away."""
     changed = [(name, rows.get(name, layer)) for name, layer in table.stages]
     return replace(table, stages=tuple((name, layer) for name, layer in changed if layer is not None))
-
-
-def deepened(table: Table, depth: float) -> Table:
-    """Each run of blocks repeated or thinned to `depth` times as many (at least one, the last stays); rows named anew.
-
-    An auxiliary head on a run's first block stays there; another keeps its distance from the run's end.
-    """
-    heads = dict(table.aux)
-    rows: list[tuple[str, Layer, AuxHead | None]] = [(name, row, heads.get(name)) for name, row in table.stages]
-    for first, last in table.runs:
-        names = [name for name, _, _ in rows]
-        start, stop = names.index(first), names.index(last) + 1
-        run = rows[start:stop]
-        count = max(1, round(len(run) * depth))
-        kept: list[tuple[str, Layer, AuxHead | None]] = [
-            (first, run[-(-(index + 1) * len(run) // count) - 1][1], None) for index in range(count)
-        ]
-        for position, (_, _, head) in enumerate(run):
-            place = max(0, count - (len(run) - position)) if position else 0
-            kept[place] = (*kept[place][:2], head or kept[place][2])
-        rows[start:stop] = kept
-    counted = _counted([name for name, _, _ in rows], {_split(first)[0] for first, _ in table.runs})
-    stages = tuple((name, row) for name, (_, row, _) in zip(counted, rows, strict=True))
-    aux = tuple((name, head) for name, (_, _, head) in zip(counted, rows, strict=True) if head)
-    return replace(table, stages=stages, aux=aux)
-
-
-def _split(name: str) -> tuple[str, str]:
-    """("mixed_5", "b") of "mixed_5b", ("block35_", "1") of "block35_1"."""
-    number = re.search(r"\d+$", name)
-    return (name[: number.start()], number[0]) if number else (name[:-1], name[-1])
-
-
-def _counted(names: list[str], prefixes: set[str]) -> list[str]:
-    """The names, those of each prefix counted on from its first: 4a, 4b, ... or 1, 2, ..."""
-    begun: dict[str, int] = {}
-    found = []
-    for name in names:
-        prefix, mark = _split(name)
-        if prefix in prefixes:
-            digits = mark.isdigit()
-            number = begun.setdefault(prefix, int(mark) if digits else ord(mark) - ord("a"))
-            begun[prefix] += 1
-            name = f"{prefix}{number if digits else _letters(number)}"
-        found.append(name)
-    return found
-
-
-def _letters(index: int) -> str:
-    return chr(ord("a") + index) if index < 26 else _letters(index // 26 - 1) + chr(ord("a") + index % 26)
 
 
 def with_aux(table: Table, aux: bool) -> Table:
@@ -244,7 +193,7 @@ def residual_scales(table: Table, scales: tuple[float, ...]) -> Table:
     if len(scales) != 3:
         raise ValueError(f"scales has {len(scales)} numbers; three are needed, for the 35x35, 17x17 and 8x8 blocks")
     for (first, _), scale in zip(table.runs, scales, strict=True):
-        prefix = _split(first)[0]
+        prefix = split_name(first)[0]
         rows = [name for name, _ in table.stages if name.startswith(prefix) and name != f"{prefix}last"]
         table = changed(table, Residual, *rows, scale=scale)
     return table
@@ -267,7 +216,7 @@ def narrow_late_pools(table: Table) -> Table:
 
 def last_pool(table: Table, kind: str) -> Table:
     """The kind of pool in the last block; the blocks before it on its grid average."""
-    prefix, last = _split(table.stages[-1][0])[0], table.stages[-1][0]
+    prefix, last = split_name(table.stages[-1][0])[0], table.stages[-1][0]
     for name in [name for name, _ in table.stages if name.startswith(prefix)]:
         put = kind if name == last else "avg"
         table = changed(table, Pool, name, where=lambda pool: pool.stride == 1, kind=put, include_border=False)

@@ -16,6 +16,7 @@ from pathlib import Path
 from inceptions.data.dataset import Entry, Refused
 from inceptions.data.readers.names import folded, is_wrapper, may_be_class, split_called, splits_among
 from inceptions.data.readers.walk import Skipped, Walk, files_called
+from inceptions.errors import some
 from inceptions.progress import log
 
 _PLAIN = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
@@ -197,8 +198,7 @@ def _tables(walk: Walk, places: Iterable[bytes]) -> str:
     ]
     if not files:
         return ""
-    more = f" and {len(files) - 5} more" if len(files) > 5 else ""
-    return f". Their labels may be in {', '.join(files[:5])}{more}: give such a table in place of the folder"
+    return f". Their labels may be in {some(files)}: give such a table in place of the folder"
 
 
 # --- classes ------------------------------------------------------------------------------------------------------
@@ -250,8 +250,7 @@ def _refuse_unclear(walk: Walk, parent: bytes, classes: Sequence[bytes], found: 
         )
     together = [f"{os.fsdecode(name)} ({_text(sorted(subs), 3)})" for name, subs in inner.items() if subs]
     if together:
-        more = f" and {len(together) - 3} more" if len(together) > 3 else ""
-        text = f"{where}folders in a class's folder belong to that class: {', '.join(together[:3])}{more}"
+        text = f"{where}folders in a class's folder belong to that class: {some(together, 3)}"
         found.told[text] = logging.INFO
     same: dict[str, list[bytes]] = {}
     for name in classes:
@@ -289,5 +288,4 @@ def _tell_loose(walk: Walk, levels: Sequence[bytes], found: Found) -> None:
 
 
 def _text(names: Iterable[bytes], limit: int = 8) -> str:
-    shown = [os.fsdecode(name) for name in names]
-    return ", ".join(shown[:limit]) + (f" and {len(shown) - limit} more" if len(shown) > limit else "")
+    return some(map(os.fsdecode, names), limit)

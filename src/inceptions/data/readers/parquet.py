@@ -155,13 +155,13 @@ def _parts(files: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _splits(names: Sequence[str], found: Found) -> dict[str, str | None]:
-    """Part -> its split (None: nobody divided it); what else a part may be is a problem, or told."""
+    """Part -> its split (None: it is not divided); what else a part may be is a problem, or told."""
     splits: dict[str, str | None] = {**splits_among(names)}
     strange = [name for name in names if name not in splits]
     if strange and not splits:
         if len(strange) == 1:
             return {strange[0]: None}
-        found.problems.append(f"its parts {', '.join(strange)} are no splits that are known (train, val, test)")
+        found.problems.append(f"its parts {', '.join(strange)} are not known splits (train, val, test)")
     elif "all" in strange:
         found.problems.append(f"some of its files are called like splits ({', '.join(splits)}) and others are not")
     elif strange:

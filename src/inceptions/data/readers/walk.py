@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from inceptions.errors import some
 from inceptions.image.formats import EXTENSIONS, REMARKS, kind_of
 from inceptions.progress import log
 
@@ -75,9 +76,7 @@ class Skipped:
         if self.hidden:
             said.append(f"{self.hidden} hidden or system file{'s' * (self.hidden > 1)}")
         if self.folders:
-            names = sorted(self.folders)
-            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-            said.append(f"the folders {', '.join(names[:5])}{more}")
+            said.append(f"the folders {some(sorted(self.folders))}")
         if self.again:
             one = os.fsdecode(min(self.again))
             said.append(f"{len(self.again)} link{'s' * (len(self.again) > 1)} to a folder met already, as {one}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from inceptions.errors import DataError
-from inceptions.weights.checkpoint import Dialect, some
+from inceptions.weights.checkpoint import Dialect, some_of
 from inceptions.weights.keras_graph import KerasModel
 from inceptions.weights.keras_head import DenseLayer, NormLayer
 from inceptions.weights.layouts.match import KERNELS, Match
@@ -106,7 +106,7 @@ def find_head(match: Match) -> FileHead | str | None:
     beside = [name for name in modules if not _auxiliary(match, name)]
     other = [] if match.checkpoint.dialect == "keras" else [name for name in match.beside if name not in modules]
     if other:  # allowed only where the head is to be a new one
-        return f"beside the network it holds {some(other)}"
+        return f"beside the network it holds {some_of(other)}"
     unknown = []
     for name in layout.heads:
         sizes = _sizes(match, match.names[name], convolved=True) if name in match.names else None
@@ -114,13 +114,13 @@ def find_head(match: Match) -> FileHead | str | None:
             unknown += [name] if name in match.names else []
             continue
         if beside:
-            return f"beside its classifier {match.names[name]} it holds {some(beside)}"
+            return f"beside its classifier {match.names[name]} it holds {some_of(beside)}"
         layer = FileLinear(name=name, inputs=sizes[0], rows=sizes[1])
         return FileHead(layers=(layer,), background=sizes[1] == layout.classes + 1)
     if unknown and match.checkpoint.dialect != "keras":
         called = match.names[unknown[0]] + KERNELS[match.checkpoint.dialect][0][0]
         held = [name for name in match.checkpoint.tensors if name.startswith(called)]
-        return f"its classifier {match.names[unknown[0]]} is no linear layer: it holds {some(held)}"
+        return f"its classifier {match.names[unknown[0]]} is no linear layer: it holds {some_of(held)}"
     return _chained(match, beside) if beside else None
 
 
@@ -157,7 +157,7 @@ def _keras_head(match: Match, model: KerasModel) -> FileHead | str:
     known = {*match.names.values(), *_names(layers)}
     modules = {name.rpartition("/") for name in match.checkpoint.tensors}
     left = sorted({module for module, _, variable in modules if variable in _WEIGHTS} - known)
-    return f"{some(left)}: neither of the network nor of its head" if left else head
+    return f"{some_of(left)}: neither of the network nor of its head" if left else head
 
 
 def _keras_layer(match: Match, layer: DenseLayer) -> FileLinear:

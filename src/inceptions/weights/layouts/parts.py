@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from inceptions.errors import DataError
-from inceptions.weights.checkpoint import Checkpoint, Dialect, some, without_code
+from inceptions.weights.checkpoint import Checkpoint, Dialect, some_of, without_code
 from inceptions.weights.layouts.folded import folded
 from inceptions.weights.layouts.layout import Layout
 from inceptions.weights.layouts.statistics import statistics
@@ -152,7 +152,7 @@ def choose(
     inside = _completed(inside, taken, parts, tensors)
     colors = statistics(tensors, (name for name in tensors if _may_be_entrance(name, taken, others)))
     if left:
-        notes.append(f"{checkpoint.source}: left out {some(left, 8)}")
+        notes.append(f"{checkpoint.source}: left out {some_of(left, 8)}")
     several = sum(other.average == taken.average for other in wanted) > 1
     kind = "ema" if taken.average else None if len(wanted) == 1 else "model"
     return Chosen(
@@ -175,7 +175,7 @@ def _averaged(checkpoint: Checkpoint, part: str | None) -> Chosen:
             f"{checkpoint.source} holds moving averages of only {len(trained) - len(bare)} of {len(trained)} variables"
         )
         if part == "ema":
-            raise DataError(f"{text}; without one are {some(bare)}")
+            raise DataError(f"{text}; without one are {some_of(bare)}")
         return Chosen(checkpoint=replace(checkpoint, averages={}), notes=(f"{text}: left out",))
     note = f"{checkpoint.source}: the moving averages are taken (--weights-part model takes the weights as trained)"
     tensors = {**checkpoint.tensors, **checkpoint.averages}
@@ -262,11 +262,11 @@ def _select(
     fitting = _different(fitting, tensors)
     if len(fitting) > 1:
         raise DataError(
-            f"{source} holds {len(fitting)} networks: {some([part.called for part in fitting], 8)}; "
+            f"{source} holds {len(fitting)} networks: {some_of([part.called for part in fitting], 8)}; "
             "say by its name which one is meant (--weights-part, weights_part=...)"
         )
     (taken,) = fitting
-    others = some(part.called for part in parts if part is not taken)
+    others = some_of(part.called for part in parts if part is not taken)
     if taken.average and raw and asked is None:
         return taken, [
             f"{source}: the average of the weights is taken, {taken.called}, not {others} "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from inceptions.errors import DataError
-from inceptions.weights.checkpoint import Checkpoint, some
+from inceptions.weights.checkpoint import Checkpoint, some_of
 from inceptions.weights.layouts import caffe, keras, pytorch, slim
 from inceptions.weights.layouts.heads import head_modules
 from inceptions.weights.layouts.layout import Layout
@@ -42,7 +42,7 @@ def recognize(checkpoint: Checkpoint, network: str | None = None, *, new_head: b
         )
         raise DataError(
             f"{checkpoint.source}: the nearest layout, {match.layout.title}, has no place for {len(surplus)} of its "
-            f"modules: {some(surplus)}{hint}"
+            f"modules: {some_of(surplus)}{hint}"
         )
     return match
 
@@ -100,8 +100,8 @@ def _nothing_fits(nearest: Match) -> str:
     found = len(body) - len(missing)
     text = f"{nearest.checkpoint.source}: its names fit no known layout. "
     if not found:
-        held = some(tuple(nearest.checkpoint.tensors))
+        held = some_of(tuple(nearest.checkpoint.tensors))
         return f"{text}It holds {held}; known are {', '.join(dict.fromkeys(layout.title for layout in LAYOUTS))}"
     text += f"The nearest is {nearest.layout.title}, of whose {len(body)} modules {found} are there; missing: "
-    text += some(tuple(missing))
-    return text + (f"; unknown: {some(nearest.beside)}" if nearest.beside else "")
+    text += some_of(tuple(missing))
+    return text + (f"; unknown: {some_of(nearest.beside)}" if nearest.beside else "")

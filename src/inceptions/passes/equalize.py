@@ -58,7 +58,7 @@ def equalize(module: nn.Module, calibration: Sequence[Tensor]) -> int:
 
 
 def _scale(peak: Tensor, weight: Tensor) -> Tensor:
-    """(C,) of geometric mean 1. A channel that is silent, or that nobody listens to, is no reason for a huge factor."""
+    """(C,) of geometric mean 1. A channel that is silent, or that is not used, must not get a huge factor."""
     scale = (_bounded(peak) / _bounded(weight)).sqrt()
     return scale / scale.log().mean().exp()
 
