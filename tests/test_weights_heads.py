@@ -58,7 +58,7 @@ def test_one_linear_layer_beside_the_body_is_the_classifier(
     caplog.set_level("INFO")
     net = load(V3, tmp_path, renamed(state_dict(V3), "fc.", f"{name}."))
     assert torch.equal(answer(net), answer(load(V3, tmp_path)))
-    assert any(f"does not say what {name} are" in record.message for record in caplog.records)
+    assert any(f"does not say what {name} is" in record.message for record in caplog.records)
 
 
 HEADS = {

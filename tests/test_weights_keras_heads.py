@@ -294,3 +294,74 @@ def test_weights_alone_tell_the_head_by_its_widths(tmp_path: Path, caplog: pytes
         del file.attrs["model_config"]
     assert torch.equal(read(path)(image()), expected)
     assert any("does not say what dense, dense_1 are" in record.message for record in caplog.records)
+
+
+# --- in front of the network ------------------------------------------------------------------------------------------
+
+
+def in_front(*front: Layer, nested: bool) -> KerasModel:
+    """A model with these layers between its input and its network, which is one layer or stands in line."""
+    convolutions = [_layer("Conv2D", "conv", "in"), _layer("Conv2D", "conv2", "conv")]
+    inside = {
+        "layers": [_layer("InputLayer", "in", None), *convolutions],
+        "input_layers": [["in", 0, 0]],
+        "output_layers": [["conv2", 0, 0]],
+    }
+    base = {"class_name": "Functional", "name": "base", "config": {"name": "base", **inside}}
+    chain = [_layer("InputLayer", "image", None)]
+    tail = [_layer("GlobalAveragePooling2D", "gap", None), dense(3)]
+    for layer in (*front, *([base] if nested else convolutions), *tail):
+        chain.append({**layer, "inbound_nodes": [[[chain[-1]["name"], 0, 0, {}]]]})
+    return read_model(_legacy(*chain), "file")
+
+
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        _layer("Normalization", "n", None, axis=[-1]),
+        _layer("Normalization", "n", None, axis=[-1], mean=None, variance=None),
+        _layer("Resizing", "r", None, height=299, width=299),
+        _layer("CenterCrop", "r", None, height=299, width=299),
+        _layer("ZeroPadding2D", "pad", None),
+        _layer("BatchNormalization", "bn", None),
+        _layer("Concatenate", "gray", None),
+        _layer("AutoContrast", "auto", None),
+        _layer("Permute", "p", None, dims=[2, 3, 1]),
+        _layer("SlicingOpLambda", "tf.getitem", None, function="__operators__.getitem"),
+    ],
+    ids=lambda layer: str(layer["class_name"]),
+)
+def test_what_changes_pixels_in_front_of_a_network_is_an_obstacle(layer: Layer, nested: bool) -> None:
+    assert f"{layer['class_name']} ({layer['name']}) stands in front" in (in_front(layer, nested=nested).obstacle or "")
+
+
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        _layer("RandomFlip", "f", None),
+        _layer("keras_cv>RandomFlip", "f", None),
+        _layer("RandAugment", "f", None),
+        _layer("Dropout", "f", None, rate=0.1),
+        _layer("GaussianNoise", "f", None, stddev=0.1),
+        _layer("TFOpLambda", "tf.cast", None, function="cast"),
+        _layer("Cast", "cast", None),
+    ],
+    ids=lambda layer: str(layer["class_name"]),
+)
+def test_what_does_nothing_when_a_model_answers_is_no_obstacle(layer: Layer, nested: bool) -> None:
+    model = in_front(layer, nested=nested)
+    assert (model.obstacle, model.scale) == (None, None)
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_normalization_that_knows_its_numbers_is_preprocessing(nested: bool) -> None:
+    """(x - mean) / sqrt(variance), Keras's documentation; a constant deviation below 1e-7 counts as that."""
+    for mean, variance in (([123.0, 116.0, 103.0], [4.0, 9.0, 16.0]), ([[[[9.0]]]], [[[[4.0]]]])):
+        model = in_front(_layer("Normalization", "n", None, mean=mean, variance=variance), nested=nested)
+        flat = np.ravel(mean), np.sqrt(np.ravel(variance))
+        np.testing.assert_allclose(model.scale or (), 1 / flat[1])
+        np.testing.assert_allclose(model.offset, -flat[0] / flat[1])
+    back = in_front(_layer("Normalization", "n", None, mean=[1.0], variance=[4.0], invert=True), nested=nested)
+    assert (back.obstacle, back.scale, back.offset) == (None, (2.0,), (1.0,))

@@ -118,6 +118,50 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
     flush(path.parent)  # the rename itself must reach the disk
 
 
+_STARTS = (
+    (b"version https://git-lfs", "a pointer of Git LFS, not the file itself: git lfs pull fetches that"),
+    (b"PK\3\4", "a zip archive: unpack it first"),
+    (b"PK\5\6", "an empty zip archive"),
+    (b"\x1f\x8b", "compressed by gzip: unpack it first"),
+    (b"BZh", "compressed by bzip2: unpack it first"),
+    (b"\xfd7zXZ\0", "compressed by xz: unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "compressed by Zstandard: unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it first"),
+    (b"Rar!\x1a\x07", "a RAR archive: unpack it first"),
+    (b"\0\5\x16\7", "what macOS keeps beside a file (._NAME), not the file itself"),
+    (b"%PDF-", "a PDF document"),
+    (b"8BPS", "a Photoshop document (PSD)"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\x93NUMPY", "an array of NumPy's (.npy)"),
+    (b"GGUF", "GGUF"),
+)
+_PAGE = re.compile(rb"<(!doctype html|html|head|body)\b", re.IGNORECASE)
+_BRACES = re.compile(rb"[{\[]\s*[\"'{\[\]}]")
+
+
+def foreign_kind(head: bytes) -> str | None:
+    """What a file is that somebody gave for another one, in words; None: nothing that is known here.
+
+    Args:
+        head: its first bytes; 512 are enough.
+    """
+    if not head:
+        return "an empty file"
+    told = next((kind for start, kind in _STARTS if head.startswith(start)), None)
+    if told is not None:
+        return told
+    if head[257:262] == b"ustar":
+        return "a tar archive: unpack it first"
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(b"<"):
+        if b"<svg" in head:
+            return "an SVG drawing"
+        page = _PAGE.search(head)
+        return "a web page (HTML)" if page else "an XML document" if text.startswith(b"<?xml") else None
+    return "text in JSON" if _BRACES.match(text) else None
+
+
 def user_cache() -> Path | None:
     """The folder of this user's caches: XDG_CACHE_HOME, else ~/.cache; None for a user who has no home."""
     if given := os.environ.get("XDG_CACHE_HOME"):

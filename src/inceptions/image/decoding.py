@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from inceptions.files import foreign_kind
 from inceptions.image.formats import FORMATS, NEEDS_AVIF, NEEDS_HEIF, READ, kind_of
 from inceptions.image.jpeg import open_jpeg, reduction
 from inceptions.image.limits import max_pixels, refuse_larger
@@ -169,7 +170,7 @@ def _open(source: Any, file: str | None, stack: ExitStack) -> Opened:
         if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise UnreadableImage("not a file")
         source = stack.enter_context(path.open("rb", buffering=1 << 18))
-    head = source.read(32)
+    head = source.read(512)
     if not head:
         raise UnreadableImage("empty")
     source.seek(0)
@@ -202,24 +203,26 @@ def _opened(stream: BinaryIO, format: str) -> tuple[Image.Image, int, int, str]:
 
 
 def _recognized(head: bytes) -> str:
-    """The format of a file that begins so."""
+    """The format of a file that begins so: with 512 bytes, or all there are."""
     Image.preinit()
     if not all(format in Image.OPEN for format in FORMATS):
         Image.init()
     for format in FORMATS:
         accept = Image.OPEN[format][1] if format in Image.OPEN else None
-        if accept is not None and accept(head) is True:
+        if accept is not None and accept(head[:32]) is True:
             return format
     return _needing_more(head)
 
 
 def _needing_more(head: bytes) -> str:
     """The format that needs a reader which not everybody has, registered."""
-    kind = kind_of(head)
+    kind = kind_of(head[:32])
     if kind == "AVIF" and "AVIF" not in FORMATS:
         raise UnreadableImage(NEEDS_AVIF)
     if kind != "HEIC":
-        raise UnreadableImage(f"no {', '.join(READ[:-1])} or {READ[-1]} image")
+        other = foreign_kind(head)
+        came = f"{other}; " if other else ""
+        raise UnreadableImage(f"{came}no {', '.join(READ[:-1])} or {READ[-1]} image")
     try:
         from pillow_heif import register_heif_opener
     except ImportError as error:

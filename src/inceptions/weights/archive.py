@@ -48,7 +48,8 @@ def read_archive(path: Path) -> Checkpoint:
         try:
             files = _unpack(path, Path(temporary))
         except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-            raise DataError(f"{path}: not readable as a .tar.gz archive ({error})") from error
+            told = "if it is a single file that was compressed, unpack it"
+            raise DataError(f"{path}: not readable as a .tar.gz archive ({error}); {told}") from error
         models = [file for file in files if ".data-" not in file.name]
         if len(models) > 1:  # of a SavedModel its variables are read
             models = [file for file in models if file.name not in (PROGRAM, METADATA)]

@@ -35,6 +35,10 @@ class Checkpoint:
     """The layers around the tensors, where the file describes them (whole Keras models)."""
     averages: Mapping[str, Tensor] = field(default_factory=dict)
     """Moving averages that the file keeps of some of `tensors`, by the same names (TensorFlow's)."""
+    labels: tuple[tuple[str, ...], ...] = ()
+    """Lists of class names in the file's settings, in the order of outputs; which is meant their number tells."""
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Mean and standard deviation of each color, where the file keeps them beside the network."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Tensors that are no plain numbers (quantized, sparse, masks): what each is. An error only where one is needed."""
     pickled: tuple[str, ...] = ()
@@ -59,7 +63,8 @@ def zip_names(path: Path) -> frozenset[str]:
         with zipfile.ZipFile(path) as archive:
             return frozenset(archive.namelist())
     except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, EOFError) as error:
-        raise DataError(f"{path}: a damaged zip archive ({error})") from error
+        cut = "its end is missing: was it copied whole?" if "not a zip file" in str(error) else error
+        raise DataError(f"{path}: a damaged zip archive ({cut})") from error
 
 
 def refuse_large(shapes: Iterable[tuple[str, int]], available: int, source: str) -> None:

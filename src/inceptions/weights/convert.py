@@ -155,6 +155,8 @@ class _Conversion:
             tensor = self._match.checkpoint.tensors.get(called)
             # converters of Caffe's models left batch norm's vectors as rows
             rows = tensor is not None and role == "norm" and tensor.ndim == 2 and tensor.shape[0] == 1
+            if tensor is not None and role == "linear" and tensor.ndim == 4 and tuple(tensor.shape[2:]) == (1, 1):
+                return called, tensor[:, :, 0, 0]  # a convolution behind global pooling
             return called, tensor[0] if tensor is not None and rows else tensor
         if dialect == "slim" and role == "pointwise" and f"{module}/weights" in self._match.checkpoint.tensors:
             role = "conv"  # DeepLab's pointwise convolutions are scopes of their own

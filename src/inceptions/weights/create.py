@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from inceptions.errors import DataError
 from inceptions.image import Preprocess
 from inceptions.progress import log
 from inceptions.weights import artifact
 from inceptions.weights.channels import channels_of, for_channels, with_channels
-from inceptions.weights.convert import State, materialize, norm_map, part_state
+from inceptions.weights.checkpoint import some_of
+from inceptions.weights.classifier import aux_state, fresh_head, head_state, two_classes, without_background
+from inceptions.weights.convert import State, materialize, part_state
 from inceptions.weights.defaults import class_names, default_preprocess
 from inceptions.weights.described import Loaded, ModelFacts
 from inceptions.weights.keras_graph import KerasModel
-from inceptions.weights.layouts import LAYOUTS, FileHead, FileNorm, Layout, Match, choose, find_head, recognize
+from inceptions.weights.layouts import LAYOUTS, FileHead, Match, choose, find_head, recognize, white
 from inceptions.weights.locate import Facts, catalogue_facts, hub_facts, hub_file, is_none, locate, read
 from inceptions.zoo import MEMBERS, Network, build, resolve
 
@@ -156,7 +156,7 @@ def _from_artifact(path: Path, network: str | None, num_classes: int | None, opt
     state = {name: tensor for name, tensor in stored.state_dict().items() if name in wanted}
     new_head = num_classes is not None and num_classes != stored.num_classes
     if num_classes is not None and new_head:
-        state = _new_head(net, state, num_classes, f"{path} has {stored.num_classes}")
+        state = fresh_head(net, state, num_classes, f"{path} has {stored.num_classes}")
     else:
         net.classes, net.temperature = stored.classes, stored.temperature
     materialize(net, state)
@@ -190,26 +190,24 @@ def _from_checkpoint(match: Match, num_classes: int | None, options: dict[str, A
             settings["drop_rate"] = options.get("drop_rate", head.drop_rate)
 
     net, state = _network_and_body(match, settings, stored)
-    for tap, modules in layout.aux.items():
-        if tap in net.aux and all(module in match.names for module in modules):
-            state |= part_state(match, f"aux.{tap}", net.aux[tap], modules)
+    state |= aux_state(match, net)
     if net.options.get("bottleneck") and all(module in match.names for module in layout.bottleneck):
         state |= part_state(match, "head.bottleneck", net.head.bottleneck, layout.bottleneck)
     if head is not None and kept:
-        state |= _head_state(match, net, head)
+        state |= head_state(match, net, head)
         if head.sigmoid:
-            state = _two_classes(net, state)
+            state = two_classes(net, state)
         if background:
-            state = _without_background(net, state)
+            state = without_background(net, state)
         net.classes = _classes(match, head, net.num_classes, facts)
         _tell(source, head, net.classes)
     else:
         came = f"the file has {outputs}" if outputs else "the file has none that can be reused"
-        state = _new_head(net, state, wanted, came)
+        state = fresh_head(net, state, wanted, came)
     if net.aux and not any(name.startswith("aux.") for name in state):
         log.info("new auxiliary heads: the weights hold none")
     materialize(net, state)
-    preprocess, assumed = _preprocess(layout, model if kept else None, facts)
+    preprocess, assumed = _preprocess(match, model if kept else None, facts)
     net.preprocess = for_channels(preprocess, net.in_channels)
     return Loaded(
         net=net.eval(),
@@ -282,30 +280,6 @@ def _network_and_body(match: Match, settings: Mapping[str, Any], stored: int) ->
     return net, state
 
 
-def _head_state(match: Match, net: Network, head: FileHead) -> State:
-    """The linear layers of a head; batch norms around them become part of them."""
-    state = part_state(match, "head.hidden", net.head.hidden, tuple(layer.name for layer in head.hidden))
-    state |= part_state(match, "head.linear", net.head.linear, (head.classifier,))
-    for index, layer in enumerate(head.layers):
-        name = f"head.hidden.{index}.0" if index < len(head.hidden) else "head.linear"
-        weight, bias = state[f"{name}.weight"].double(), state[f"{name}.bias"].double()
-        for norm in reversed(layer.before):
-            factor, shift = norm_map(match, norm.name, norm.epsilon)
-            weight, bias = weight * _long(factor, layer.inputs, norm), bias + weight @ shift
-        for norm in layer.after:
-            factor, shift = norm_map(match, norm.name, norm.epsilon)
-            weight, bias = weight * _long(factor, layer.rows, norm)[:, None], bias * factor + shift
-        if layer.before or layer.after:
-            state |= {f"{name}.weight": weight.float(), f"{name}.bias": bias.float()}
-    return state
-
-
-def _long(numbers: Tensor, length: int, norm: FileNorm) -> Tensor:
-    if len(numbers) != length:
-        raise DataError(f"batch norm {norm.name} of the head has {len(numbers)} numbers; {length} are needed there")
-    return numbers
-
-
 def _tell(source: str, head: FileHead, classes: tuple[str, ...]) -> None:
     """Says what of a head the file does not say, and what one output means."""
     if head.told:
@@ -330,51 +304,33 @@ def _refuse_contradictions(options: Mapping[str, Any], fixed: Mapping[str, Any],
         )
 
 
-def _new_head(net: Network, state: State, num_classes: int, came: str) -> State:
-    """Gives `net` fresh classifiers, auxiliary ones too, and returns `state` without the old ones."""
-    net.reset_classifier(num_classes)
-    log.info("new head: %d classes (%s)", num_classes, came)
-    return {name: tensor for name, tensor in state.items() if not _is_classifier(name)}
-
-
-def _is_classifier(name: str) -> bool:
-    part, _, rest = name.partition(".")
-    return (part == "head" and rest.startswith("linear.")) or (part == "aux" and ".linear." in rest)
-
-
-def _without_background(net: Network, state: State) -> State:
-    """Drops the first class of every head: "background", which nothing is."""
-    net.reset_classifier(net.num_classes - 1)
-    return {name: tensor[1:] if _is_classifier(name) else tensor for name, tensor in state.items()}
-
-
-def _two_classes(net: Network, state: State) -> State:
-    """One output under a sigmoid as two classes: softmax over (0, z) gives the second one sigmoid(z)."""
-    net.reset_classifier(2)
-    return {
-        name: torch.cat([torch.zeros_like(tensor), tensor]) if _is_classifier(name) else tensor
-        for name, tensor in state.items()
-    }
-
-
 def _classes(match: Match, head: FileHead, count: int, facts: Facts) -> tuple[str, ...]:
     if facts.classes is not None and len(facts.classes) == count:
         return facts.classes
+    told = [names for names in match.checkpoint.labels if len(names) == count]
+    if len(told) == 1:
+        log.info("%s: its classes are called as its settings say: %s", match.checkpoint.source, some_of(told[0]))
+        return told[0]
     published = head.classifier in match.layout.heads
     return class_names(match.layout.labels if published else None, match.layout.classes, count)
 
 
-def _preprocess(layout: Layout, model: KerasModel | None, facts: Facts) -> tuple[Preprocess, tuple[str, ...]]:
+def _preprocess(match: Match, model: KerasModel | None, facts: Facts) -> tuple[Preprocess, tuple[str, ...]]:
     """What the images of a checkpoint go through, and which of it was taken as published.
 
     `model` where the whole of it was taken, not only its base.
     """
     if facts.preprocess is not None:
         return facts.preprocess, ()
-    preprocess, assumed = layout.preprocess, ["size", "resize", "crop_pct", "interpolation", "mean", "std"]
+    preprocess, assumed = match.layout.preprocess, ["size", "resize", "crop_pct", "interpolation", "mean", "std"]
     if model is not None and model.size is not None:
         preprocess = replace(preprocess, size=model.size)
         assumed.remove("size")
+    if (colors := match.checkpoint.statistics) is not None and preprocess.channels == len(colors[0]):
+        mean, std = colors
+        preprocess = replace(preprocess, mean=mean, std=std, value_range=white(colors), channel_order="rgb")
+        log.info("%s: keeps mean %s and std %s of its images, which are taken", match.checkpoint.source, mean, std)
+        assumed = [name for name in assumed if name not in ("mean", "std")]
     if model is not None and model.scale is not None:
         # scale * pixel + offset is (pixel / 255 - mean) / std
         channels = range(preprocess.channels)

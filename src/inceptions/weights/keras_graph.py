@@ -29,6 +29,10 @@ from inceptions.weights.keras_head import (
 CONTAINERS = ("Functional", "Model", "Sequential")
 _ARITHMETIC = {"TrueDivide": "/", "Divide": "/", "Multiply": "*", "Subtract": "-", "Add": "+"}
 _LEGACY_ARITHMETIC = {"truediv": "/", "divide": "/", "multiply": "*", "subtract": "-", "add": "+"}
+_TRAINING = ("RandAugment", "AugMix", "CutMix", "MixUp", "GridMask", "ChannelShuffle", "JitteredResize")
+"""Layers that change images only while a model is trained, besides those called Random."""
+_SMALLEST = 1e-7
+"""The least deviation that Keras's `Normalization` divides by."""
 _SIDE = kind(Annotated[int, at_least(1)])
 _DEEPEST = 16  # containers in containers
 
@@ -93,7 +97,8 @@ def _model(config: Any, training: object) -> KerasModel:
     layers = [layer for layer, _ in chain]
     start = next((index for index, layer in enumerate(layers) if not _is_entrance(layer)), len(layers))
     inside = [index for index, (_, home) in enumerate(chain) if home == base and index >= start]
-    first = inside[0] if base is not None else start
+    # in line with the others, every network of Keras's begins with a convolution
+    first = inside[0] if base is not None else next((i for i in inside if "Conv" in layers[i].kind), start)
     head = read_head(layers[_head_start(layers, inside) :], loss_of(training or config.get("compile_config")))
     if len(outputs := _outputs(config)) > 1:
         head = KerasHead(obstacle=f"it has {len(outputs)} outputs")
@@ -237,7 +242,13 @@ def _outputs(config: Any) -> list[Any]:
 
 
 def _is_entrance(layer: ChainLayer) -> bool:
-    return layer.kind in ("InputLayer", "Rescaling") or layer.kind.startswith("Random") or layer.number is not None
+    """Whether a layer only scales pixels, or does nothing when a model answers."""
+    kind = layer.kind.rpartition(">")[2]  # a package's own: "keras_cv>RandomFlip"
+    if kind in (*NEUTRAL, *_TRAINING, "Rescaling") or kind.startswith("Random") or layer.number is not None:
+        return True
+    if kind == "Normalization":  # one that has seen data keeps what it learned as weights
+        return layer.facts.get("mean") is not None and layer.facts.get("variance") is not None
+    return kind == "Cast" or (kind == "TFOpLambda" and layer.facts.get("function") == "cast")
 
 
 def _constant(kind: str, nodes: Any) -> float | None:
@@ -261,6 +272,8 @@ def _affine(layers: list[ChainLayer]) -> tuple[tuple[float, ...] | None, tuple[f
         factor, shift = [1.0], [0.0]
         if layer.kind == "Rescaling":
             factor, shift = _numbers(layer.facts["scale"]), _numbers(layer.facts.get("offset", 0.0))
+        elif layer.kind == "Normalization":
+            factor, shift = _normalization(layer.facts)
         elif layer.number is not None:
             function = str(layer.facts.get("function", "")).rsplit(".", 1)[-1]
             operation = _ARITHMETIC.get(layer.kind) or _LEGACY_ARITHMETIC[function]
@@ -271,13 +284,25 @@ def _affine(layers: list[ChainLayer]) -> tuple[tuple[float, ...] | None, tuple[f
         scale, offset = _times(scale, factor), _plus(_times(offset, factor), shift)
     if not all(map(math.isfinite, (*scale, *offset))) or 0.0 in scale:
         raise ValueError(f"the pixels are scaled by {scale} and shifted by {offset}")
-    changed = any(layer.kind == "Rescaling" or layer.number is not None for layer in layers)
+    changed = any(layer.kind in ("Rescaling", "Normalization") or layer.number is not None for layer in layers)
     return (tuple(scale) if changed else None), tuple(offset)
+
+
+def _normalization(facts: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """What a `Normalization` multiplies with and adds: (x - mean) / deviation; inverted: x * deviation + mean."""
+    mean = _numbers(facts["mean"])
+    deviation = [max(math.sqrt(value), _SMALLEST) for value in _numbers(facts["variance"])]
+    if facts.get("invert"):
+        return deviation, mean
+    pairs = list(_aligned(mean, deviation))
+    return [1 / divisor for _, divisor in pairs], [-value / divisor for value, divisor in pairs]
 
 
 def _numbers(value: Any) -> list[float]:
     if isinstance(value, Mapping):  # Keras 3 writes arrays as {"class_name": "__numpy__", "config": {"value": [...]}}
         value = value["config"]["value"]
+    while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):  # an axis of one
+        value = value[0]
     return [float(item) for item in value] if isinstance(value, list) else [float(value)]
 
 

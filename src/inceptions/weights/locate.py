@@ -10,17 +10,20 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from inceptions.errors import DataError
+from inceptions.files import foreign_kind
 from inceptions.image import Preprocess
 from inceptions.progress import log
 from inceptions.weights import archive, bundle, caffe, keras, pytorch, saved_model, shards, tensorflow
-from inceptions.weights.checkpoint import Checkpoint
+from inceptions.weights.checkpoint import Checkpoint, some_of
+from inceptions.weights.labels import labels_in
 from inceptions.zoo.options import nearest
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -37,6 +40,9 @@ _HUB_PAGE = re.compile(
 )
 """A page of a network on the hub, or of a file in it."""
 _HUB_CONFIG = "config.json"
+_ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors", ".pth.tar", ".bin", ".h5", ".keras", ".pb", ".caffemodel")
+"""What weight files are usually called."""
+_MOST_NAMED = 50  # files that are looked at to name some
 _LARGEST_CONFIG = 16 << 20  # bytes
 
 
@@ -116,10 +122,13 @@ def read(path: Path) -> Checkpoint:
         return archive.read_archive(path)
     if caffe.is_caffe(path):
         return caffe.read_caffe(path)
+    with path.open("rb") as file:
+        other = foreign_kind(file.read(512))
+    came = f"{other}; it is " if other else ""
     raise DataError(
-        f"{path}: of no kind that is read: PyTorch (.pth, .pt, .bin), safetensors, Keras (.h5, .weights.h5, .keras), "
-        "TensorFlow (.ckpt, .index, .pb, and their .tar.gz), Caffe (.caffemodel), or a folder written by inceptions or "
-        "by the Hugging Face hub"
+        f"{path}: {came}of no kind that is read: PyTorch (.pth, .pt, .bin), safetensors, Keras (.h5, .weights.h5, "
+        ".keras), TensorFlow (.ckpt, .index, .pb, and their .tar.gz), Caffe (.caffemodel), or a folder written by "
+        "inceptions or by the Hugging Face hub"
     )
 
 
@@ -135,10 +144,18 @@ def hub_file(folder: Path) -> Path:
             return folder / name
     if (index := saved_model.checkpoint_in(folder)) is not None:
         return index
+    files = sorted(str(file.relative_to(folder)) for ending in _ENDINGS for file in _below(folder, ending))
+    hint = f"; there is {some_of(files)}: give the file that is meant" if files else ""
     raise FileNotFoundError(
         f"{folder} holds no weights: neither {_HUB_CONFIG} of inceptions nor {' nor '.join(_HUB_WEIGHTS)} nor a "
-        "SavedModel or a checkpoint of TensorFlow"
+        f"SavedModel or a checkpoint of TensorFlow{hint}"
     )
+
+
+def _below(folder: Path, ending: str) -> Iterator[Path]:
+    """The files in a folder, and in the folders in it, whose names end so."""
+    for pattern in (f"*{ending}", f"*/*{ending}"):
+        yield from (file for file in islice(folder.glob(pattern), _MOST_NAMED) if file.is_file())
 
 
 def catalogue_facts(source: str | Path) -> Facts:
@@ -170,7 +187,8 @@ def hub_facts(folder: Path) -> Facts:
             raise ValueError("label_names is not a list of names")
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise DataError(f"{path}: {error}") from error
-    return Facts(preprocess=preprocess, classes=tuple(labels) if labels else None)
+    named = labels_in(config)
+    return Facts(preprocess=preprocess, classes=tuple(labels) if labels else named[0] if len(named) == 1 else None)
 
 
 def _timm_preprocess(config: Mapping[str, Any]) -> Preprocess | None:

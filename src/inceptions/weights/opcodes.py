@@ -38,7 +38,11 @@ _NEVER = re.compile(
     r"|code|bdb|pdb|timeit|webbrowser|builtins) .*"
 )
 """Globals that nothing stands for: PyTorch would really call them, or a file with them is an attack."""
-_HARMLESS = re.compile(r"builtins (object|bytes|slice|range|frozenset|dict|list|tuple|int|float|str|bool|type)")
+_HARMLESS = re.compile(
+    r"builtins (object|bytes|slice|range|frozenset|dict|list|tuple|int|float|str|bool|type"
+    r"|abs|all|any|len|max|min|print|round|sorted|sum|\w+Error|Ellipsis|NotImplemented)"
+)
+"""Of Python's own, what settings name, and what nothing happens by: a stand-in takes its place anyway."""
 _MOST_FOREIGN = 100
 """Names of other programs' in a file; the unpickler goes through all of them for each object."""
 _INTO = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import re
+import warnings
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +17,7 @@ from torch import Tensor
 from inceptions.errors import DataError
 from inceptions.files import text_path
 from inceptions.weights.checkpoint import ADVICE, Checkpoint, refuse_large, some_of, without_code, zip_names
+from inceptions.weights.labels import labels_in
 from inceptions.weights.opcodes import ForeignError, refuse_hostile
 from inceptions.weights.standins import stand_ins
 
@@ -22,6 +25,16 @@ _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.in
 _MOST_TENSORS = 20_000  # Inception-ResNet v2 has 1,500; an empty one takes 50 bytes of a file, and thousands of memory
 _DEEPEST, _MOST_VALUES = 12, 10_000_000  # what is searched for tensors: containers in each other, values in all
 _ONE_AT_A_TIME = Lock()  # PyTorch keeps what a file may name in one place for all threads
+_PLAIN = "plain floating-point tensors are needed"
+_OTHER_TENSORS = {
+    "torch._utils._rebuild_q": "quantized tensors",
+    "torch._utils._rebuild_sparse": "sparse tensors",
+    "torch._utils._rebuild_nested": "nested tensors",
+    "torch._utils._rebuild_meta": "tensors without values",
+    "torch._utils._rebuild_tensor_v3": "tensors of a number format of fewer bits",
+    "torch._utils._rebuild_wrapper_subclass": "tensors of a class of their own",
+}
+"""What builds tensors that are no plain numbers -> what they are."""
 _PICKLE_PARTS = 5  # of the container before 2019: magic number, version, system, object, list of storages
 
 
@@ -66,14 +79,28 @@ def read_pickle(path: Path) -> Checkpoint:
         DataError: damaged, larger than the file can be, or without tensors that can be had without the file's code.
     """
     foreign = _refuse_bombs(path)
+    allowed = torch.serialization.safe_globals(stand_ins(foreign))
     try:
-        with _ONE_AT_A_TIME, torch.serialization.safe_globals(stand_ins(foreign)):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file, _ONE_AT_A_TIME, warnings.catch_warnings(), allowed:
+            warnings.simplefilter("ignore")  # of what is refused below
+            # by its name PyTorch would take a pickle called .safetensors for what it is not
+            given = file if path.suffix == ".safetensors" else path
+            content = torch.load(given, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler meets arbitrary bytes and answers with any kind of error
-        text = str(error).split("\n")[0]
-        text = f"TorchScript; {ADVICE}" if "TorchScript" in text else text or type(error).__name__
-        raise DataError(f"{path}: not readable as PyTorch weights ({text})") from error
+        raise DataError(f"{path}: not readable as PyTorch weights ({_reason(error)})") from error
     return _checkpoint(content, path, foreign)
+
+
+def _reason(error: Exception) -> str:
+    """What PyTorch says of a file, without its advice to run the file's code."""
+    text = str(error)
+    if "TorchScript" in text:
+        return f"TorchScript; {ADVICE}"
+    if "Unsupported operand" in text:
+        return f"a pickle of a later protocol than torch.save's own, 2; {ADVICE}"
+    if found := re.search(r"WeightsUnpickler error: *([^\n]+)", text):
+        return found[1]
+    return text.split("\n")[0] or type(error).__name__
 
 
 def _refuse_bombs(path: Path) -> dict[str, str]:
@@ -96,11 +123,14 @@ def _refuse_bombs(path: Path) -> dict[str, str]:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 foreign |= refuse_hostile(content, size, _PICKLE_PARTS)
     except ForeignError as error:
-        raise DataError(f"{path}: {without_code([str(error)])}") from None
+        kind = next((kind for name, kind in _OTHER_TENSORS.items() if str(error).startswith(name)), None)
+        told = f"it holds {kind}; {_PLAIN}" if kind else without_code([str(error)])
+        raise DataError(f"{path}: {told}") from None
     except DataError as error:
         raise DataError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
     except Exception as error:  # zipfile and pickletools meet arbitrary bytes as well
-        raise DataError(f"{path}: not readable as PyTorch weights ({error or type(error).__name__})") from error
+        told = f"{error or type(error).__name__}: cut off, or not written by torch.save?"
+        raise DataError(f"{path}: not readable as PyTorch weights ({told})") from error
     return foreign
 
 
@@ -164,12 +194,19 @@ def _checkpoint(content: object, path: Path, foreign: Collection[str]) -> Checkp
         raise DataError(f"{path}: {_without_tensors(content, unreadable, foreign)}")
     refuse_large(claimed.values(), path.stat().st_size, str(path))
     modules = tuple(sorted(name for name in foreign if name.startswith("torch.nn.modules.")))
-    return Checkpoint(source=str(path), dialect="torch", tensors=tensors, unreadable=unreadable, pickled=modules)
+    return Checkpoint(
+        source=str(path),
+        dialect="torch",
+        tensors=tensors,
+        labels=labels_in(content),
+        unreadable=unreadable,
+        pickled=modules,
+    )
 
 
 def _without_tensors(content: object, unreadable: Mapping[str, str], foreign: Collection[str]) -> str:
     for name, kind in unreadable.items():
-        return f"{name} is {kind}; plain floating-point tensors are needed"
+        return f"{name} is {kind}; {_PLAIN}"
     if foreign:  # a whole module, pickled: its tensors are inside of objects that only its own code can build
         return without_code(sorted(foreign))
     held = some_of([str(key) for key in content]) if isinstance(content, Mapping) else type(content).__name__

@@ -7,5 +7,17 @@ from inceptions.weights.layouts.layout import Layout
 from inceptions.weights.layouts.match import Match
 from inceptions.weights.layouts.parts import choose
 from inceptions.weights.layouts.recognition import LAYOUTS, recognize
+from inceptions.weights.layouts.statistics import white
 
-__all__ = ["LAYOUTS", "FileHead", "FileLinear", "FileNorm", "Layout", "Match", "choose", "find_head", "recognize"]
+__all__ = [
+    "LAYOUTS",
+    "FileHead",
+    "FileLinear",
+    "FileNorm",
+    "Layout",
+    "Match",
+    "choose",
+    "find_head",
+    "recognize",
+    "white",
+]

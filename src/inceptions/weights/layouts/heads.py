@@ -17,6 +17,8 @@ from inceptions.weights.layouts.match import KERNELS, Match
 _TORCH_EPSILON = 1e-5
 _MANY = re.compile(r"binary_\w*crossentropy\w*")
 """Losses of several labels an image, where there are several outputs."""
+_ANGULAR = re.compile(r"arc_?(face|margin|loss)|cos_?(face|ine)|sphere_?face|am_?softmax|margin", re.IGNORECASE)
+"""Names of classifiers that normalize their rows and what they read."""
 _NORM = {"torch": ".running_mean", "caffe": ".running_mean", "keras": "/moving_mean", "slim": "/moving_mean"}
 _WEIGHTS = {"kernel", "depthwise_kernel", "pointwise_kernel", "gamma", "beta", "moving_mean"}
 """Variables of Keras's layers that change what a model answers (others count, or hold the state of a generator)."""
@@ -104,15 +106,21 @@ def find_head(match: Match) -> FileHead | str | None:
     beside = [name for name in modules if not _auxiliary(match, name)]
     other = [] if match.checkpoint.dialect == "keras" else [name for name in match.beside if name not in modules]
     if other:  # allowed only where the head is to be a new one
-        return f"beside the network it holds {some_of(other, 4)}"
+        return f"beside the network it holds {some_of(other)}"
+    unknown = []
     for name in layout.heads:
-        sizes = _sizes(match, match.names[name]) if name in match.names else None
+        sizes = _sizes(match, match.names[name], convolved=True) if name in match.names else None
         if sizes is None:
+            unknown += [name] if name in match.names else []
             continue
         if beside:
-            return f"beside its classifier {match.names[name]} it holds {some_of(beside, 4)}"
+            return f"beside its classifier {match.names[name]} it holds {some_of(beside)}"
         layer = FileLinear(name=name, inputs=sizes[0], rows=sizes[1])
         return FileHead(layers=(layer,), background=sizes[1] == layout.classes + 1)
+    if unknown and match.checkpoint.dialect != "keras":
+        called = match.names[unknown[0]] + KERNELS[match.checkpoint.dialect][0][0]
+        held = [name for name in match.checkpoint.tensors if name.startswith(called)]
+        return f"its classifier {match.names[unknown[0]]} is no linear layer: it holds {some_of(held)}"
     return _chained(match, beside) if beside else None
 
 
@@ -149,7 +157,7 @@ def _keras_head(match: Match, model: KerasModel) -> FileHead | str:
     known = {*match.names.values(), *_names(layers)}
     modules = {name.rpartition("/") for name in match.checkpoint.tensors}
     left = sorted({module for module, _, variable in modules if variable in _WEIGHTS} - known)
-    return f"{some_of(left, 4)}: neither of the network nor of its head" if left else head
+    return f"{some_of(left)}: neither of the network nor of its head" if left else head
 
 
 def _keras_layer(match: Match, layer: DenseLayer) -> FileLinear:
@@ -192,8 +200,11 @@ def _chained(match: Match, modules: list[str]) -> FileHead | str:
         FileLinear(name=name, inputs=sizes[name][0], rows=sizes[name][1], before=before, after=after)
         for name, (before, after) in zip(order, placed, strict=True)
     )
-    told = f"the file does not say what {', '.join(order)} are: read as "
-    hidden = f"{len(order) - 1} hidden layers with a ReLU each, and " if len(order) > 1 else ""
+    if angular := next((name for name in order if _ANGULAR.search(name)), None):
+        return f"{angular} seems to compare angles (as ArcFace's layer does), which a linear layer does not"
+    told = f"the file does not say what {', '.join(order)} {'is' if len(order) == 1 else 'are'}: read as "
+    count = len(order) - 1
+    hidden = f"{count} hidden layer{'s' if count > 1 else ''} with a ReLU each, and " if count else ""
     return FileHead(layers=layers, told=f"{told}{hidden}the classifier")
 
 
@@ -260,15 +271,20 @@ def _numbered(name: str) -> tuple[str, int]:
 # --- names and sizes ------------------------------------------------------------------------------------------------
 
 
-def _sizes(match: Match, module: str) -> tuple[int, int] | None:
-    """(inputs, outputs) of the linear layer that the file calls `module`; None where there is none."""
+def _sizes(match: Match, module: str, *, convolved: bool = False) -> tuple[int, int] | None:
+    """(inputs, outputs) of the linear layer that the file calls `module`; None where there is none.
+
+    `convolved`: a convolution of 1 x 1 is one too, as it is behind global pooling.
+    """
     dialect = match.checkpoint.dialect
     tensor = match.checkpoint.tensors.get(module + KERNELS[dialect][0])
-    return None if tensor is None else _matrix(tensor, dialect)
+    return None if tensor is None else _matrix(tensor, dialect, convolved=convolved)
 
 
-def _matrix(tensor: Tensor, dialect: Dialect) -> tuple[int, int] | None:
+def _matrix(tensor: Tensor, dialect: Dialect, *, convolved: bool) -> tuple[int, int] | None:
     rows_first = dialect in ("torch", "caffe")
+    if rows_first and convolved and tensor.ndim == 4 and tuple(tensor.shape[2:]) == (1, 1):
+        return tensor.shape[1], tensor.shape[0]
     if tensor.ndim == 4 and dialect == "slim" and tuple(tensor.shape[:2]) == (1, 1):  # slim's 1x1 convolutions
         return tensor.shape[2], tensor.shape[3]
     if tensor.ndim != 2:

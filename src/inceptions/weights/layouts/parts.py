@@ -17,7 +17,9 @@ from torch import Tensor
 
 from inceptions.errors import DataError
 from inceptions.weights.checkpoint import Checkpoint, Dialect, some_of, without_code
+from inceptions.weights.layouts.folded import folded
 from inceptions.weights.layouts.layout import Layout
+from inceptions.weights.layouts.statistics import statistics
 
 _SEPARATORS: Mapping[Dialect, str] = {"torch": ".", "slim": "/"}
 """Between the parts of a name; dialects where a prefix is nothing but a prefix."""
@@ -123,7 +125,7 @@ def choose(
         inner = choose(averaged.checkpoint, layouts, None, network)
         return replace(inner, part=averaged.part, notes=(*averaged.notes, *inner.notes))
     separator = _SEPARATORS[checkpoint.dialect]
-    tensors = _unwrapped(checkpoint.tensors) if checkpoint.dialect == "torch" else dict(checkpoint.tensors)
+    tensors = folded(_unwrapped(checkpoint.tensors)) if checkpoint.dialect == "torch" else dict(checkpoint.tensors)
     shares = _shares(tensors, _places(layouts), separator)
     whole: dict[str, set[str]] = {}
     for (prefix, name), share in shares.items():
@@ -134,7 +136,9 @@ def choose(
     if not whole:  # whoever reads on says what the nearest network lacks
         best = max(shares.values(), default=0)
         nearest = min((prefix for (prefix, _), share in shares.items() if share == best), key=len, default="")
-        bare = Part(prefix=nearest, average=False, separator=separator).of(tensors)
+        part_ = Part(prefix=nearest, average=False, separator=separator)
+        _refuse_unreadable(checkpoint, part_)
+        bare = part_.of(tensors)
         return Chosen(checkpoint=replace(checkpoint, tensors=bare))
     parts = _parts(whole, tensors, separator)
     wanted = [one for one in parts if network in whole[one.prefix]] or parts
@@ -143,14 +147,16 @@ def choose(
     taken, notes = _select(wanted, tensors, part, checkpoint.source)
     _refuse_unreadable(checkpoint, taken)
     named = part not in (None, "model", "ema")
-    inside, left = _divide(tensors, taken, [other for other in parts if other is not taken], layouts, named=named)
+    others = [other for other in parts if other is not taken]
+    inside, left = _divide(tensors, taken, others, layouts, named=named)
     inside = _completed(inside, taken, parts, tensors)
+    colors = statistics(tensors, (name for name in tensors if _may_be_entrance(name, taken, others)))
     if left:
         notes.append(f"{checkpoint.source}: left out {some_of(left, 8)}")
     several = sum(other.average == taken.average for other in wanted) > 1
     kind = "ema" if taken.average else None if len(wanted) == 1 else "model"
     return Chosen(
-        checkpoint=replace(checkpoint, tensors=inside),
+        checkpoint=replace(checkpoint, tensors=inside, statistics=colors),
         part=taken.prefix or "model" if several else kind,
         notes=tuple(notes),
     )
@@ -314,7 +320,7 @@ def _divide(
                 near[name] = tensor
             else:
                 left[taken.beside(name).partition(taken.separator)[0] or name] = None
-        elif taken.separator == "." and _is_beside(bare, tensor):
+        elif taken.separator == "." and _is_beside(bare):
             left[bare.partition(".")[0] or bare] = None
         else:
             inside[bare] = tensor
@@ -328,10 +334,19 @@ def _divide(
     return inside, list(left)
 
 
-def _is_beside(name: str, tensor: Tensor) -> bool:
-    """Whether a name under the network's prefix is a loss's, a metric's or a counter's."""
+def _is_beside(name: str) -> bool:
+    """Whether a name under the network's prefix is a loss's, a metric's or a counter's, or no layer's at all."""
     first, _, rest = name.partition(".")
-    return bool(_words(first) & _BESIDE) or (not rest and tensor.numel() <= 1)
+    return bool(_words(first) & _BESIDE) or not rest
+
+
+def _may_be_entrance(name: str, taken: Part, others: list[Part]) -> bool:
+    """Whether a tensor may be of what a wrapper does to images in front of a network: beside it, or in it."""
+    if any(name.startswith(part.start) for part in others if part.prefix):
+        return False
+    above = name.rpartition(taken.separator)[0].rpartition(taken.separator)[0]
+    near = name.startswith(taken.start) or taken.start.startswith(f"{above}{taken.separator}" if above else "")
+    return near and not any(_words(piece) & _BESIDE for piece in name.split(taken.separator)[:-1])
 
 
 def _may_be_head(name: str, tensor: Tensor, taken: Part, others: list[Part]) -> bool:
