@@ -353,7 +353,7 @@ def test_the_command_refuses_in_words(
         ([str(model)], 2, "no images given"),
         ([str(model), str(files[0]), "--target", "z"], 2, "no class is called 'z'"),
         ([str(model), str(files[0]), "--stage", "nope"], 2, "has no stage 'nope'; it has: conv1"),
-        ([str(model), str(files[0]), "--top-k", "0"], 2, "top_k is 0; at least one class is named"),
+        ([str(model), str(files[0]), "--top-k", "0"], 2, "top_k is 0; it must be at least 1"),
         ([str(model), str(files[1])], 3, "none of the 1 images"),
     ):
         assert main(["explain", *words, "--output", str(tmp_path / "out")]) == code
@@ -368,7 +368,7 @@ def test_an_export_cannot_be_explained(model: Path, files: list[Path], tmp_path:
 
 
 def test_at_least_one_class_is_named(model: Path, files: list[Path]) -> None:
-    with pytest.raises(ValueError, match="top_k is 0; at least one class is named"):
+    with pytest.raises(ValueError, match="top_k is 0; it must be at least 1"):
         explain(artifact.load(model), files[0], top_k=0)
 
 

@@ -84,7 +84,7 @@ def test_numbers_that_overflow_on_the_way_name_the_image_and_not_the_weights() -
         net.head.linear.weight.fill_(3e38)
         net.head.linear.bias.fill_(3e38)
     blank = torch.zeros(32, 32, 3, dtype=torch.uint8).numpy()
-    with pytest.raises(NotFiniteError, match="answers about image 1 is no finite number: its weights are finite"):
+    with pytest.raises(NotFiniteError, match="answers about image 1 is not finite: its weights are finite"):
         Classifier(net, device="cpu").predict([blank])
 
 

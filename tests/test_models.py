@@ -94,7 +94,7 @@ def test_a_weight_file_opens_with_where_it_came_from(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v1"])
 def test_a_name_of_the_family_answers_only_where_fresh_weights_are_asked_for(name: str) -> None:
-    with pytest.raises(FileNotFoundError, match="is no weights"):
+    with pytest.raises(FileNotFoundError, match="names no weights"):
         open_model(name)
     one, other = (open_model(name, options=OPTIONS, fresh=True) for _ in range(2))
     assert one.fresh

@@ -317,7 +317,7 @@ def test_weights_divided_into_several_files_are_one_network(tmp_path: Path) -> N
     assert same(choose(read(index), LAYOUTS), state)
     assert network_in(tmp_path) == "xception"  # a folder of the hub's form
     (tmp_path / "model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(DataError, match=r"missing beside it: model-00002-of-00002\.safetensors"):
+    with pytest.raises(DataError, match=r"missing next to it: model-00002-of-00002\.safetensors"):
         read(index)
 
 

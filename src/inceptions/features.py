@@ -69,7 +69,7 @@ class Extractor:
 
     Args:
         net: with `preprocess`; its classifier does not matter.
-        expected: views that will be asked for at most: converting to a faster engine must pay.
+        expected: the most views that will be requested: converting to a faster engine must pay.
         runtime: how it is run; no int8, whose ranges depend on images that the key knows nothing of.
         workers: processes that decode; None: what the number of images is worth.
         changes: fields of `runtime` by name.

@@ -133,8 +133,8 @@ class Model:
         if same and (Path(output) / file.name).is_file():
             return Path(output) / file.name
         log.warning(
-            "%s: the run it comes from (%s) is not there: images that it was trained on cannot be known, and are judged "
-            "like any others; name the run itself, wherever it is now",
+            "%s: the run it comes from (%s) is not there, so images that it was trained on cannot be known, and are "
+            "judged like any others; name the run itself, wherever it is now",
             *(self.source, output),
         )
         return file

@@ -66,7 +66,7 @@ class Classifier:
         changes: fields of `runtime` by name, as `engine="torch"`; `engine` may be an open one too.
 
     Raises:
-        ValueError: the model has no preprocessing, no class names or one class only, or there is no such engine.
+        ValueError: the model has no preprocessing, no class names or one class only, or the engine is unknown.
     """
 
     def __init__(
@@ -266,4 +266,4 @@ def some_images(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
 
 def _check(top_k: int) -> None:
     if top_k < 1:
-        raise ValueError(f"top_k is {top_k}; at least one class is named")
+        raise ValueError(f"top_k is {top_k}; it must be at least 1")

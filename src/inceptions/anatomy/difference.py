@@ -85,7 +85,7 @@ def answer_differences(
     models = [as_model(given) for given in (first, second)]
     for model in models:
         if model.preprocess is None or model.classes is None:
-            raise ValueError(f"{model.name} comes without preprocessing and class names: it cannot be shown images")
+            raise ValueError(f"{model.name} comes without preprocessing and class names: it cannot take images")
     engines = [(model, open_engine(model.answering, engine="torch", batch_size=1)) for model in models]
     for file in files:
         answers: list[dict[str, float]] = []

@@ -73,7 +73,7 @@ class Portrait:
 def portrait(
     model: Network | Model, *, name: str | None = None, size: int | None = None, timed: bool = True
 ) -> Portrait:
-    """Say all of one network.
+    """Summarize one network.
 
     Args:
         model: with weights where it is to be timed.

@@ -68,7 +68,7 @@ def export(
     max_time: float = MAX_TIME,
     workers: int = 0,
 ) -> Exported:
-    """Write `model` to `folder` and prove that what was written answers the same.
+    """Write `model` to `folder` and prove that what was written gives the same answers.
 
     Args:
         model: a network or a model, with `preprocess` and `classes`.
@@ -178,7 +178,7 @@ def _module(model: Model, with_preprocessing: bool) -> ImagesToLogits | ImagesTo
     if not with_preprocessing:
         return ImagesToLogits(net)
     if preprocess_of(net).fractional:
-        raise ValueError("images resized as TensorFlow does have fractional pixels, and cannot be uint8 inputs")
+        raise ValueError("images resized as in TensorFlow have fractional pixels, and cannot be uint8 inputs")
     return ImagesToProbabilities(net, model.temperature)
 
 

@@ -46,9 +46,7 @@ def blaming(net: Network | Export, name: Callable[[int], str | None]) -> Iterato
     except NotFiniteError as error:
         names = [called for row in error.rows if (called := name(row)) is not None]
         about = f" about {some(names, _NAMED)}" if names else ""
-        raise NotFiniteError(
-            f"what {net.name} answers{about} is no finite number: {_cause(net)}", error.rows
-        ) from error
+        raise NotFiniteError(f"what {net.name} answers{about} is not finite: {_cause(net)}", error.rows) from error
 
 
 def refuse_damaged(net: Network) -> None:

@@ -107,11 +107,11 @@ def explain(
 
 
 def _known(model: Model, target: str | None, top_k: int) -> tuple[Preprocess, tuple[str, ...]]:
-    """The preprocessing and the classes, where all that was asked for is possible; else `ValueError`."""
+    """The preprocessing and the classes, where everything requested is possible; else `ValueError`."""
     if top_k < 1:
-        raise ValueError(f"top_k is {top_k}; at least one class is named")
+        raise ValueError(f"top_k is {top_k}; it must be at least 1")
     if model.preprocess is None or model.classes is None:
-        raise ValueError(f"{model.name} comes without preprocessing and class names: it cannot be shown images")
+        raise ValueError(f"{model.name} comes without preprocessing and class names: it cannot take images")
     if target is not None and target not in model.classes:
         some = ", ".join(model.classes[:20]) + (", ..." if len(model.classes) > 20 else "")
         raise ValueError(f"no class is called {target!r}; there are: {some}")

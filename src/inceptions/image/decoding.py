@@ -215,7 +215,7 @@ def _recognized(head: bytes) -> str:
 
 
 def _needing_more(head: bytes) -> str:
-    """The format that needs a reader which not everybody has, registered."""
+    """The format that needs an optional reader, registered."""
     kind = kind_of(head[:32])
     if kind == "AVIF" and "AVIF" not in FORMATS:
         raise UnreadableImage(NEEDS_AVIF)

@@ -93,7 +93,7 @@ class TrainConfig:
     """Other options of the network, such as `--options.residual false`."""
 
     init_scale: Positive = 1.0
-    """Multiplies the initial weights of every convolution of a network that starts from nothing."""
+    """Multiplies the initial weights of every convolution of a network that is trained from scratch."""
 
     # Images
 
@@ -267,16 +267,16 @@ class TrainConfig:
         if not self.data:
             yield "no DATA: give a folder of labeled images, a manifest or a data set"
         if self.opt == "nesterov" and self.momentum == 0:
-            yield "momentum must be above 0 for nesterov, which looks ahead along it; --opt sgd works without"
+            yield "momentum must be above 0 for nesterov, which looks ahead along it; --opt sgd works without it"
         if self.weights is None:
             if self.tune not in (None, "all"):
-                yield f"tune={self.tune} needs weights: the frozen part of a network from nothing knows nothing"
+                yield f"tune={self.tune} requires weights: a randomly initialized backbone has nothing to reuse"
             if self.freeze_norm:
-                yield "freeze_norm needs weights: the statistics of a network from nothing are of nothing"
+                yield "freeze_norm requires weights: an untrained network has no batch-norm statistics to keep"
             if self.weights_part is not None:
                 yield f"weights_part={self.weights_part} needs weights"
         if self.override and not self.resume:
-            yield "override goes with resume"
+            yield "override requires resume"
         for name in ("min_lr", "warmup_lr"):
             if getattr(self, name) > self.lr:
                 yield f"{name} {getattr(self, name)} must not be above lr {self.lr}"

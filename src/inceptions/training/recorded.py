@@ -117,7 +117,7 @@ def _run_of(weights: str) -> Path | None:
         if not artifact.is_artifact(Path(weights)):
             return None
         file = open_model(weights, weights=False).record()
-    except (OSError, ValueError) as error:  # whoever loads them says it
+    except (OSError, ValueError) as error:  # loading them reports it
         log.debug("%s: %s", weights, error)
         return None
     return file if file.is_file() else None

@@ -210,7 +210,7 @@ def _finish(
     started: float,
     judged: dict[str, Outcome] | None,
 ) -> RunResult:
-    """Writes predictions.csv and the artifact's metrics: `judged`, else what the saved model says in float32."""
+    """Writes predictions.csv and the artifact's metrics: `judged`, else what the saved model answers in float32."""
     model = open_model(output / "model")
     outcome = judged or _judge(model, data, config)
     write_predictions(output / "predictions.csv", outcome["val"].rows(data.splits["val"]))

@@ -56,8 +56,8 @@ class Loaded:
     facts: ModelFacts
     """What an artifact says of itself; of others' files the network and the provenance alone."""
     new_head: bool
-    """The classifier is fresh: the file's did not fit, or there was none to take over."""
+    """The classifier is fresh: the file's did not fit, or it has none."""
     assumed: tuple[str, ...] = ()
-    """Fields of the preprocessing that no file told and that are as published with the network."""
+    """Preprocessing fields that were assumed (not stored in the file), as published with the network."""
     scales_pixels: bool = False
     """The file's own layers scale the pixels (Keras's Rescaling); the preprocessing does the same instead of them."""

@@ -40,15 +40,15 @@ def read_shards(index: Path, read: Callable[[Path], Checkpoint]) -> Checkpoint:
         raise DataError(f"{index}: not readable as an index of weights ({error})") from error
     names = dict.fromkeys(listed.values())
     if outside := [name for name in names if Path(name).name != name or is_index(Path(name))]:
-        raise DataError(f"{index}: names {some_of(outside)}; the files must lie beside it")
+        raise DataError(f"{index}: names {some_of(outside)}; the files must lie next to it")
     if missing := [name for name in names if not (index.parent / name).is_file()]:
-        raise DataError(f"{index}: parts of the weights are missing beside it: {some_of(missing)}")
+        raise DataError(f"{index}: parts of the weights are missing next to it: {some_of(missing)}")
     tensors: dict[str, Tensor] = {}
     unreadable: dict[str, str] = {}
     for name in names:
         part = read(index.parent / name)
         if part.dialect != "torch":
-            raise DataError(f"{index}: {name} is no file of PyTorch tensors")
+            raise DataError(f"{index}: {name} is not a file of PyTorch tensors")
         if twice := tensors.keys() & part.tensors.keys():
             raise DataError(f"{index}: several files hold {some_of(sorted(twice))}")
         tensors |= part.tensors

@@ -138,7 +138,7 @@ def _judge_others(
         )
     elif others:
         log.warning(
-            "ignored beside %s: %s",
+            "ignored next to %s: %s",
             text_of(parts.values()),
             ", ".join(f"{os.fsdecode(name)} ({walk.images(name)} images)" for name in others),
         )
