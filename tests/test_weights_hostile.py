@@ -140,7 +140,7 @@ SAFETENSORS = {
     ),
     "negative shape": _header({"w": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, data=b"1234"),
     "header longer than the file": _header({}, length=1 << 62),
-    "no JSON": _header(b"{nonsense"),
+    "not JSON": _header(b"{nonsense"),
     "another dtype": _header({"w": {"dtype": "BOOL", "shape": [4], "data_offsets": [0, 4]}}, data=b"\0\1\0\1"),
     "no tensors": _header({}),
 }  # fmt: skip
@@ -206,7 +206,7 @@ HDF5: dict[str, tuple[Callable[[h5py.File], object], str]] = {
     "text": (lambda f: f.__setitem__("dense/kernel", "words"), "no weights"),
     "references": (lambda f: f.create_dataset("dense/kernel", data=[f.ref], dtype=h5py.ref_dtype), "no weights"),
     "nothing": (lambda f: f.create_group("dense"), "no weights"),
-    "a model that is no JSON": (lambda f: f.attrs.__setitem__("model_config", "{"), "no JSON"),
+    "a model that is no JSON": (lambda f: f.attrs.__setitem__("model_config", "{"), "not JSON"),
     "a model that is a list": (lambda f: f.attrs.__setitem__("model_config", "[]"), "not understood"),
     "a model in a table": (lambda f: f.attrs.__setitem__("model_config", np.zeros((9, 9))), "model_config"),
 }  # fmt: skip
@@ -251,7 +251,7 @@ def test_configurations_that_expand_are_refused(tmp_path: Path) -> None:
 
 
 def test_configurations_nested_without_end_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no JSON|not understood"):
+    with pytest.raises(DataError, match=r"not JSON|not understood"):
         read_keras(write(tmp_path, _keras("[" * 200_000)))
     layer: Any = {"class_name": "InputLayer", "config": {"name": "x"}}
     for _ in range(40):
