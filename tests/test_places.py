@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 
 from inceptions.cli import main
 from inceptions.errors import DataError
-from inceptions.evaluation.protocol import trained_in
 from inceptions.features import Store
 from inceptions.features import cache_folder as features_folder
 from inceptions.files import user_cache, write_atomically
 from inceptions.image import Preprocess
+from inceptions.models import open_model
 from inceptions.training import train
 from inceptions.training.folder import write_config
 from inceptions.training.resolve import default_output
@@ -248,11 +248,11 @@ def test_a_model_whose_run_is_gone_says_that_it_cannot_know_its_training_images(
     artifact.save(net, run / "model", training={"settings": {"output": str(run)}})
     artifact.save(net, tmp_path / "copy", training={"settings": {"output": str(run)}})
     (run / "split.json").write_text("{}")
-    copied = artifact.load(tmp_path / "copy")
-    assert trained_in(tmp_path / "copy", copied) == run / "split.json"
+    copied = open_model(tmp_path / "copy")
+    assert copied.record() == run / "split.json"
     assert not caplog.records
     (run / "split.json").unlink()
-    assert not trained_in(tmp_path / "copy", copied).is_file()
+    assert not copied.record().is_file()
     assert "images that it was trained on cannot be known" in caplog.text
 
 
