@@ -169,7 +169,7 @@ def test_two_folders_of_one_split_are_an_error(tmp_path: Path) -> None:
 def test_images_outside_any_class_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     image(folder(tmp_path, {"train/a": 1, "train/b": 1, "val/a": 1, "extra": 2}) / "train" / "loose.png")
     load(tmp_path)
-    assert "ignored beside train, val: extra (2 images)" in caplog.text
+    assert "ignored next to train, val: extra (2 images)" in caplog.text
     assert "1 images that lie in no class's folder, as train/loose.png" in caplog.text
 
 

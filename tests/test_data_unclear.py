@@ -102,7 +102,7 @@ def test_a_second_split_without_classes_makes_the_first_one_sure(
 ) -> None:
     data = load(laid_out(tmp_path, "Train/0", "Train/1", "Test", "Meta"))
     assert data.classes == ("0", "1")
-    assert "ignored beside Train: Meta (2 images)" in caplog.text
+    assert "ignored next to Train: Meta (2 images)" in caplog.text
 
 
 def test_every_refusal_says_what_to_give(tmp_path: Path) -> None:
