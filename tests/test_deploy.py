@@ -250,7 +250,7 @@ def test_int8_that_loses_too_much_keeps_layers_in_float(net: Network) -> None:
 def test_int8_that_loses_too_much_in_spite_of_that_is_refused(net: Network, images: Images, tmp_path: Path) -> None:
     # A gain of one point cannot be had on images that the network labeled itself.
     with pytest.raises(GateError, match="points of accuracy lost, -1 allowed"):
-        export(net, tmp_path / "out", images, format="openvino", precision="int8", max_drop=-1.0)
+        export(net, tmp_path / "out", images, format="openvino", precision="int8", max_drop=-1.0, max_time=0.05)
     assert list(tmp_path.iterdir()) == []
 
 
