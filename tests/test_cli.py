@@ -387,13 +387,11 @@ def test_doctor_fails_where_a_package_is_missing_or_outside_its_range(
     assert not any(line.startswith("torch is") for line in advice)
 
 
-def test_doctor_warns_of_little_shared_memory(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_doctor_warns_of_a_full_disk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     little = SimpleNamespace(total=64 * 2**20, free=64 * 2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: little)
     assert main(["doctor"]) == 0
-    assert "/dev/shm is small" in capsys.readouterr().out
+    assert "less than 2 GiB of disk" in capsys.readouterr().out
 
 
 def test_the_log_is_shown_once_however_often_main_runs(
