@@ -186,3 +186,22 @@ def test_damaged_tiffs_never_raise_anything_but_unreadable() -> None:
             bad[len(bad) - 1 - int(random.integers(0, 200))] = random.integers(0, 256)
             with suppress(UnreadableImage):
                 assert RAW.decode(bytes(bad)).mode == "RGB"
+
+
+def test_every_cielab_color_is_what_its_definition_says() -> None:
+    """CIE 15's formulas, the D50 matrix of sRGB, IEC 61966-2-1's curve; strong and dark colors too."""
+    lightness, a, b = np.meshgrid(np.arange(0, 256, 17), np.arange(-96, 97, 32), np.arange(-96, 97, 32), indexing="ij")
+    y = (lightness * 100 / 255 + 16) / 116
+    ratios = np.stack([y + a / 500, y, y - b / 200], -1)
+    xyz = np.where(ratios > 6 / 29, ratios**3, 3 * (6 / 29) ** 2 * (ratios - 4 / 29)) * (0.9642, 1, 0.8249)
+    matrix = np.array(
+        [[3.1338561, -1.6168667, -0.4906146], [-0.9787684, 1.9161415, 0.0334540], [0.0719453, -0.2289914, 1.4052427]]
+    )
+    linear = xyz @ matrix.T
+    inside = (linear >= 0).all(-1) & (linear <= 1).all(-1)  # others have no color in sRGB
+    expected = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clip(0) ** (1 / 2.4) - 0.055) * 255
+    stored = np.stack([lightness, a % 256, b % 256], -1)[inside].astype(np.uint8)
+    image = Image.frombytes("LAB", (len(stored), 1), stored.tobytes())
+    shown = np.asarray(Preprocess(size=(8, 8)).decode(image))[0]
+    assert len(stored) > 100
+    np.testing.assert_allclose(shown, expected[inside], atol=1.5)
