@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import cache, reduce
 from itertools import cycle
@@ -110,9 +110,9 @@ def _tuple(items: list[Kind], many: bool) -> Kind:
 
 
 @cache
-def _kinds(record: Hashable) -> tuple[tuple[str, Kind], ...]:
+def _kinds(record: type[Any]) -> tuple[tuple[str, Kind], ...]:
     hints = get_type_hints(record, include_extras=True)
-    return tuple((field.name, kind(hints[field.name])) for field in fields(record))  # type: ignore[arg-type]
+    return tuple((field.name, kind(hints[field.name])) for field in fields(record))
 
 
 def validated(record: Any, conflicts: Iterable[str] = (), says: str = "{name} is {value}; {allowed} expected") -> None:
@@ -136,8 +136,7 @@ def validated(record: Any, conflicts: Iterable[str] = (), says: str = "{name} is
         else:
             problems.append(says.format(name=name, value=shown(value), allowed=allowed.words))
     try:
-        for problem in conflicts:
-            problems.append(problem)  # noqa: PERF402 - those before an exception stay
+        problems.extend(conflicts)  # those before an exception stay
     except (TypeError, AttributeError):  # of a value of another type, which is named already
         if not problems:
             raise

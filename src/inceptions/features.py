@@ -142,7 +142,7 @@ class Extractor:
         for batch in track(feed, description="features", total=len(missing), amount=lambda b: len(b) + len(b.refused)):
             refused += batch.refused
             if len(batch):
-                with blaming(net, lambda row, batch=batch: split.name(int(batch.indices[row]))):  # type: ignore[misc]
+                with blaming(net, split.names(batch.indices)):
                     seen = [self._engine.features(batch.images)]
                     if views == 2:
                         seen.append(self._engine.features(batch.images.flip(3)))

@@ -148,7 +148,7 @@ class Classifier:
         count = reading_workers(len(split), self.preprocess) if workers is None else workers
         first = 0
         for batch in batches(split, self.preprocess, batch_size=self.engine(len(split)).at_once, workers=count):
-            with blaming(self.model.answering, lambda row, batch=batch: split.name(int(batch.indices[row]))):  # type: ignore[misc]
+            with blaming(self.model.answering, split.names(batch.indices)):
                 answers = dict(zip(batch.indices.tolist(), self._ranked(batch.images, top_k), strict=True))
             reasons = dict(batch.refused)
             end = first + len(batch) + len(batch.refused)

@@ -92,7 +92,7 @@ def answer_differences(
         try:
             for model, engine in engines:
                 image = torch.from_numpy(preprocess_of(model).image(Path(file)))
-                with blaming(model.answering, lambda _, file=file: str(file)):  # type: ignore[misc]
+                with blaming(model.answering, str(file)):
                     shares = engine(image[None])[0].softmax(0).tolist()
                 answers.append(dict(zip(model.classes or (), shares, strict=True)))
         except UnreadableImage as error:

@@ -9,12 +9,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inceptions.data.contents import file_digest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Refused(NamedTuple):
@@ -67,6 +70,10 @@ class Split:
     def name(self, index: int) -> str:
         """The image's name relative to the root; bytes that are no text become surrogate escapes."""
         return os.fsdecode(bytes(self.files[index]))
+
+    def names(self, indices: Tensor, crops: int = 1) -> Callable[[int], str]:
+        """The name of each image of a batch by its row, of which an image may have several."""
+        return lambda row: self.name(int(indices[row // crops]))
 
     def path(self, index: int) -> Path:
         """The image's file.

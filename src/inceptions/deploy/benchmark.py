@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -259,13 +260,13 @@ def _measure(part: Sequence[Sequence[Case]], job: Job, *, rounds: int, seconds: 
 
     try:
         for group, worker in workers:
-            opened = answer(group, worker, lambda w=worker, g=group: w.receive(_most(g[0])))  # type: ignore[misc]
+            opened = answer(group, worker, partial(worker.receive, _most(group[0])))
             if opened is not None:
                 found |= {case: _Series(opened, place, []) for place, case in enumerate(group)}
         for _ in range(rounds):
             for group, worker in workers:
                 most = _most(group[0]) + 2 * seconds * len(group)
-                turns = answer(group, worker, lambda w=worker, m=most: w.ask(seconds, m))  # type: ignore[misc]
+                turns = answer(group, worker, partial(worker.ask, seconds, most))
                 for case, latencies in zip(group, turns or (), strict=turns is not None):
                     found[case].latencies.append(latencies)
     finally:

@@ -91,10 +91,10 @@ def kernels(precision: str, device: str, threads: int) -> Iterator[Kernel]:
 def _torch_product(side: int, precision: str, device: str) -> Kernel:
     if precision == "int8":
         numbers = torch.randint(-128, 128, (side, side), dtype=torch.int8, device=device)
-        multiply: Callable[[], object] = lambda: torch._int_mm(numbers, numbers)  # noqa: E731
+        multiply: Callable[[], object] = partial(torch._int_mm, numbers, numbers)
     else:
         values = torch.randn(side, side, device=device).to(_DTYPES[precision])
-        multiply = lambda: values @ values  # noqa: E731
+        multiply = partial(torch.matmul, values, values)
 
     def run() -> object:
         with torch.inference_mode():

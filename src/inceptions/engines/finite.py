@@ -39,12 +39,18 @@ def finite(values: Tensor) -> Tensor:
 
 
 @contextmanager
-def blaming(net: Network | Export, name: Callable[[int], str | None]) -> Iterator[None]:
-    """Has `NotFiniteError` say which images it is about, `name(row)`, and what of `net` is the likely cause."""
+def blaming(net: Network | Export, name: str | Callable[[int], str | None]) -> Iterator[None]:
+    """Has `NotFiniteError` say which images it is about, and what of `net` is the likely cause.
+
+    Args:
+        net: what answers.
+        name: of the one image, or the name of each by its row in the batch.
+    """
     try:
         yield
     except NotFiniteError as error:
-        names = [called for row in error.rows if (called := name(row)) is not None]
+        every = [name] if isinstance(name, str) else [name(row) for row in error.rows]
+        names = [called for called in every if called is not None]
         about = f" about {some(names, _NAMED)}" if names else ""
         raise NotFiniteError(f"what {net.name} answers{about} is not finite: {_cause(net)}", error.rows) from error
 

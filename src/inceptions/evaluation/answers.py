@@ -54,11 +54,8 @@ def answers(
     for batch in batches:
         logits = torch.zeros(0, 0)
         if len(batch.targets):
-
-            def name(row: int, batch: Batch = batch) -> str | None:
-                crops = batch.images.shape[1] if batch.images.ndim == 5 else 1
-                return split.name(int(batch.indices[row // crops])) if split is not None else None
-
+            crops = batch.images.shape[1] if batch.images.ndim == 5 else 1
+            name = split.names(batch.indices, crops) if split is not None else lambda _: None
             with blaming(net, name) if net is not None else nullcontext():
                 logits = model(batch.images).cpu()
         yield Answer(

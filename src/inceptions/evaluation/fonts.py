@@ -7,8 +7,12 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from inceptions.progress import log
+
+if TYPE_CHECKING:
+    from matplotlib.ft2font import FT2Font
 
 _OWN = "DejaVu Sans"  # matplotlib brings it
 _LAST_RESORT = "last ?resort"  # has a sign for every script, and no letters
@@ -79,9 +83,9 @@ def _has(file: str, letters: frozenset[str]) -> frozenset[str]:
         return frozenset()
 
 
-def _drawn(font: object, letter: str) -> bool:
+def _drawn(font: FT2Font, letter: str) -> bool:
     try:
-        font.load_char(ord(letter))  # type: ignore[attr-defined]  # fails for images in colors
+        font.load_char(ord(letter))  # fails for images in colors
     except RuntimeError:
         return False
     return True

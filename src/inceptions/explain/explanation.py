@@ -86,12 +86,12 @@ def explain(
     wide, high = original.size
     image = preprocess.normalize(torch.from_numpy(pixels)[None])
     called = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the image"
-    with torch.inference_mode(), blaming(net, lambda _: called):
+    with torch.inference_mode(), blaming(net, called):
         places, probabilities = rank(net.eval()(image) / model.temperature, top_k)
     answers = tuple((classes[place], float(value)) for place, value in zip(places[0], probabilities[0], strict=True))
     wanted = answers[0][0] if target is None else target
     index = classes.index(wanted)
-    with blaming(net, lambda _: called):
+    with blaming(net, called):
         spoke = finite(attribute(net, image, [index], method=method, stage=where if method == "grad_cam" else None))
     return Explanation(
         image=shown(pixels, preprocess),

@@ -123,7 +123,7 @@ def opened(source: Source) -> Iterator[Opened]:
         yield image
 
 
-def _stream(source: object) -> BinaryIO | None:
+def _stream(source: Any) -> BinaryIO | None:
     """The bytes of an image that came as bytes or as an open file, from its beginning; None: it came otherwise.
 
     Raises:
@@ -132,10 +132,10 @@ def _stream(source: object) -> BinaryIO | None:
     if isinstance(source, (str, os.PathLike, Image.Image, np.ndarray)):
         return None
     if isinstance(source, (bytes, bytearray, memoryview)) or (_is_buffer(source) and not hasattr(source, "read")):
-        return io.BytesIO(source)  # type: ignore[arg-type]  # whatever has a buffer
+        return io.BytesIO(source)
     if callable(read := getattr(source, "read", None)):
         with suppress(AttributeError, OSError):  # a pipe cannot go back
-            source.seek(0)  # type: ignore[attr-defined]  # it may have been read before, to hash it or to show it
+            source.seek(0)  # it may have been read before, to hash it or to show it
         content = read()
         if isinstance(content, (bytes, bytearray, memoryview)):
             return io.BytesIO(content)
@@ -150,11 +150,11 @@ def _name(kind: type) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _is_buffer(source: object) -> bool:
+def _is_buffer(source: Any) -> bool:
     if isinstance(source, np.generic):  # a number
         return False
     try:
-        memoryview(source).release()  # type: ignore[arg-type]  # this is the question
+        memoryview(source).release()
     except TypeError:
         return False
     return True

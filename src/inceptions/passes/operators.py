@@ -30,7 +30,9 @@ def _(images: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
     return torch.empty_like(images)
 
 
-class _Whole(nn.Module):
+class _WholeNorm(nn.Module):
+    """A local response normalization as one operator."""
+
     def __init__(self, norm: nn.LocalResponseNorm) -> None:
         super().__init__()
         self.norm = norm
@@ -55,19 +57,31 @@ def _(images: Tensor, height: int, width: int, stride: int, value: float) -> Ten
     return images.new_empty((*images.shape[:2], *sides))
 
 
-def _padding(module: borders.SameConv2d | borders.SameMaxPool2d) -> Callable[[Tensor], Tensor]:
-    """The forward of `module` with its border as one operator."""
-    kernel = module.kernel_size if isinstance(module.kernel_size, tuple) else (module.kernel_size,) * 2
-    stride = module.stride if isinstance(module.stride, int) else module.stride[0]
-    value = 0.0 if isinstance(module, borders.SameConv2d) else -math.inf
-    plain: Any = type(module).__base__
+class _PaddedConv(nn.Module):
+    """A convolution whose border is one operator."""
 
-    def forward(images: Tensor) -> Tensor:
-        padded = pad_same(images, kernel[0], kernel[1], stride, value)
-        answer: Tensor = plain.forward(module, padded)
-        return answer
+    def __init__(self, conv: borders.SameConv2d) -> None:
+        super().__init__()
+        self.conv = conv
 
-    return forward
+    def forward(self, images: Tensor) -> Tensor:
+        conv = self.conv
+        padded = pad_same(images, conv.kernel_size[0], conv.kernel_size[1], conv.stride[0], 0.0)
+        return functional.conv2d(padded, conv.weight, conv.bias, conv.stride, groups=conv.groups)
+
+
+class _PaddedPool(nn.Module):
+    """A max pool whose border is one operator."""
+
+    def __init__(self, pool: borders.SameMaxPool2d) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, images: Tensor) -> Tensor:
+        kernel, stride = self.pool.kernel_size, self.pool.stride
+        assert isinstance(kernel, int)
+        assert isinstance(stride, int)
+        return functional.max_pool2d(pad_same(images, kernel, kernel, stride, -math.inf), kernel, stride)
 
 
 @contextmanager
@@ -77,24 +91,23 @@ def whole_operators(module: nn.Module, *, sizes: bool = False) -> Iterator[None]
     Args:
         sizes: and each border that depends on the size as one that works it out when it runs.
     """
-    bordered = [m for m in module.modules() if sizes and isinstance(m, borders.SameConv2d | borders.SameMaxPool2d)]
+    kinds: dict[type[nn.Module], Callable[[Any], nn.Module]] = {nn.LocalResponseNorm: _WholeNorm}
+    if sizes:
+        kinds |= {borders.SameConv2d: _PaddedConv, borders.SameMaxPool2d: _PaddedPool}
     found = [
-        (parent, name, norm)
+        (parent, name, child, whole)
         for parent in module.modules()
-        for name, norm in parent.named_children()
-        if isinstance(norm, nn.LocalResponseNorm)
+        for name, child in parent.named_children()
+        for kind, whole in kinds.items()
+        if isinstance(child, kind)
     ]
-    for parent, name, norm in found:
-        setattr(parent, name, _Whole(norm))
-    for layer in bordered:
-        layer.forward = _padding(layer)  # type: ignore[method-assign, assignment]
+    for parent, name, child, whole in found:
+        setattr(parent, name, whole(child))
     try:
         yield
     finally:
-        for layer in bordered:
-            del layer.forward
-        for parent, name, norm in found:
-            setattr(parent, name, norm)
+        for parent, name, child, _ in found:
+            setattr(parent, name, child)
 
 
 def onnx_translations() -> dict[Any, Any]:

@@ -71,7 +71,7 @@ def _rewired(module: nn.Module) -> Any:
             return _SameMaxPool(module)
         case nn.MaxPool2d():
             return _MaxPool(module)
-        case nn.AvgPool2d() if module.stride == 1 and module.kernel_size == 2 * int(module.padding) + 1:  # type: ignore[arg-type]
+        case nn.AvgPool2d() if module.stride == 1 and module.kernel_size == 2 * _side(module.padding) + 1:
             return _AvgPool(module)
     children = {name: _rewired(child) for name, child in module.named_children()}
     if all(child is module.get_submodule(name) for name, child in children.items()):
@@ -82,6 +82,12 @@ def _rewired(module: nn.Module) -> Any:
         case [_AvgPool() as pool, ConvNormAct() as layer] if _pointwise(layer):
             return _Averaged(pool, layer)
     return twin
+
+
+def _side(window: int | tuple[int, ...]) -> int:
+    """Of a window of ours, which are square and have one number for both sides."""
+    assert isinstance(window, int)
+    return window
 
 
 def _pointwise(layer: ConvNormAct) -> bool:
@@ -123,7 +129,7 @@ class _AvgPool(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         learns = images.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling()
         if learns and images.dtype == torch.bfloat16 and images.device.type == "cpu":
-            return _averages(images, int(self.pool.kernel_size), self.pool.count_include_pad)  # type: ignore[arg-type]
+            return _averages(images, _side(self.pool.kernel_size), self.pool.count_include_pad)
         averaged: Tensor = self.pool(images)
         return averaged
 
@@ -162,7 +168,7 @@ class _MaxPool(nn.MaxPool2d):
     def forward(self, input: Tensor) -> Tensor:
         learns = input.requires_grad and torch.is_grad_enabled()
         if torch.compiler.is_compiling() and learns and input.device.type == "cpu":
-            window = int(self.kernel_size), int(self.stride), int(self.padding)  # type: ignore[arg-type]
+            window = _side(self.kernel_size), _side(self.stride), _side(self.padding)
             maxima: Tensor = _whole(input, *window, self.ceil_mode)[0]
             return maxima
         pooled: Tensor = super().forward(input)
@@ -173,8 +179,8 @@ class _SameMaxPool(_MaxPool):
     """The same with TensorFlow's SAME padding."""
 
     def forward(self, input: Tensor) -> Tensor:
-        kernel = int(self.kernel_size)  # type: ignore[arg-type]
-        return super().forward(pad_same(input, (kernel, kernel), int(self.stride), -math.inf))  # type: ignore[arg-type]
+        kernel = _side(self.kernel_size)
+        return super().forward(pad_same(input, (kernel, kernel), _side(self.stride), -math.inf))
 
 
 def _both(images: Tensor, kernel: int, stride: int, border: int, ceil_mode: bool) -> tuple[Tensor, Tensor]:
