@@ -11,6 +11,7 @@ import pytest
 
 from inceptions.cli import main
 from inceptions.data.split_file import read_record
+from inceptions.errors import DataError
 from inceptions.report.facts import read_run
 from inceptions.training import train
 from inceptions.weights import artifact
@@ -127,17 +128,31 @@ def test_shared_images_and_classes_without_any_are_said(
     assert "2 validation images are training images too" in (run / "report.html").read_text()
     told = said(capsys, "val", run)
     assert (told["n"], told["trained_on"], told["missing_classes"]) == (6, 2, ["c2"])
+    assert (result.metrics.n, result.top1, result.metrics.loss) == (6, told["top1"], pytest.approx(told["loss"]))
+    assert len((run / "predictions.csv").read_text().splitlines()) == 1 + 6
+    assert float(results(run)[0]["val_top1"]) == pytest.approx(told["top1"])
+
+
+def test_a_run_that_could_be_judged_on_nothing_but_its_training_images_is_refused(tmp_path: Path) -> None:
+    data = write_images(tmp_path / "data", train=3, val=0)
+    shutil.rmtree(data / "val")
+    shutil.copytree(data / "train", data / "val")
+    with pytest.raises(DataError, match="was or is trained on all 9 validation images"):
+        train(config(data, tmp_path / "run", epochs=1))
+    assert not (tmp_path / "run" / "split.json").exists()
 
 
 def test_what_the_weights_learned_from_is_not_judged(
     finished: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, base = finished
-    train(config(data, tmp_path / "run", epochs=1, weights=str(base / "model"), split_seed=1, lr=0.001))
+    train(config(data, tmp_path / "run", epochs=1, weights=str(base / "model"), split_seed=2, lr=0.001))
     first, second = read_record(base / "split.json"), read_record(tmp_path / "run" / "split.json")
     assert first.contents("train") <= second.learned
     seen = first.contents("train") & second.contents("val")
     assert seen
-    assert f"{len(seen)} of the 6 val images were trained on before" in caplog.text
-    assert said(capsys, "val", tmp_path / "run", data)["n"] == 6 - len(seen) if len(seen) < 6 else True
+    assert len(seen) < 6
+    assert f"{len(seen)} of the 6 validation images were trained on before" in caplog.text
+    assert said(capsys, "val", tmp_path / "run", data)["n"] == 6 - len(seen)
+    assert artifact.describe(tmp_path / "run").facts.metrics["val"]["n"] == 6 - len(seen)
     assert artifact.load(tmp_path / "run").classes == ("c0", "c1", "c2")

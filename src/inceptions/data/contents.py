@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from inceptions.image import UnreadableImage, opened
 from inceptions.progress import log, track
 
 if TYPE_CHECKING:
@@ -133,8 +135,7 @@ class Copies:
         """One line for each kind, with how many there are."""
         for part, pairs in self.learned.items():
             log.warning(
-                "%d of the %s images are training images too, byte for byte (%s): what is said about them was learned "
-                "by heart; `inceptions val` leaves them out",
+                "%d of the %s images are training images too, byte for byte (%s): they are left out of it",
                 *(len(pairs), {"val": "validation"}.get(part, part), named(" = ".join(pair) for pair in pairs)),
             )
         if self.contradicting:
@@ -142,6 +143,27 @@ class Copies:
                 "%d images lie in more than one class, byte for byte (%s): no answer is right for both",
                 *(len(self.contradicting), named(" = ".join(group) for group in self.contradicting)),
             )
+
+
+def learned_from(split: Split, learned: frozenset[str]) -> NDArray[np.bool_]:
+    """Which images of `split` are among those with the hashes `learned`; a file that is no image teaches nothing.
+
+    Args:
+        split: with its hashes.
+        learned: SHA-256 in hex.
+    """
+    assert split.hashes is not None
+    found = [digest.decode("ascii") in learned for digest in split.hashes.tolist()]
+    return np.array([known and _is_image(split, index) for index, known in enumerate(found)], dtype=bool)
+
+
+def _is_image(split: Split, index: int) -> bool:
+    """Whether it opens: the same error page may have been saved under many names."""
+    try:
+        with opened(split.source(index)):
+            return True
+    except UnreadableImage:
+        return False
 
 
 def copies(dataset: Dataset) -> Copies:
@@ -154,7 +176,7 @@ def copies(dataset: Dataset) -> Copies:
     learned: dict[str, list[tuple[str, str]]] = defaultdict(list)
     contradicting: list[tuple[str, ...]] = []
     for group in places.values():
-        if len(group) == 1:
+        if len(group) == 1 or not _is_image(dataset.splits[group[0][0]], group[0][1]):
             continue
         first = next((dataset.splits[part].name(index) for part, index in group if part == "train"), None)
         for part, index in group:

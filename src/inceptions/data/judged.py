@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inceptions.data.contents import hashed, named
+from inceptions.data.contents import hashed, learned_from, named
 from inceptions.data.dataset import Dataset, Split
 from inceptions.data.read import load
 from inceptions.data.split_file import NAME, Record, gone, read_record, read_split
@@ -113,7 +113,7 @@ def _unlearned(
     assert split.hashes is not None
     digests = [digest.decode("ascii") for digest in split.hashes.tolist()]
     learned = frozenset[str]().union(*(record.learned for record in records))
-    known = np.array([digest in learned for digest in digests], dtype=bool)
+    known = learned_from(split, learned)
     seen, kept = np.flatnonzero(known), np.flatnonzero(~known)
     rest = [digests[index] for index in kept]
     place = dataset.source

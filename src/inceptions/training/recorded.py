@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from inceptions.data import Dataset, read_split, write_split
-from inceptions.data.contents import Copies, copies, hashed, named
+import numpy as np
+
+from inceptions.data import Dataset, read_split
+from inceptions.data.contents import Copies, copies, hashed, learned_from, named
 from inceptions.data.split_file import changed, read_record
 from inceptions.errors import DataError
 from inceptions.models import open_model
@@ -63,12 +65,11 @@ def recorded(config: TrainConfig, stored: TrainConfig | None, file: Path) -> Dat
     return None
 
 
-def record(config: TrainConfig, data: Dataset, file: Path, *, resumed: bool) -> None:
-    """Writes split.json: the images, and what the network learned from before.
+def learned_before(config: TrainConfig, file: Path, *, resumed: bool) -> frozenset[str]:
+    """Hashes of the images that the network learned from before this run trains it.
 
     Args:
         config: its weights may come from a run, which learned from images of its own.
-        data: with its hashes.
         file: split.json; where a run continues with other images, the old one is there still.
         resumed: whether the network continues from a checkpoint.
     """
@@ -77,33 +78,54 @@ def record(config: TrainConfig, data: Dataset, file: Path, *, resumed: bool) -> 
         before |= read_record(file).learned
     if config.weights and (weights := _run_of(config.weights)) is not None:
         before |= read_record(weights).learned
-    splits = data.splits
-    own = {name: _digests(data, name) for name in splits}
-    before -= set(own["train"])
-    for part in ("val", "test"):
-        if seen := sum(digest in before for digest in own.get(part, ())):
-            log.warning(
-                "%d of the %d %s images were trained on before (%s): `inceptions val` leaves them out",
-                *(seen, len(splits[part]), part, "in this run" if resumed else config.weights),
-            )
-    write_split(data, file, learned=before)
+    return before
 
 
 def look(data: Dataset) -> tuple[Dataset, Copies]:
-    """`data` with every hash, and its copies; says which there are, and of which classes a part has no image."""
+    """`data` with every hash, and its copies; says which there are."""
     whole = {part: hashed(split, description=f"hashing {part}")[0] for part, split in data.splits.items()}
-    for part, split in whole.items():
+    data = replace(data, splits=whole)
+    found = copies(data)
+    found.tell()
+    return data, found
+
+
+def unlearned(data: Dataset, before: frozenset[str]) -> Dataset:
+    """`data` without the images for validation and test that are learned from; says what is left of them.
+
+    So a run is judged on what `inceptions val` would judge it on, also where the user divided the data.
+
+    Args:
+        data: with its hashes.
+        before: see `learned_before`.
+
+    Raises:
+        DataError: no image is left to judge on.
+    """
+    splits = dict(data.splits)
+    train = frozenset(_digests(data, "train"))
+    for part in [part for part in ("val", "test") if part in splits]:
+        split, title = splits[part], {"val": "validation"}.get(part, part)
+        known = learned_from(split, train | before)
+        if len(known) and known.all():
+            raise DataError(
+                f"{data.source}: the network was or is trained on all {len(known)} {title} images, so they say nothing: "
+                "give other images; without any, a share of the training images is held out (--val-fraction)"
+            )
+        if again := int(learned_from(split, before - train).sum()):
+            log.warning(
+                "%d of the %d %s images were trained on before and are left out of it", again, len(split), title
+            )
+        splits[part] = split.subset(np.flatnonzero(~known))
+    for name, split in splits.items():
         held = set(split.targets.tolist())
         missing = [name for index, name in enumerate(data.classes) if index not in held]
         if missing and data.divided:  # for our own division `load` reports it
             log.warning(
                 "no %s images of class %s: its results will be unknown",
-                *({"val": "validation", "train": "training"}.get(part, part), named(missing)),
+                *({"val": "validation", "train": "training"}.get(name, name), named(missing)),
             )
-    data = replace(data, splits=whole)
-    found = copies(data)
-    found.tell()
-    return data, found
+    return replace(data, splits=splits)
 
 
 def _digests(data: Dataset, part: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from inceptions.data import Dataset, load
+from inceptions.data import Dataset, load, write_split
 from inceptions.data.batches import reading_workers
 from inceptions.data.contents import Copies
 from inceptions.engines import Runtime
@@ -26,7 +26,7 @@ from inceptions.training.config import NOT_COMPARED, TrainConfig, changes
 from inceptions.training.head import facts, fit_head, outcomes
 from inceptions.training.logs import Logs
 from inceptions.training.loop import Training
-from inceptions.training.recorded import look, record, recorded, relocated
+from inceptions.training.recorded import learned_before, look, recorded, relocated, unlearned
 from inceptions.training.resolve import (
     batch_size,
     choose_algorithms,
@@ -96,8 +96,10 @@ def run(config: TrainConfig) -> RunResult:
     warn_of_idle(config)
     known = moved or recorded(config, stored, output / "split.json")
     config, data, net = assemble(config, known)
-    data, held = look(data)
+    whole, held = look(data)
     found = checkpoint.load(output / "checkpoints") if stored and config.tune != "head" else None
+    before = learned_before(config, output / "split.json", resumed=found is not None)
+    data = unlearned(whole, before)
     training = None
     if found:
         training = Training(config, data, net, output)
@@ -110,7 +112,8 @@ def run(config: TrainConfig) -> RunResult:
     run_folder.write_config(output, config)
     run_folder.write_environment(output, torch.device(config.device))
     if known is None or moved is not None:
-        record(config, data, output / "split.json", resumed=found is not None)
+        train = whole.splits["train"]
+        write_split(whole, output / "split.json", learned=before - {train.hash(i) for i in range(len(train))})
     judged = None
     if config.weights and found is None:
         judged = _fit_head(net, data, config, output)
