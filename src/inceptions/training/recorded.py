@@ -109,8 +109,8 @@ def unlearned(data: Dataset, before: frozenset[str]) -> Dataset:
         known = learned_from(split, train | before)
         if len(known) and known.all():
             raise DataError(
-                f"{data.source}: the network was or is trained on all {len(known)} {title} images, so they say nothing: "
-                "give other images; without any, a share of the training images is held out (--val-fraction)"
+                f"{data.source}: the network was or is trained on all {len(known)} {title} images, which say "
+                "nothing then: give other images; without any, a share of the training images is held out (--val-fraction)"
             )
         if again := int(learned_from(split, before - train).sum()):
             log.warning(
