@@ -110,7 +110,7 @@ def unlearned(data: Dataset, before: frozenset[str]) -> Dataset:
         if len(known) and known.all():
             raise DataError(
                 f"{data.source}: the network was or is trained on all {len(known)} {title} images, which say "
-                "nothing then: give other images; without any, a share of the training images is held out (--val-fraction)"
+                "nothing then: give other images; without any, some training images are held out (--val-fraction)"
             )
         if again := int(learned_from(split, before - train).sum()):
             log.warning(
